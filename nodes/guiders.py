@@ -1,0 +1,32 @@
+"""Load Off-the-shelf Guider."""
+
+from comfy_api.latest import io
+
+from ..ppap_core.guiders import load_guider
+from .folders import guider_folder, guider_names
+from .types import CATEGORY, GuiderSocket, LoadedGuider
+
+
+class LoadGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_LoadGuider",
+            display_name="Load Off-the-shelf Guider",
+            category=CATEGORY,
+            description="Loads a vision model that has never seen noise, to steer sampling with.",
+            search_aliases=["classifier", "timm", "vision model", "guide", "PPAP"],
+            inputs=[
+                io.Combo.Input(
+                    "guider",
+                    options=guider_names(),
+                    tooltip="A folder in models/ppap_guiders with config.json and "
+                    "model.safetensors, as the Hugging Face hub lays out timm models.",
+                )
+            ],
+            outputs=[GuiderSocket.Output(display_name="guider")],
+        )
+
+    @classmethod
+    def execute(cls, guider):
+        return io.NodeOutput(LoadedGuider.of(load_guider(guider_folder(guider))))

@@ -1,0 +1,39 @@
+"""Load Pixel Diffusion Model."""
+
+from comfy_api.latest import io
+
+from ..ppap_core.comfy_bridge.pixel_model import empty_conditioning, load_pixel_model
+from .folders import PIXEL_MODELS, file_names, file_path
+from .types import CATEGORY
+
+
+class LoadPixelModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_LoadPixelModel",
+            display_name="Load Pixel Diffusion Model",
+            category=CATEGORY,
+            description="Loads an unconditional diffusion model that works on pixels, as PPAP's "
+            "paper does. Decode its latent with the VAE 'pixel_space' of Load VAE.",
+            search_aliases=["pixel", "ADM", "DDPM", "unconditional", "PPAP"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=file_names(PIXEL_MODELS),
+                    tooltip="A file in models/ppap_pixel_models.",
+                )
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                io.Conditioning.Output(
+                    display_name="unconditional",
+                    tooltip="An empty prompt: goes to positive and negative.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model_name):
+        model = load_pixel_model(file_path(PIXEL_MODELS, model_name))
+        return io.NodeOutput(model, empty_conditioning())

@@ -1,0 +1,167 @@
+"""PPAP Apply Guidance (for any sampler node) and PPAP Guided KSampler (all in one)."""
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..ppap_core.comfy_bridge.hook import install_guidance
+from ..ppap_core.comfy_bridge.sampling import sample_latent
+from ..ppap_core.guidance import RULES, Guidance, Strength
+from .types import CATEGORY, GuiderSocket, TargetSocket
+
+
+def guidance_inputs():
+    return [
+        GuiderSocket.Input(
+            "guider",
+            optional=True,
+            tooltip="The vision model, with or without experts. None: no guidance.",
+        ),
+        TargetSocket.Input(
+            "target", optional=True, tooltip="What the guider should see. None: no guidance."
+        ),
+        io.Float.Input(
+            "guidance_scale",
+            default=10.0,
+            min=0.0,
+            max=10000.0,
+            step=0.1,
+            tooltip="How strongly the guider steers; 0 is off. Try 3 to 30 with the rule raw, 0.05 "
+            "to 0.3 with relative.",
+        ),
+        io.Combo.Input(
+            "scale_rule",
+            options=list(RULES),
+            default="raw",
+            tooltip="raw: the paper's scale, multiplies the gradient. relative: every step moves "
+            "each picture by that share of its noise, whatever the guider.",
+        ),
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Guidance begins at this share of the schedule.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Guidance ends at this share of the schedule.",
+        ),
+    ]
+
+
+def guide(
+    model, guider, target, guidance_scale, scale_rule="raw", start_percent=0.0, end_percent=1.0
+):
+    """`model` with guidance; as it is if there is no guider or no target."""
+    strength = Strength(guidance_scale, scale_rule, start_percent, end_percent)
+    if guider is None or target is None:
+        return model
+    if guider.expert_set:
+        guider.expert_set.header.check_latent_format(
+            type(model.get_model_object("latent_format")).__name__
+        )
+    guidance = Guidance(guider.guider, target, strength, guider.experts)
+    return install_guidance(model, guidance, guider.patcher)
+
+
+class ApplyGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_ApplyGuidance",
+            display_name="PPAP Apply Guidance",
+            category=CATEGORY,
+            description="Makes a model follow a guider, under every sampler node.",
+            search_aliases=["guide", "guidance", "classifier guidance", "steer", "PPAP"],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model to be guided."),
+                *guidance_inputs(),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls, model, guidance_scale, guider=None, target=None, **strength):
+        return io.NodeOutput(guide(model, guider, target, guidance_scale, **strength))
+
+
+class GuidedKSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_GuidedKSampler",
+            display_name="PPAP Guided KSampler",
+            category=CATEGORY,
+            description="KSampler whose every step a vision model steers toward a target.",
+            search_aliases=["guide", "guidance", "ksampler", "classifier guidance", "PPAP"],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model to be guided."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noise.",
+                ),
+                io.Int.Input(
+                    "steps", default=20, min=1, max=10000, tooltip="How many denoising steps."
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=8.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Classifier-free guidance by the prompt; 1 is off.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    tooltip="The sampling algorithm; every one can be guided.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    tooltip="How noise is removed over the steps.",
+                ),
+                io.Conditioning.Input(
+                    "positive", tooltip="What the picture should show, in words."
+                ),
+                io.Conditioning.Input("negative", tooltip="What it should not show, in words."),
+                io.Latent.Input("latent_image", tooltip="The latent to denoise."),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Below 1 keeps part of the latent that comes in.",
+                ),
+                *guidance_inputs(),
+            ],
+            outputs=[io.Latent.Output(tooltip="The denoised latent.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        guidance_scale,
+        scale_rule,
+        start_percent,
+        end_percent,
+        guider=None,
+        target=None,
+        **ksampler,
+    ):
+        guided = guide(
+            model, guider, target, guidance_scale, scale_rule, start_percent, end_percent
+        )
+        return io.NodeOutput(sample_latent(guided, **ksampler))

@@ -1,0 +1,43 @@
+"""Target Class."""
+
+from comfy_api.latest import io
+
+from ..ppap_core.targets import ClassTarget, parse_classes
+from .types import CATEGORY, GuiderSocket, TargetSocket
+
+
+class TargetClass(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_TargetClass",
+            display_name="Target Class",
+            category=CATEGORY,
+            description="What a classifier should see in the picture: one class or a mixture.",
+            search_aliases=["class", "label", "classifier", "imagenet", "guide", "PPAP"],
+            inputs=[
+                GuiderSocket.Input("guider", tooltip="The classifier whose classes are named."),
+                io.String.Input(
+                    "classes",
+                    default="0",
+                    tooltip="A class by name or number. Several, with commas or one a line, make a "
+                    "mixture; a weight stands after a colon: cone:2, torus",
+                ),
+                io.Float.Input(
+                    "temperature",
+                    default=1.0,
+                    min=0.01,
+                    max=100.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Divides the classifier's logits. Above 1 it insists less once the "
+                    "class is recognised.",
+                ),
+            ],
+            outputs=[TargetSocket.Output(display_name="target")],
+        )
+
+    @classmethod
+    def execute(cls, guider, classes, temperature):
+        labels = guider.guider.info.labels
+        return io.NodeOutput(ClassTarget(parse_classes(classes, labels), len(labels), temperature))

@@ -1,0 +1,98 @@
+"""Find ComfyUI and use it as a library, without its server (read in ComfyUI 0.30.0).
+
+Nothing but the standard library is imported at the top: finding the host must be instant, and
+ComfyUI has to be configured before the first `import comfy`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FETCHED_VERSION = "0.30.0"
+PACK_ROOT = Path(__file__).absolute().parents[2]
+
+
+def is_comfyui(folder: Path) -> bool:
+    """Whether `folder` holds ComfyUI's source."""
+    return all((folder / name).is_file() for name in ("main.py", "nodes.py", "comfy/cli_args.py"))
+
+
+def fetched_comfyui(pack_root: Path = PACK_ROOT) -> Path:
+    """Where `python -m demo.host` puts the ComfyUI that it fetches."""
+    return pack_root / ".host" / f"ComfyUI-{FETCHED_VERSION}"
+
+
+def find_comfyui(pack_root: Path = PACK_ROOT) -> Path:
+    """The folder of ComfyUI: COMFYUI_PATH, else the one above the pack, else the fetched one.
+
+    Raises FileNotFoundError, in one line that says what to set.
+    """
+    chosen = os.environ.get("COMFYUI_PATH")
+    if chosen:
+        if is_comfyui(Path(chosen)):
+            return Path(chosen).absolute()
+        raise FileNotFoundError(
+            f"COMFYUI_PATH is {chosen!r}, which is not a ComfyUI folder (no main.py with comfy/)"
+        )
+    candidates = [fetched_comfyui(pack_root)]
+    if pack_root.parent.name == "custom_nodes":
+        candidates.insert(0, pack_root.parent.parent)
+    for folder in candidates:
+        if is_comfyui(folder):
+            return folder
+    raise FileNotFoundError(
+        "ComfyUI was not found: set COMFYUI_PATH to its folder, or run `python -m demo.host`"
+    )
+
+
+def has_accelerator() -> bool:
+    """Whether torch sees a GPU that ComfyUI would use; without one ComfyUI needs its --cpu."""
+    import torch
+
+    xpu = getattr(torch, "xpu", None)
+    return (
+        torch.cuda.is_available()
+        or torch.backends.mps.is_available()
+        or (xpu is not None and xpu.is_available())
+    )
+
+
+def booted_comfyui() -> Path | None:
+    """The folder of the ComfyUI that this process has already configured, if any."""
+    cli_args = sys.modules.get("comfy.cli_args")
+    return Path(cli_args.__file__).parents[1] if cli_args else None
+
+
+def boot(root: Path | None = None, cpu: bool | None = None, extra: Sequence[str] = ()) -> Path:
+    """Make ComfyUI's modules importable and configure them; returns ComfyUI's folder.
+
+    cpu: True keeps everything on the CPU, False leaves the choice to ComfyUI, None means the CPU
+    unless there is an accelerator. extra: more of ComfyUI's own flags. The first call decides:
+    later ones change nothing, and inside a running ComfyUI there is nothing to do.
+    """
+    booted = booted_comfyui()
+    if booted is not None:
+        if root is not None and Path(root).resolve() != booted.resolve():
+            raise RuntimeError(f"ComfyUI is already running from {booted}, asked for {root}")
+        return booted
+    root = Path(root).absolute() if root is not None else find_comfyui()
+    if not is_comfyui(root):
+        raise FileNotFoundError(f"{root} is not a ComfyUI folder (no main.py with comfy/)")
+    if cpu is None:
+        cpu = not has_accelerator()
+    sys.path.insert(0, str(root))  # first: the pack has a nodes/ as well, ComfyUI's must win
+    _parse_flags([*(["--cpu"] if cpu else []), *extra])
+    return root
+
+
+def _parse_flags(flags: list[str]) -> None:
+    """ComfyUI reads sys.argv once, on importing comfy.cli_args, and stops at flags of ours."""
+    saved, sys.argv = sys.argv, [sys.argv[0], *flags]
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        import comfy.cli_args  # noqa: F401  (the import is what parses)
+    finally:
+        sys.argv = saved

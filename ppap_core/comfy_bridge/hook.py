@@ -1,0 +1,107 @@
+"""Guidance on a ComfyUI MODEL.
+
+Read in ComfyUI 0.30.0. A PREDICT_NOISE wrapper runs once per model evaluation, for every guider
+node (samplers.py, CFGGuider). The shift goes into every entry of `conds_out` through a pre-CFG
+function that lives for this one call: only there is it right for CFG++ samplers and any CFG. Guider
+nodes that skip pre-CFG functions (DualCFG) get it on the result.
+"""
+
+import comfy.model_management
+import comfy.model_sampling
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..guidance import Guidance
+from ..noise import SIGMA_VE_MAX, per_sample
+
+KEY = "ppap"
+
+
+def noise_coefficients(model_sampling, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha, sigma) of x = alpha x_0 + sigma eps as samplers hold it, for `sigma` (B,).
+
+    Flow models: 1 - sigma and sigma times their noise scale. All others: 1 and sigma.
+    """
+    refused = tuple(
+        kind
+        for name in ("IMG_TO_IMG", "IMG_TO_IMG_FLOW")
+        if (kind := getattr(comfy.model_sampling, name, None))
+    )
+    if isinstance(model_sampling, refused):
+        raise ValueError("PPAP guidance needs a noise level; image-to-image models have none")
+    if isinstance(model_sampling, comfy.model_sampling.CONST):
+        return 1 - sigma, sigma * float(getattr(model_sampling, "noise_scale", 1.0))
+    return torch.ones_like(sigma), sigma
+
+
+def guided_shift(guidance: Guidance, model_sampling, x: Tensor, sigma: Tensor) -> Tensor:
+    """What guidance adds to `denoised`; `x` and `sigma` as a sampler calls the model."""
+    if x.ndim not in (4, 5):
+        raise ValueError(
+            f"PPAP guidance reads images (B, C, H, W); this model's latent is {tuple(x.shape)} "
+            f"(packed or audio), which is not supported"
+        )
+    with torch.inference_mode(False), torch.no_grad():
+        device = next(guidance.guider.parameters()).device
+        x, sigma = x.clone().to(device).float(), sigma.clone().to(device).float()
+        alpha, b = noise_coefficients(model_sampling, sigma)
+        sigma_ve = (b / alpha.clamp(min=1e-8)).clamp(1e-8, SIGMA_VE_MAX)
+        x_vp = x / per_sample((alpha.square() + b.square()).sqrt(), x)
+        return guidance(x_vp, sigma_ve).shift
+
+
+def is_active(guidance: Guidance, model_sampling, sigma: float) -> bool:
+    """Whether `sigma` lies in guidance's share of the host's schedule: (end, start]."""
+    start, end = (
+        float(model_sampling.percent_to_sigma(share))
+        for share in (guidance.strength.start_percent, guidance.strength.end_percent)
+    )
+    return end < sigma <= start
+
+
+def install_guidance(model, guidance: Guidance, patcher):
+    """A clone of `model` (MODEL) that is guided; `patcher` is the guider's.
+
+    Strength 0, or an interval without room, returns `model` itself, untouched.
+    """
+    if guidance.strength.is_off:
+        return model
+
+    def predict_noise(executor, x, timestep, model_options={}, seed=None):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        model_sampling = executor.class_obj.inner_model.model_sampling
+        if not is_active(guidance, model_sampling, float(timestep[0])):
+            return executor(x, timestep, model_options, seed)
+        shift = guided_shift(guidance, model_sampling, x, timestep).to(x.device)
+        return _predict_shifted(executor, x, timestep, model_options, seed, shift)
+
+    def sample(executor, *args, **kwargs):
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            guidance.guider.switch.restore()
+
+    guided = model.clone()
+    guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
+    guided.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, sample)
+    loaded = guided.get_additional_models_with_key(KEY)
+    if not any(patcher.is_clone(other) for other in loaded):
+        guided.set_additional_models(KEY, [*loaded, patcher])
+    return guided
+
+
+def _predict_shifted(executor, x, timestep, model_options, seed, shift):
+    called = []
+
+    def pre_cfg(args):
+        called.append(True)
+        return [
+            out if cond is None else out + shift.to(out)
+            for out, cond in zip(args["conds_out"], args["conds"], strict=True)
+        ]
+
+    options = dict(model_options)  # the sampler's own dict stays as it is
+    options["sampler_pre_cfg_function"] = [*options.get("sampler_pre_cfg_function", []), pre_cfg]
+    denoised = executor(x, timestep, options, seed)
+    return denoised if called else denoised + shift.to(denoised)

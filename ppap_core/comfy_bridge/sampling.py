@@ -1,0 +1,54 @@
+"""KSampler's own sampling, with its previews and progress bar (ComfyUI 0.30.0, nodes.py)."""
+
+import comfy.sample
+import torch
+from torch import Tensor
+
+from .pixel_model import empty_conditioning
+
+
+def sample_latent(
+    model,
+    seed: int,
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive,
+    negative,
+    latent_image: dict,
+    denoise: float = 1.0,
+) -> dict:
+    """Sample as the node KSampler does: LATENT in, LATENT out."""
+    import nodes  # ComfyUI's nodes.py: only a running server has it
+
+    (latent,) = nodes.common_ksampler(
+        model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
+    )
+    return latent
+
+
+@torch.no_grad()
+def sample_pixels(
+    model, seeds: list[int], steps: int, sampler_name: str, scheduler: str, width: int, height: int
+) -> Tensor:
+    """Pictures of an unconditional pixel model, one per seed: (N, 3, height, width) in [-1, 1].
+
+    A picture depends on its own seed alone, not on the batch it was drawn in.
+    """
+    shape = (1, 3, height, width)
+    noise = torch.cat([comfy.sample.prepare_noise(torch.zeros(shape), seed) for seed in seeds])
+    cond = empty_conditioning()
+    return comfy.sample.sample(
+        model,
+        noise,
+        steps,
+        1.0,
+        sampler_name,
+        scheduler,
+        cond,
+        cond,
+        torch.zeros_like(noise),
+        disable_pbar=True,
+        seed=seeds[0],
+    ).clamp(-1, 1)

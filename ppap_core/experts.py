@@ -1,0 +1,146 @@
+"""Experts: one adapter per noise range on one frozen guider, merged where it is needed.
+
+The active expert is merged into the guider's weights, so a guided step costs what the plain guider
+costs. Originals of the merged weights are kept aside and copied back, never subtracted: any number
+of switches leaves the guider bit for bit as it was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .noise import NoiseRange, check_ranges, find_range
+
+PEFT_PREFIX = "base_model.model."
+LORA_A, LORA_B = ".lora_A.weight", ".lora_B.weight"
+
+
+@dataclass(frozen=True)
+class Expert:
+    """LoRA factors and replaced tensors for one noise range.
+
+    `tensors` has peft's keys: `<layer>.lora_A.weight` and `<layer>.lora_B.weight` are the factors
+    of a weight's low-rank change, any other key is a parameter or buffer to replace. `scaling` is
+    lora_alpha / rank.
+    """
+
+    noise_range: NoiseRange
+    tensors: Mapping[str, Tensor]
+    scaling: float
+
+    def layers(self) -> list[str]:
+        """Names of the layers whose weights get a low-rank change."""
+        return sorted(
+            _plain(key.removesuffix(LORA_A)) for key in self.tensors if key.endswith(LORA_A)
+        )
+
+    def factors(self, layer: str) -> tuple[Tensor, Tensor]:
+        key = PEFT_PREFIX + layer
+        return self.tensors[key + LORA_B], self.tensors[key + LORA_A]
+
+    def replacements(self) -> dict[str, Tensor]:
+        """Backbone tensor name -> its value for this expert."""
+        return {
+            _plain(key): value
+            for key, value in self.tensors.items()
+            if not key.endswith((LORA_A, LORA_B))
+        }
+
+    def touched(self) -> set[str]:
+        return {f"{layer}.weight" for layer in self.layers()} | set(self.replacements())
+
+
+def _plain(peft_key: str) -> str:
+    return peft_key.removeprefix(PEFT_PREFIX).replace(".base_layer.", ".")
+
+
+class NoiseExperts:
+    """The experts of one guider, ordered by noise. Each owns a half-open range of sigma_ve."""
+
+    def __init__(self, experts: list[Expert]):
+        check_ranges([expert.noise_range for expert in experts])
+        self.experts = tuple(experts)
+        self.ranges = tuple(expert.noise_range for expert in experts)
+
+    def __len__(self) -> int:
+        return len(self.experts)
+
+    def select(self, sigma_ve: float) -> Expert:
+        """The expert whose range holds `sigma_ve`; beyond the ends, the nearest one."""
+        return self.experts[find_range(self.ranges, sigma_ve)]
+
+    def check_fit(self, backbone: nn.Module) -> None:
+        """ValueError, naming the first misfit, unless every tensor fits into `backbone`."""
+        shapes = {k: v.shape for k, v in backbone.state_dict().items()}
+        for index, expert in enumerate(self.experts):
+            for name, wanted in _shapes(expert).items():
+                if name not in shapes:
+                    raise ValueError(f"expert {index}: the guider has no tensor {name!r}")
+                if wanted != shapes[name] and wanted.numel() != shapes[name].numel():
+                    raise ValueError(
+                        f"expert {index}: {name!r} is {tuple(wanted)} in the file and "
+                        f"{tuple(shapes[name])} in the guider"
+                    )
+
+
+def _shapes(expert: Expert) -> dict[str, torch.Size]:
+    shapes = {name: value.shape for name, value in expert.replacements().items()}
+    for layer in expert.layers():
+        lora_b, lora_a = expert.factors(layer)
+        if lora_b.shape[1] != lora_a.shape[0]:
+            raise ValueError(
+                f"LoRA factors of {layer!r} do not fit: {tuple(lora_b.shape)}, {tuple(lora_a.shape)}"
+            )
+        shapes[f"{layer}.weight"] = torch.Size([lora_b.shape[0], *lora_a.shape[1:]])
+    return shapes
+
+
+class ExpertSwitch:
+    """Merges one expert at a time into `backbone` and restores it exactly.
+
+    Memory: the originals of the touched weights, held only while an expert is active. Works on
+    whatever device the backbone lies; the experts themselves stay where they were loaded.
+    """
+
+    def __init__(self, backbone: nn.Module):
+        self.backbone = backbone
+        self.active: Expert | None = None
+        self._originals: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def activate(self, expert: Expert | None) -> None:
+        """Make `expert` the active one (None: the plain backbone). Free if it already is."""
+        if expert is self.active:
+            return
+        with torch.inference_mode(False):
+            weights = _tensors_of(self.backbone)
+            wanted = expert.touched() if expert else set()
+            for name in wanted - self._originals.keys():
+                self._originals[name] = weights[name].detach().clone()
+            for name in self._originals.keys() - wanted:
+                weights[name].copy_(self._originals.pop(name))
+            if expert:
+                merge(expert, weights, self._originals)
+            self.active = expert
+
+    def restore(self) -> None:
+        """Put the plain backbone back, bit for bit."""
+        self.activate(None)
+
+
+def merge(expert: Expert, weights: Mapping[str, Tensor], originals: Mapping[str, Tensor]) -> None:
+    """Write `originals + scaling B A`, and the replaced tensors, into `weights`."""
+    for layer in expert.layers():
+        name = f"{layer}.weight"
+        weight = weights[name].view(len(weights[name]), -1)
+        lora_b, lora_a = (f.flatten(1).to(weight) for f in expert.factors(layer))
+        original = originals[name].to(weight.device).flatten(1)
+        torch.addmm(original, lora_b, lora_a, alpha=expert.scaling, out=weight)
+    for name, value in expert.replacements().items():
+        weights[name].copy_(value)
+
+
+def _tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_parameters()) | dict(module.named_buffers())

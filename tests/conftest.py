@@ -1,0 +1,136 @@
+"""Fixtures for tests that need a host, and the markers, set by directory.
+
+tests/core needs nothing; tests/comfy ComfyUI in this process; tests/server a running server;
+tests/browser Chromium as well. The pack is never imported twice: tests of nodes use only what they
+reach through the `comfyui` fixture, tests of the core import `ppap_core` and no node.
+"""
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import pytest
+
+from demo.serve import ComfyServer, build_base_directory
+from ppap_core.comfy_bridge import headless
+
+TESTS = Path(__file__).parent
+PACK_ROOT = TESTS.parent
+KINDS = ("core", "comfy", "server", "browser")  # in this order: what fails early runs first
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def kind_of(path: Path) -> str:
+    """The directory below tests/ says what a test needs."""
+    return path.relative_to(TESTS).parts[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = kind_of(item.path)
+        if kind not in KINDS:
+            raise pytest.UsageError(f"{item.path}: tests belong in one of {', '.join(KINDS)}")
+        if kind != "core":
+            item.add_marker(kind)
+    items.sort(key=lambda item: KINDS.index(kind_of(item.path)))
+
+
+@dataclass(frozen=True)
+class ComfyUI:
+    """The host in this process, with the pack loaded as ComfyUI loads it."""
+
+    root: Path
+    base: Path
+    nodes: ModuleType  # ComfyUI's nodes.py
+    pack: ModuleType
+
+    def node(self, name: str) -> type:
+        """The node class with this id, of the pack or of ComfyUI."""
+        return self.nodes.NODE_CLASS_MAPPINGS[name]
+
+    def module(self, name: str) -> ModuleType:
+        """A module inside the pack, such as "ppap_core.experts": the copy that the nodes use."""
+        return sys.modules[f"{self.pack.__name__}.{name}"]
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
+    """The real ComfyUI in this process, on the CPU, with its own nodes and the pack."""
+    base = tmp_path_factory.mktemp("comfyui")
+    model_paths = build_base_directory(base)
+    root = headless.boot(cpu=True, extra=["--base-directory", str(base)])
+    # In a thread: playwright, where a test has used it, keeps an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        nodes, pack = pool.submit(lambda: asyncio.run(load_pack(model_paths))).result()
+    return ComfyUI(root, base, nodes, pack)
+
+
+async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType]:
+    """What ComfyUI's main.py does: model folders first, its own nodes next, then the pack."""
+    import nodes
+    from utils.extra_config import load_extra_path_config
+
+    load_extra_path_config(str(model_paths))
+    await nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False)
+    if not await nodes.load_custom_node(str(PACK_ROOT)):
+        raise RuntimeError("ComfyUI could not load the pack; its log says why")
+    return nodes, sys.modules[str(PACK_ROOT).replace(".", "_x_")]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """One ComfyUI server with the pack for all tests."""
+    with ComfyServer(tmp_path_factory.mktemp("server"), cpu=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def browser_page(browser):
+    """An empty page of its own that reaches nothing but this machine."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    page = context.new_page()
+    page.route("**/*", only_this_machine)
+    yield page
+    context.close()
+
+
+def only_this_machine(route) -> None:
+    if urlsplit(route.request.url).hostname == "127.0.0.1":
+        route.continue_()
+    else:
+        route.abort()
+
+
+@pytest.fixture
+def comfyui_page(browser_page, server: ComfyServer):
+    """ComfyUI's front end, loaded and ready for `window.app`."""
+    browser_page.goto(server.url)
+    browser_page.wait_for_function(
+        "() => window.app && window.app.graph && window.app.extensionManager", timeout=120_000
+    )
+    browser_page.wait_for_timeout(2000)  # the default workflow comes in after that
+    return browser_page

@@ -1,0 +1,52 @@
+"""The server's own folders, its port, and what it says when it does not start."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from demo.serve import ComfyServer, build_base_directory, find_free_port
+
+
+def test_base_directory_holds_the_pack_and_names_the_demo_models(tmp_path):
+    pack = tmp_path / "pack"
+    (pack / "nodes").mkdir(parents=True)
+    for _ in range(2):  # a second start finds the link of the first
+        config = build_base_directory(tmp_path / "base", pack).read_text()
+    assert (tmp_path / "base/custom_nodes/comfyui-ppap/nodes").is_dir()
+    assert str(pack / "demo" / "models") in config
+    assert "ppap_experts: ppap_experts" in config
+
+
+def test_pack_is_copied_where_links_cannot_be_made(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for name in ("nodes/types.py", "demo/models/big.safetensors", ".venv/x"):
+        path = tmp_path / "pack" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for _ in range(2):
+        build_base_directory(tmp_path / "base", tmp_path / "pack")
+    copy = tmp_path / "base/custom_nodes/comfyui-ppap"
+    assert [path.name for path in copy.iterdir()] == ["nodes"]
+
+
+def test_taken_port_is_not_chosen():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken = listener.getsockname()[1]
+        assert find_free_port(taken) != taken
+
+
+def test_server_that_dies_shows_the_end_of_its_log(tmp_path, monkeypatch):
+    comfyui = tmp_path / "ComfyUI"
+    (comfyui / "comfy").mkdir(parents=True)
+    for name in ("nodes.py", "comfy/cli_args.py"):
+        (comfyui / name).touch()
+    (comfyui / "main.py").write_text("raise SystemExit('the reason')")
+    monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
+    with pytest.raises(RuntimeError, match="the reason"), ComfyServer(tmp_path / "base", cpu=True):
+        pass
