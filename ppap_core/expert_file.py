@@ -34,10 +34,8 @@ class LoraSpec:
 
     def keys(self) -> set[str]:
         """The peft keys that a complete expert has, and no others."""
-        factors = {
-            f"{PEFT_PREFIX}{layer}{end}" for layer in self.layers for end in (LORA_A, LORA_B)
-        }
-        return factors | {f"{PEFT_PREFIX}{name}" for name in self.replaced}
+        factors = {layer + end for layer in self.layers for end in (LORA_A, LORA_B)}
+        return {PEFT_PREFIX + name for name in factors | set(self.replaced)}
 
 
 @dataclass(frozen=True)

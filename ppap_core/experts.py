@@ -91,7 +91,8 @@ def _shapes(expert: Expert) -> dict[str, torch.Size]:
         lora_b, lora_a = expert.factors(layer)
         if lora_b.shape[1] != lora_a.shape[0]:
             raise ValueError(
-                f"LoRA factors of {layer!r} do not fit: {tuple(lora_b.shape)}, {tuple(lora_a.shape)}"
+                f"LoRA factors of {layer!r} are {tuple(lora_b.shape)} and {tuple(lora_a.shape)}, "
+                f"which do not fit together"
             )
         shapes[f"{layer}.weight"] = torch.Size([lora_b.shape[0], *lora_a.shape[1:]])
     return shapes

@@ -88,7 +88,7 @@ def partition_by_timestep(num_experts: int) -> list[NoiseRange]:
 def partition_by_log_snr(
     num_experts: int, low: float = 0.05, high: float = 20.0
 ) -> list[NoiseRange]:
-    """Equal shares of log-SNR between `low` and `high` (sigma_ve), where guiders lose the signal."""
+    """Equal shares of log-SNR between `low` and `high`, in sigma_ve."""
     edges = torch.linspace(math.log(low), math.log(high), num_experts + 1, dtype=torch.float64)
     return _ranges_between(edges.exp().tolist())
 

@@ -70,9 +70,10 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     whole = [label.casefold() for label in labels]
     if wanted in whole:
         return whole.index(wanted)
-    synonyms = {
-        part.strip(): i for i, label in reversed([*enumerate(whole)]) for part in label.split(",")
-    }
+    synonyms: dict[str, int] = {}
+    for index, label in enumerate(whole):
+        for part in label.split(","):
+            synonyms.setdefault(part.strip(), index)
     if wanted in synonyms:
         return synonyms[wanted]
     if re.fullmatch(r"\d+", wanted):

@@ -1,4 +1,4 @@
-"""Adapters on any backbone: where LoRA goes, what is trained whole, and how to read it off again."""
+"""Adapters on any backbone: where LoRA goes, what is trained whole, how to read it off again."""
 
 import copy
 from dataclasses import dataclass

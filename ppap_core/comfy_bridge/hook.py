@@ -68,7 +68,7 @@ def install_guidance(model, guidance: Guidance, patcher):
     if guidance.strength.is_off:
         return model
 
-    def predict_noise(executor, x, timestep, model_options={}, seed=None):
+    def predict_noise(executor, x, timestep, model_options=None, seed=None):
         comfy.model_management.throw_exception_if_processing_interrupted()
         model_sampling = executor.class_obj.inner_model.model_sampling
         if not is_active(guidance, model_sampling, float(timestep[0])):
@@ -101,7 +101,7 @@ def _predict_shifted(executor, x, timestep, model_options, seed, shift):
             for out, cond in zip(args["conds_out"], args["conds"], strict=True)
         ]
 
-    options = dict(model_options)  # the sampler's own dict stays as it is
+    options = dict(model_options or {})  # the sampler's own dict stays as it is
     options["sampler_pre_cfg_function"] = [*options.get("sampler_pre_cfg_function", []), pre_cfg]
     denoised = executor(x, timestep, options, seed)
     return denoised if called else denoised + shift.to(denoised)

@@ -59,9 +59,7 @@ def load_pixel_model(path: Path | str):
             base.diffusion_model.load_state_dict(weights)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()
-            raise ValueError(
-                f"pixel model {path.name!r} does not fit its header: {first}"
-            ) from None
+            raise ValueError(f"pixel model {path.name!r} does not fit: {first}") from None
     return comfy.model_patcher.CoreModelPatcher(
         base,
         load_device=comfy.model_management.get_torch_device(),
