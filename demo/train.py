@@ -17,7 +17,7 @@ from demo.clean_models import train_missing
 from demo.paths import CACHE, EXPERTS, GENERATED, GUIDER, HELDOUT_SCENES, PIXEL_MODEL, TRAIN_SCENES
 from demo.scenes import load_or_render
 
-DIFFUSION_STEPS = 6200
+DIFFUSION_STEPS = 6400
 NUM_GENERATED = 5000
 EXPERT_STEPS = 800
 

@@ -34,6 +34,10 @@ class LoadExperts(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, experts, **_):
+        return file_path(EXPERTS, experts).stat().st_mtime_ns  # a new file under the same name
+
+    @classmethod
     def execute(cls, guider, experts):
         expert_set = load_experts(file_path(EXPERTS, experts))
         info = describe(expert_set.header)

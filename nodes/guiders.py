@@ -28,5 +28,9 @@ class LoadGuider(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, guider):
+        return sorted(f.stat().st_mtime_ns for f in guider_folder(guider).iterdir())
+
+    @classmethod
     def execute(cls, guider):
         return io.NodeOutput(LoadedGuider.of(load_guider(guider_folder(guider))))

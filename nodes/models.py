@@ -34,6 +34,10 @@ class LoadPixelModel(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, model_name):
+        return file_path(PIXEL_MODELS, model_name).stat().st_mtime_ns
+
+    @classmethod
     def execute(cls, model_name):
         model = load_pixel_model(file_path(PIXEL_MODELS, model_name))
         return io.NodeOutput(model, empty_conditioning())

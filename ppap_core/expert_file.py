@@ -6,7 +6,9 @@ managers, `modelspec.*` (ModelSpec 1.0.1). Nothing is returned unless the whole 
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,13 @@ class LoraSpec:
     lora_alpha: float
     layers: tuple[str, ...]
     replaced: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.rank < 1 or not 0 < self.lora_alpha < math.inf:
+            raise ValueError(
+                f"LoRA has a rank of at least 1 and a lora_alpha above 0, got {self.rank} and "
+                f"{self.lora_alpha}"
+            )
 
     def keys(self) -> set[str]:
         """The peft keys that a complete expert has, and no others."""
@@ -95,15 +104,17 @@ class ExpertHeader:
 
 @dataclass(frozen=True)
 class ExpertSet:
-    """The contents of one file, checked."""
+    """The contents of one file, checked. `name`: the file's."""
 
     header: ExpertHeader
     experts: NoiseExperts
+    name: str = ""
 
     def for_guider(self, guider: Guider) -> NoiseExperts:
         """The experts, once they are known to belong to `guider`. ValueError if they do not."""
-        self.header.check_guider(guider)
-        self.experts.check_fit(guider.backbone)
+        with _naming(self.name):
+            self.header.check_guider(guider)
+            self.experts.check_fit(guider.backbone)
         return self.experts
 
 
@@ -120,26 +131,23 @@ def save_experts(expert_set: ExpertSet, path: Path | str) -> None:
 def load_experts(path: Path | str) -> ExpertSet:
     """Read and check one file. ValueError, in one line, for anything that is not right with it."""
     path = Path(path)
-    try:
+    with _naming(path.name):
         metadata, tensors = _read(path)
         header = _from_metadata(metadata)
         experts = [_expert(header, index, tensors) for index in range(len(header.noise_ranges))]
         _check_no_extra(tensors, len(experts))
         if metadata.get("modelspec.hash_sha256") != _hash(tensors):
             raise ValueError("its tensors are not those it was saved with (checksum)")
-        return ExpertSet(header, NoiseExperts(experts))
-    except (ValueError, SafetensorError) as error:
-        raise ValueError(f"expert file {path.name!r}: {error}") from None
+        return ExpertSet(header, NoiseExperts(experts), path.name)
 
 
-def read_header(path: Path | str) -> ExpertHeader:
-    """The header alone, without reading the tensors."""
-    path = Path(path)
+@contextmanager
+def _naming(file_name: str) -> Iterator[None]:
+    """Errors inside become ValueErrors that begin with the file's name."""
     try:
-        with safe_open(path, "pt") as file:
-            return _from_metadata(file.metadata() or {})
+        yield
     except (ValueError, SafetensorError) as error:
-        raise ValueError(f"expert file {path.name!r}: {error}") from None
+        raise ValueError(f"expert file {file_name!r}: {error}") from None
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -182,8 +190,7 @@ def _hash(tensors: Mapping[str, Tensor]) -> str:
 def _to_metadata(header: ExpertHeader, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     values = asdict(header)
     values["noise_ranges"] = [[r.low, r.high] for r in header.noise_ranges]
-    ends = torch.tensor([header.noise_ranges[0].low, header.noise_ranges[-1].high])
-    first, last = sigma_ve_to_timestep(ends.clamp(min=1e-8)).round().int().tolist()
+    first, last = _timesteps(header.noise_ranges[0].low, header.noise_ranges[-1].high)
     return {
         "ppap.format_version": str(FORMAT_VERSION),
         **{f"ppap.{name}": json.dumps(value) for name, value in values.items()},
@@ -195,6 +202,13 @@ def _to_metadata(header: ExpertHeader, tensors: Mapping[str, Tensor]) -> dict[st
         "modelspec.timestep_range": f"{first},{last}",
         "modelspec.hash_sha256": _hash(tensors),
     }
+
+
+def _timesteps(low: float, high: float) -> tuple[int, int]:
+    """The first and last whole DDPM timestep between two sigma_ve."""
+    ends = torch.tensor([low, high], dtype=torch.float64)
+    first, last = sigma_ve_to_timestep(ends).tolist()
+    return math.ceil(first - 1e-6), math.floor(last + 1e-6)
 
 
 def _from_metadata(metadata: Mapping[str, str]) -> ExpertHeader:
@@ -230,7 +244,6 @@ def describe(header: ExpertHeader) -> str:
         f"{len(header.lora.replaced)} tensors replaced",
     ]
     for index, noise_range in enumerate(header.noise_ranges):
-        ends = torch.tensor([noise_range.low, noise_range.high]).clamp(min=1e-8)
-        first, last = sigma_ve_to_timestep(ends).round().int().tolist()
+        first, last = _timesteps(noise_range.low, noise_range.high)
         lines.append(f"  {index}: sigma {noise_range}, DDPM timesteps {first} to {last}")
     return "\n".join(lines)

@@ -78,7 +78,7 @@ class NoiseExperts:
             for name, wanted in _shapes(expert).items():
                 if name not in shapes:
                     raise ValueError(f"expert {index}: the guider has no tensor {name!r}")
-                if wanted != shapes[name] and wanted.numel() != shapes[name].numel():
+                if wanted != shapes[name]:
                     raise ValueError(
                         f"expert {index}: {name!r} is {tuple(wanted)} in the file and "
                         f"{tuple(shapes[name])} in the guider"
@@ -110,12 +110,11 @@ class ExpertSwitch:
         self.active: Expert | None = None
         self._originals: dict[str, Tensor] = {}
 
-    @torch.no_grad()
     def activate(self, expert: Expert | None) -> None:
         """Make `expert` the active one (None: the plain backbone). Free if it already is."""
         if expert is self.active:
             return
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch.no_grad():  # the first alone would enable gradients
             weights = _tensors_of(self.backbone)
             wanted = expert.touched() if expert else set()
             for name in wanted - self._originals.keys():
@@ -125,6 +124,10 @@ class ExpertSwitch:
             if expert:
                 merge(expert, weights, self._originals)
             self.active = expert
+
+    def originals(self) -> Mapping[str, Tensor]:
+        """What is held to restore the backbone, while an expert is active."""
+        return self._originals
 
     def restore(self) -> None:
         """Put the plain backbone back, bit for bit."""

@@ -1,6 +1,7 @@
 """Guidance: the gradient of a guider's log-likelihood, as a shift of the denoised estimate."""
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ class Strength:
     def __post_init__(self):
         if self.rule not in RULES:
             raise ValueError(f"scale rule is one of {', '.join(RULES)}, got {self.rule!r}")
+        if not math.isfinite(self.guidance_scale):
+            raise ValueError(f"guidance_scale is a finite number, got {self.guidance_scale}")
         if not 0 <= self.start_percent <= 1 or not 0 <= self.end_percent <= 1:
             raise ValueError(
                 f"start and end of guidance lie in [0, 1], got {self.start_percent} and "

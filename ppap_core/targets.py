@@ -1,6 +1,7 @@
 """Targets: what a guider should say of the picture, as a log-likelihood to be raised."""
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ class ClassTarget:
                     f"class index {index} is out of range: the guider knows 0 to "
                     f"{self.num_classes - 1}"
                 )
-            if not weight > 0:
-                raise ValueError(f"the weight of class {index} has to be above 0, got {weight}")
+            if not 0 < weight < math.inf:
+                raise ValueError(
+                    f"the weight of class {index} has to be above 0 and finite, got {weight}"
+                )
         if not self.temperature > 0:
             raise ValueError(f"temperature has to be above 0, got {self.temperature}")
 
@@ -96,8 +99,8 @@ def _entries(text: str, labels: Sequence[str]) -> list[str]:
     known = {label.casefold() for label in labels}
     entries = []
     for line in re.split(r"[;\n]", text):
-        name = _split_weight(line, labels)[0].strip().casefold()
-        entries += [line] if name in known else line.split(",")
+        names = {name.strip().casefold() for name in (line, re.sub(r":[^:,]*$", "", line))}
+        entries += [line] if names & known else line.split(",")
     return [entry.strip() for entry in entries if entry.strip()]
 
 

@@ -1,6 +1,7 @@
 """Adapters on any backbone: where LoRA goes, what is trained whole, how to read it off again."""
 
 import copy
+import re
 from dataclasses import dataclass
 
 from peft import LoraConfig, inject_adapter_in_model
@@ -68,7 +69,8 @@ class Student(nn.Module):
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.lora_alpha,
-            target_modules=layers,
+            # A pattern has to match whole names; in a list, "conv1" means "layer1.0.conv1" too.
+            target_modules="|".join(map(re.escape, layers)),
         )
         self.model = inject_adapter_in_model(config, copy.deepcopy(backbone))
         wrapped = {f"{layer}.bias": f"{layer}.base_layer.bias" for layer in layers}

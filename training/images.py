@@ -38,7 +38,8 @@ def read_manifest(folder: Path) -> list[dict]:
 def load_images(folder: Path) -> Tensor:
     """Every image of the manifest that is still there: (N, 3, H, W) uint8.
 
-    Pictures that cannot be read are skipped and named. ValueError if none is left.
+    Pictures that cannot be read are skipped and named. ValueError if none is left, or if they
+    are not all of one size.
     """
     images = []
     for line in read_manifest(folder):
@@ -51,6 +52,8 @@ def load_images(folder: Path) -> Tensor:
             logging.warning("skipped %s: %s", path, error)
     if not images:
         raise ValueError(f"no images in {folder}: run 'python -m training generate' first")
+    if len(sizes := {f"{image.shape[1]} x {image.shape[0]}" for image in images}) > 1:
+        raise ValueError(f"images of different sizes in {folder}: {', '.join(sorted(sizes))}")
     return torch.stack(images).permute(0, 3, 1, 2).contiguous()
 
 

@@ -30,7 +30,9 @@ def load_timm_folder(folder: Path) -> Guider:
         labels=_labels(config, backbone.num_classes),
         fingerprint=fingerprint(weights),
     )
-    return Guider(backbone, timm_preprocessing(config.get("pretrained_cfg", {})), info)
+    # Older folders of the hub have no "pretrained_cfg": its entries lie beside "architecture".
+    preprocessing = timm_preprocessing(config.get("pretrained_cfg") or config)
+    return Guider(backbone, preprocessing, info)
 
 
 def timm_preprocessing(pretrained_cfg: dict) -> Preprocessing:
@@ -44,6 +46,7 @@ def timm_preprocessing(pretrained_cfg: dict) -> Preprocessing:
         std=tuple(data["std"]),
         interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
         crop_fraction=data["crop_pct"],
+        crop_mode=data["crop_mode"],
     )
 
 
@@ -102,7 +105,7 @@ def _load(backbone: torch.nn.Module, weights: dict[str, torch.Tensor], folder: P
 
 
 def _labels(config: dict, num_classes: int) -> tuple[str, ...]:
-    names = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
+    names = config.get("label_names") or (config.get("pretrained_cfg") or {}).get("label_names")
     if names and len(names) == num_classes:
         return tuple(map(str, names))
     from timm.data import ImageNetInfo, infer_imagenet_subset

@@ -1,0 +1,170 @@
+"""Draw the shipped workflows in ComfyUI's own front end and save them as it saves them.
+
+python -m demo.workflows starts a server and headless Chromium, builds each graph from the recipe
+below, runs it, and writes workflows/<name>.json and its thumbnail <name>.jpg.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+
+from demo.paths import OUTPUT
+from demo.serve import ComfyServer
+from demo.workflow_client import run_prompt
+
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+NOTE = """## Guide a picture with a classifier
+
+1. The diffusion model draws scenes and knows no classes.
+2. The guider is a classifier that has never seen noise; its **experts** let it read noisy pictures.
+3. Change **classes** in *Target Class*: sphere, cube, cylinder, cone, torus, capsule, octahedron, \
+jack, dumbbell, stairs. Mixtures work too: `cone:2, torus`.
+4. Bypass *Load PPAP Experts* (Ctrl+B) to see the guider fail without them.
+5. The lower row is the same noise without guidance."""
+
+# id: (type, position, size, widget values by name)
+CLASS_NODES = {
+    "note": ("MarkdownNote", (-520, 60), (440, 300), {"": NOTE}),
+    "model": ("PPAP_LoadPixelModel", (0, 60), (330, 100), {}),
+    "latent": (
+        "EmptyLatentImage",
+        (0, 220),
+        (330, 110),
+        {"width": 32, "height": 32, "batch_size": 4},
+    ),
+    "guider": ("PPAP_LoadGuider", (0, 400), (330, 60), {}),
+    "experts": ("PPAP_LoadExperts", (0, 520), (330, 150), {}),
+    "target": ("PPAP_TargetClass", (0, 740), (330, 130), {"classes": "torus"}),
+    "guided": (
+        "PPAP_GuidedKSampler",
+        (400, 60),
+        (330, 480),
+        {"seed": 4, "steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
+        | {"guidance_scale": 10.0},
+    ),
+    "plain": (
+        "KSampler",
+        (400, 620),
+        (330, 270),
+        {"seed": 4, "steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"},
+    ),
+    "vae": ("VAELoader", (800, 60), (270, 60), {"vae_name": "pixel_space"}),
+    "decode": ("VAEDecode", (800, 180), (270, 50), {}),
+    "decode_plain": ("VAEDecode", (800, 620), (270, 50), {}),
+    "enlarge": (
+        "ImageScaleBy",
+        (800, 290),
+        (270, 90),
+        {"upscale_method": "bicubic", "scale_by": 8.0},
+    ),
+    "enlarge_plain": (
+        "ImageScaleBy",
+        (800, 730),
+        (270, 90),
+        {"upscale_method": "bicubic", "scale_by": 8.0},
+    ),
+    "save": ("SaveImage", (1130, 60), (480, 500), {"filename_prefix": "ppap/guided"}),
+    "save_plain": ("PreviewImage", (1130, 620), (480, 500), {}),
+}
+# (from, output), (to, input)
+CLASS_LINKS = [
+    (("model", "model"), ("guided", "model")),
+    (("model", "unconditional"), ("guided", "positive")),
+    (("model", "unconditional"), ("guided", "negative")),
+    (("latent", "LATENT"), ("guided", "latent_image")),
+    (("guider", "guider"), ("experts", "guider")),
+    (("experts", "guider"), ("target", "guider")),
+    (("experts", "guider"), ("guided", "guider")),
+    (("target", "target"), ("guided", "target")),
+    (("model", "model"), ("plain", "model")),
+    (("model", "unconditional"), ("plain", "positive")),
+    (("model", "unconditional"), ("plain", "negative")),
+    (("latent", "LATENT"), ("plain", "latent_image")),
+    (("guided", "LATENT"), ("decode", "samples")),
+    (("vae", "VAE"), ("decode", "vae")),
+    (("decode", "IMAGE"), ("enlarge", "image")),
+    (("enlarge", "IMAGE"), ("save", "images")),
+    (("plain", "LATENT"), ("decode_plain", "samples")),
+    (("vae", "VAE"), ("decode_plain", "vae")),
+    (("decode_plain", "IMAGE"), ("enlarge_plain", "image")),
+    (("enlarge_plain", "IMAGE"), ("save_plain", "images")),
+]
+RECIPES = {"class_guidance": (CLASS_NODES, CLASS_LINKS)}
+
+BUILD = """
+async ([recipe, links]) => {
+  app.graph.clear();
+  const made = {};
+  for (const [name, [type, pos, size, values]] of Object.entries(recipe)) {
+    const node = LiteGraph.createNode(type);
+    if (!node) throw new Error(`no node ${type}`);
+    app.graph.add(node);
+    node.pos = pos;
+    node.size = [Math.max(size[0], node.size[0]), Math.max(size[1], node.size[1])];
+    for (const [key, value] of Object.entries(values)) {
+      const widget = key ? node.widgets.find(w => w.name === key) : node.widgets[0];
+      widget.value = value;
+    }
+    const after = (node.widgets || []).find(w => w.name === "control_after_generate");
+    if (after) after.value = "fixed";
+    made[name] = node;
+  }
+  for (const [[from, output], [to, input]] of links) {
+    const out = made[from].outputs.findIndex(o => o.name === output);
+    const into = made[to].inputs.findIndex(i => i.name === input);
+    if (out < 0 || into < 0) throw new Error(`no link ${from}.${output} -> ${to}.${input}`);
+    made[from].connect(out, made[to], into);
+  }
+  return [app.graph.serialize(), (await app.graphToPrompt()).output];
+}
+"""
+
+
+def draw(page, name: str) -> tuple[dict, dict]:
+    """Build a recipe in the front end: its UI JSON and its API prompt."""
+    nodes, links = RECIPES[name]
+    return tuple(page.evaluate(BUILD, [nodes, links]))
+
+
+def thumbnail(url: str, entry: dict, path: Path) -> None:
+    """The first picture of every output node, side by side."""
+    pictures = []
+    for output in entry["outputs"].values():
+        for image in output.get("images", [])[:2]:
+            query = f"filename={image['filename']}&subfolder={image['subfolder']}"
+            address = f"{url}/view?{query}&type={image['type']}"
+            with urllib.request.urlopen(address) as response:
+                pictures.append(Image.open(io.BytesIO(response.read())).convert("RGB"))
+    sheet = Image.new("RGB", (256 * len(pictures), 256))
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture.resize((256, 256)), (256 * index, 0))
+    sheet.save(path, quality=88)
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(RECIPES))
+    args = parser.parse_args()
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    with ComfyServer(OUTPUT / "server") as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(server.url)
+        page.wait_for_function("() => window.app && window.app.graph && app.extensionManager")
+        page.wait_for_timeout(3000)
+        for name in args.names:
+            workflow, prompt = draw(page, name)
+            text = json.dumps(workflow, indent=1, ensure_ascii=False)
+            (WORKFLOWS / f"{name}.json").write_text(text + "\n", "utf-8")
+            thumbnail(server.url, run_prompt(server.url, prompt), WORKFLOWS / f"{name}.jpg")
+
+
+if __name__ == "__main__":
+    main()

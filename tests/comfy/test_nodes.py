@@ -1,0 +1,290 @@
+"""Every node, as ComfyUI calls it: inside torch.inference_mode(), with the shipped demo models."""
+
+import pytest
+import torch
+
+
+def demo_guider(comfyui, experts=True):
+    (guider,) = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
+    if not experts:
+        return guider
+    file = "demo-shapes-resnet.safetensors"
+    return comfyui.node("PPAP_LoadExperts").execute(guider, file).args[0]
+
+
+def target(comfyui, guider, classes="torus"):
+    return comfyui.node("PPAP_TargetClass").execute(guider, classes, 1.0).args[0]
+
+
+@pytest.fixture(scope="module")
+def world(comfyui):
+    """MODEL, its empty conditioning, a guider with experts and a latent, made as ComfyUI does."""
+    with torch.inference_mode():
+        model, empty = comfyui.node("PPAP_LoadPixelModel").execute("demo-scenes.safetensors").args
+        guider = demo_guider(comfyui)
+    return model, empty, guider, {"samples": torch.zeros(2, 3, 32, 32)}
+
+
+def guided(comfyui, world, batch=2, seed=0, guider="default", classes="torus", **changes):
+    model, empty, default, _ = world
+    guider = default if guider == "default" else guider
+    settings = {
+        "guidance_scale": 10.0,
+        "scale_rule": "raw",
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+    } | changes
+    with torch.inference_mode():
+        return sample(
+            comfyui,
+            world,
+            batch=batch,
+            seed=seed,
+            guider=guider,
+            target=guider and target(comfyui, guider, classes),
+            **settings,
+        )
+
+
+def sample(comfyui, world, batch, seed, latent=None, **guidance):
+    model, empty, _, _ = world
+    latent = latent or {"samples": torch.zeros(batch, 3, 32, 32)}
+    node = comfyui.node("PPAP_GuidedKSampler")
+    (out,) = node.execute(
+        model=model,
+        seed=seed,
+        steps=6,
+        cfg=1.0,
+        sampler_name="ddim",
+        scheduler="ddim_uniform",
+        positive=empty,
+        negative=empty,
+        latent_image=latent,
+        denoise=1.0,
+        **guidance,
+    ).args
+    return out["samples"]
+
+
+def plain(comfyui, world, batch=2, seed=0):
+    model, empty, _, _ = world
+    with torch.inference_mode():
+        (out,) = comfyui.nodes.KSampler().sample(
+            model,
+            seed,
+            6,
+            1.0,
+            "ddim",
+            "ddim_uniform",
+            empty,
+            empty,
+            {"samples": torch.zeros(batch, 3, 32, 32)},
+        )
+    return out["samples"]
+
+
+def test_guidance_changes_the_picture(comfyui, world):
+    assert (guided(comfyui, world) - plain(comfyui, world)).abs().mean() > 0.02
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"guidance_scale": 0.0},
+        {"start_percent": 0.7, "end_percent": 0.7},
+        {"start_percent": 0.9, "end_percent": 0.2},
+        {"guider": None},
+    ],
+)
+def test_guidance_that_is_off_gives_the_unguided_picture_bit_for_bit(comfyui, world, off):
+    assert torch.equal(guided(comfyui, world, **off), plain(comfyui, world))
+
+
+def test_same_seed_gives_the_same_picture(comfyui, world):
+    assert torch.equal(guided(comfyui, world, seed=7), guided(comfyui, world, seed=7))
+
+
+def test_a_picture_does_not_depend_on_its_batch_neighbours(comfyui, world):
+    together = guided(comfyui, world, batch=2)
+    alone = guided(comfyui, world, batch=1)  # the noise of a batch begins with that of one
+    assert (together[:1] - alone).abs().max() < 1e-4
+
+
+def test_experts_guide_otherwise_than_the_plain_guider(comfyui, world):
+    naive = guided(comfyui, world, guider=demo_guider(comfyui, experts=False))
+    assert (guided(comfyui, world) - naive).abs().mean() > 0.02
+
+
+def test_the_guider_is_restored_after_sampling(comfyui, world):
+    guider = world[2].guider
+    before = {k: v.clone() for k, v in guider.state_dict().items()}
+    guided(comfyui, world)
+    assert guider.switch.active is None
+    assert all(torch.equal(v, before[k]) for k, v in guider.state_dict().items())
+
+
+def test_an_interval_guides_only_its_share_of_the_schedule(comfyui, world):
+    early = guided(comfyui, world, end_percent=0.5)
+    late = guided(comfyui, world, start_percent=0.5)
+    whole = guided(comfyui, world)
+    assert not torch.equal(early, late)
+    assert not torch.equal(early, whole)
+    assert not torch.equal(late, whole)
+
+
+def test_apply_guidance_and_guided_ksampler_agree(comfyui, world):
+    model, empty, guider, latent = world
+    with torch.inference_mode():
+        (patched,) = (
+            comfyui.node("PPAP_ApplyGuidance")
+            .execute(
+                model=model,
+                guider=guider,
+                target=target(comfyui, guider),
+                guidance_scale=10.0,
+                scale_rule="raw",
+                start_percent=0.0,
+                end_percent=1.0,
+            )
+            .args
+        )
+    assert torch.equal(
+        plain(comfyui, (patched, *world[1:])),
+        guided(comfyui, world),
+    )
+
+
+def test_guidance_survives_a_device_move_inside_inference_mode(comfyui, world, monkeypatch):
+    """On a GPU ComfyUI moves weights inside inference mode; emulated by a move that copies."""
+    guider = demo_guider(comfyui)
+    patcher_class = type(guider.patcher)
+    load = patcher_class.__mro__[1].partially_load
+
+    def load_and_move(self, *args, **kwargs):
+        self.model.to(torch.float64)
+        self.model.to(torch.float32)
+        return load(self, *args, **kwargs)
+
+    monkeypatch.setattr(patcher_class.__mro__[1], "partially_load", load_and_move)
+    moved = guided(comfyui, world, guider=guider)
+    assert not any(p.is_inference() for p in guider.guider.parameters())
+    assert torch.equal(moved, guided(comfyui, world))
+
+
+def test_cancelling_stops_within_a_step_and_the_next_run_is_clean(comfyui, world):
+    import comfy.model_management as management
+
+    guider = world[2].guider
+    calls = []
+
+    def interrupt_at_third_call(module, args):
+        calls.append(1)
+        if len(calls) == 3:
+            management.interrupt_current_processing()
+
+    handle = guider.register_forward_pre_hook(interrupt_at_third_call)
+    with pytest.raises(management.InterruptProcessingException):
+        guided(comfyui, world)
+    handle.remove()
+    assert len(calls) == 3
+    assert guider.switch.active is None
+    assert torch.isfinite(guided(comfyui, world)).all()
+
+
+def test_the_hosts_modules_are_not_patched(comfyui, world):
+    import comfy.sample
+    import comfy.samplers
+
+    before = [comfy.samplers.sampling_function, comfy.samplers.CFGGuider.predict_noise]
+    guided(comfyui, world)
+    assert before == [comfy.samplers.sampling_function, comfy.samplers.CFGGuider.predict_noise]
+    assert torch.equal(plain(comfyui, world), plain(comfyui, world))
+
+
+def test_an_unknown_class_is_refused_with_the_nearest_names(comfyui, world):
+    with pytest.raises(ValueError, match="'coen'.*did you mean 'cone'"):
+        target(comfyui, world[2], "coen")
+
+
+def test_a_model_of_another_latent_format_is_refused(comfyui, world):
+    import comfy.latent_formats
+
+    model, *rest = world
+    other = model.clone()
+    other.add_object_patch("latent_format", comfy.latent_formats.SD15())
+    with pytest.raises(ValueError, match="ChromaRadiance.*SD15"):
+        guided(comfyui, (other, *rest))
+
+
+def test_a_packed_latent_is_refused(comfyui, world):
+    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    x, sigma = torch.zeros(1, 1, 3072), torch.ones(1)
+    with pytest.raises(ValueError, match="packed or audio"):
+        hook.guided_shift(None, world[0].get_model_object("model_sampling"), x, sigma)
+
+
+def test_an_image_to_image_model_is_refused(comfyui):
+    import comfy.model_sampling
+
+    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    with pytest.raises(ValueError, match="noise level"):
+        hook.noise_coefficients(comfy.model_sampling.IMG_TO_IMG(), torch.ones(1))
+
+
+def test_new_model_folders_list_only_safetensors(comfyui):
+    import folder_paths
+
+    for name in ("ppap_guiders", "ppap_experts", "ppap_pixel_models"):
+        assert folder_paths.folder_names_and_paths[name][1] == {".safetensors"}
+        assert len(folder_paths.get_folder_paths(name)) >= 2  # models/ and extra_model_paths.yaml
+
+
+def test_every_input_of_every_node_has_a_tooltip(comfyui):
+    ids = [name for name in comfyui.nodes.NODE_CLASS_MAPPINGS if name.startswith("PPAP_")]
+    assert len(ids) == 6
+    for name in ids:
+        schema = comfyui.node(name).define_schema()
+        assert schema.description and schema.search_aliases
+        assert all(entry.tooltip for entry in schema.inputs), name
+
+
+def test_every_sampler_with_every_scheduler_runs_guided(comfyui, world):
+    """Whatever is not finite must be so without guidance too; such pairs are named."""
+    import comfy.samplers
+
+    model, empty, guider, _ = world
+    with torch.inference_mode():
+        patched = comfyui.module("nodes.sampling").guide(
+            model, guider, target(comfyui, guider), 10.0
+        )
+    broken = []
+    for sampler in comfy.samplers.KSampler.SAMPLERS:
+        for scheduler in comfy.samplers.KSampler.SCHEDULERS:
+            finite = [
+                run_four_steps(each, empty, sampler, scheduler).isfinite().all()
+                for each in (patched, model)
+            ]
+            assert finite[0] or not finite[1], f"{sampler} with {scheduler}: only guided it breaks"
+            if not finite[0]:
+                broken.append(f"{sampler} with {scheduler}")
+    assert not broken, f"not finite in the host itself: {broken}"
+
+
+def run_four_steps(model, empty, sampler, scheduler):
+    import comfy.sample
+
+    latent = torch.zeros(1, 3, 32, 32)
+    with torch.inference_mode():
+        return comfy.sample.sample(
+            model,
+            comfy.sample.prepare_noise(latent, 0),
+            4,
+            1.0,
+            sampler,
+            scheduler,
+            empty,
+            empty,
+            latent,
+            disable_pbar=True,
+            seed=0,
+        )

@@ -1,0 +1,150 @@
+"""Guided sampling against a closed form, through ComfyUI's own samplers.
+
+Prior N(0, 1), observation y = 1 with variance 1/4: with the exact denoiser and the exact score of
+p(y | x_t), samples must have the posterior's mean 0.8 and deviation sqrt(0.2).
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+MEAN, DEVIATION = 0.8, 0.2**0.5
+VARIANCE = 0.25  # of the observation
+STEPS = 60
+
+FAMILIES = ("EPS", "V_PREDICTION", "EDM", "V_PREDICTION_CONTINUOUS", "FLOW", "FLUX", "FLOW_COSMOS")
+# Wrong without any guidance in ComfyUI 0.30.0: too much noise a step on flow models.
+BROKEN_ON_FLOW = {
+    "ddpm",
+    "res_multistep_ancestral",
+    "res_multistep_ancestral_cfg_pp",
+    "dpmpp_2s_ancestral_cfg_pp",
+}
+
+
+class ExactGuidance:
+    """Stands for ppap_core's Guidance, with the exact score of log p(y = 1 | x_vp)."""
+
+    strength = SimpleNamespace(is_off=False, start_percent=0.0, end_percent=1.0)
+
+    def __init__(self, guidance_module):
+        self.module = guidance_module
+        self.guider = torch.nn.Linear(1, 1)
+        self.guider.switch = SimpleNamespace(restore=lambda: None)
+
+    def __call__(self, x_vp, sigma_ve):
+        square = sigma_ve[0] ** 2
+        c = (1 + square).sqrt()
+        score = (1 - x_vp / c) / (square / (1 + square) + VARIANCE) / c
+        return self.module.GuidanceStep(self.module.raw_shift(score, sigma_ve, 1.0), None)
+
+
+@pytest.fixture(scope="module")
+def build_model(comfyui):
+    """family -> MODEL whose denoised estimate is exact for x_0 ~ N(0, 1)."""
+    import comfy.latent_formats
+    import comfy.model_base
+    import comfy.model_patcher
+    import comfy.supported_models_base
+
+    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+
+    class Exact(comfy.model_base.BaseModel):
+        def _apply_model(self, x, t, *args, **kwargs):
+            alpha, b = (
+                v[:, None, None, None] for v in hook.noise_coefficients(self.model_sampling, t)
+            )
+            return alpha * x / (alpha**2 + b**2)
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_extra_config = {}
+        latent_format = comfy.latent_formats.ChromaRadiance
+        sampling_settings = {"shift": 1.0}
+        memory_usage_factor = 0.01
+
+        def inpaint_model(self):
+            return False
+
+    class NoNet(torch.nn.Module):
+        def __init__(self, device=None, operations=None, dtype=None):
+            super().__init__()
+            self.dtype = dtype
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def build(family):
+        config = Config({})
+        config.set_inference_dtype(torch.float32, None)
+        kind = comfy.model_base.ModelType[family]
+        base = Exact(config, model_type=kind, unet_model=NoNet)
+        cpu = torch.device("cpu")
+        return comfy.model_patcher.CoreModelPatcher(base, load_device=cpu, offload_device=cpu)
+
+    return build
+
+
+def guided_statistics(comfyui, model, sampler, cfg=1.0, scheduler="karras", seed=0):
+    """Mean and deviation of 12,288 guided samples; and of as many unguided ones."""
+    import comfy.sample
+
+    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    memory = comfyui.module("ppap_core.comfy_bridge.memory")
+    guidance = ExactGuidance(comfyui.module("ppap_core.guidance"))
+    guided = hook.install_guidance(model, guidance, memory.build_patcher(guidance.guider))
+    empty = [[None, {}]]
+    latent = torch.zeros(1, 3, 64, 64)
+    results = []
+    for each in (guided, model):
+        with torch.inference_mode():
+            x = comfy.sample.sample(
+                each,
+                comfy.sample.prepare_noise(latent, seed),
+                STEPS,
+                cfg,
+                sampler,
+                scheduler,
+                empty,
+                empty,
+                latent,
+                disable_pbar=True,
+                seed=seed,
+            )
+        results.append((x.mean().item(), x.std().item()))
+    return results
+
+
+def assert_posterior(comfyui, model, sampler, **settings):
+    guided, unguided = guided_statistics(comfyui, model, sampler, **settings)
+    drift = max(abs(unguided[0]), abs(unguided[1] - 1))  # the host's own error for this sampler
+    assert guided[0] == pytest.approx(MEAN, abs=0.04 + drift)
+    assert guided[1] == pytest.approx(DEVIATION, abs=0.04 + drift)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "euler_ancestral"])
+def test_every_family_reaches_the_posterior(comfyui, build_model, family, sampler):
+    assert_posterior(comfyui, build_model(family), sampler)
+
+
+def all_samplers():
+    from ppap_core.comfy_bridge import headless
+
+    source = (headless.find_comfyui() / "comfy" / "samplers.py").read_text("utf-8")
+    block = source.split("KSAMPLER_NAMES = [", 1)[1].split("]", 1)[0]
+    return [name.strip().strip('"') for name in block.split(",")] + ["ddim", "uni_pc", "uni_pc_bh2"]
+
+
+@pytest.mark.parametrize("sampler", all_samplers())
+def test_every_sampler_reaches_the_posterior(comfyui, build_model, sampler):
+    assert_posterior(comfyui, build_model("EPS"), sampler)
+
+
+@pytest.mark.parametrize("sampler", sorted(set(all_samplers()) - BROKEN_ON_FLOW))
+def test_every_sound_sampler_reaches_the_posterior_on_flow(comfyui, build_model, sampler):
+    assert_posterior(comfyui, build_model("FLOW"), sampler, scheduler="simple")
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_cfg_pp", "dpmpp_2m_cfg_pp"])
+@pytest.mark.parametrize("cfg", [1.5, 4.0])
+def test_classifier_free_guidance_does_not_scale_the_shift(comfyui, build_model, sampler, cfg):
+    assert_posterior(comfyui, build_model("EPS"), sampler, cfg=cfg)

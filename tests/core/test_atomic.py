@@ -1,0 +1,44 @@
+"""Files are either whole or as they were."""
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from ppap_core.atomic import save_safetensors
+
+
+def test_tensors_and_metadata_come_back_bit_for_bit(tmp_path):
+    tensors = {"a": torch.randn(3, 4).t(), "b": torch.tensor(2), "c": torch.randn(2).half()}
+    path = tmp_path / "new" / "folder" / "file.safetensors"
+    save_safetensors(tensors, path, {"key": "value"})
+    back = load_file(path)
+    assert back.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert back[name].dtype == value.dtype and back[name].equal(value)
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"key": "value"}
+
+
+def test_an_existing_file_is_replaced(tmp_path):
+    path = tmp_path / "file.safetensors"
+    save_safetensors({"a": torch.zeros(2)}, path)
+    save_safetensors({"a": torch.ones(3)}, path)
+    assert load_file(path)["a"].equal(torch.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_former_file_and_nothing_else(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "file.safetensors"
+    save_safetensors({"a": torch.ones(3)}, path)
+    former = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(Exception, match="(?i)too large|limit|error"):
+            save_safetensors({"a": torch.ones(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == former
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,116 @@
+"""Log-likelihoods against numpy, and the reading of what a user typed."""
+
+import numpy
+import pytest
+import torch
+
+from ppap_core.targets import ClassTarget, find_class, parse_classes
+
+LABELS = ("tench, Tinca tinca", "goldfish, Carassius auratus", "cone", "torus", "crane")
+
+
+def softmax(logits, temperature):
+    exp = numpy.exp(numpy.asarray(logits, dtype=numpy.float64) / temperature)
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize("classes", [{2: 1.0}, {0: 1.0, 3: 1.0}, {4: 2.0, 1: 0.5}, {1: 1, 2: 3}])
+def test_log_likelihood_is_the_log_of_the_weighted_probability(classes, temperature):
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) * 2
+    p = softmax(logits.numpy(), temperature)
+    total = sum(classes.values())
+    expected = numpy.log(sum(p[:, k] * weight / total for k, weight in classes.items()))
+    got = ClassTarget(classes, 5, temperature).log_likelihood(logits)
+    numpy.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
+
+
+def test_half_precision_logits_are_read_in_float32():
+    logits = torch.tensor([[0.0, 20.0, 4.0]]).half()
+    got = ClassTarget({0: 1.0}, 3).log_likelihood(logits)
+    assert got.dtype == torch.float32
+    numpy.testing.assert_allclose(got, numpy.log(softmax(logits.numpy(), 1.0)[:, 0]), rtol=1e-6)
+
+
+def test_extreme_logits_stay_finite():
+    got = ClassTarget({0: 1.0, 1: 1.0}, 2).log_likelihood(torch.tensor([[1e4, -1e4]]))
+    torch.testing.assert_close(got, torch.tensor([0.5]).log())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (({}, 5), "no target class"),
+        (({5: 1.0}, 5), "class index 5 is out of range: the guider knows 0 to 4"),
+        (({-1: 1.0}, 5), "out of range"),
+        (({0: 0.0}, 5), "weight of class 0"),
+        (({0: float("nan")}, 5), "weight of class 0"),
+        (({0: float("inf")}, 5), "weight of class 0"),
+        (({0: 1.0}, 5, 0.0), "temperature"),
+        (({0: 1.0}, 5, -1.0), "temperature"),
+    ],
+)
+def test_an_impossible_target_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ClassTarget(*arguments)
+
+
+def test_another_guiders_answer_is_refused():
+    with pytest.raises(ValueError, match="made for 5 classes, the guider answers 7"):
+        ClassTarget({0: 1.0}, 5).log_likelihood(torch.zeros(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("cone", {2: 1.0}),
+        ("  CONE ", {2: 1.0}),
+        ("3", {3: 1.0}),
+        ("cone:2, torus", {2: 2.0, 3: 1.0}),
+        ("cone:2, torus:0.5", {2: 2.0, 3: 0.5}),
+        ("cone, 4", {2: 1.0, 4: 1.0}),
+        ("cone\ntorus:3", {2: 1.0, 3: 3.0}),
+        ("cone; torus", {2: 1.0, 3: 1.0}),
+        ("cone, cone", {2: 2.0}),
+        ("tench, Tinca tinca", {0: 1.0}),
+        ("tench, Tinca tinca:2", {0: 2.0}),
+        ("tench, Tinca tinca\ncone:2", {0: 1.0, 2: 2.0}),
+        ("tinca tinca", {0: 1.0}),
+        ("tench:2, goldfish", {0: 2.0, 1: 1.0}),
+    ],
+)
+def test_classes_are_read_by_name_number_and_weight(text, classes):
+    assert parse_classes(text, LABELS) == classes
+
+
+def test_a_label_may_hold_a_colon():
+    assert parse_classes("ratio 1:2, thin", ("ratio 1:2, thin", "thick")) == {0: 1.0}
+
+
+def test_a_label_that_is_a_number_goes_before_an_index():
+    assert find_class("1", ("1", "0")) == 0
+
+
+def test_an_unknown_name_is_met_with_the_nearest_ones():
+    with pytest.raises(ValueError, match="no class 'Taurus': did you mean 'torus'"):
+        parse_classes("Taurus", LABELS)
+
+
+def test_a_name_like_nothing_is_met_with_what_there_is():
+    with pytest.raises(ValueError, match="'xyzzy': it knows 5 classes: tench"):
+        parse_classes("xyzzy", LABELS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("5", "class index 5 is out of range: the guider knows 0 to 4"),
+        ("-1", "no class '-1'"),
+        ("", "no target class given"),
+        (" ,\n", "no target class given"),
+        ("cone:heavy", "'cone:heavy': after the colon stands a weight"),
+    ],
+)
+def test_unreadable_text_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_classes(text, LABELS)
