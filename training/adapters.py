@@ -33,19 +33,25 @@ class AdapterSettings:
 
 
 def lora_layers(backbone: nn.Module, max_touched: float) -> list[str]:
-    """Convolutions without groups and linear layers, from the input on, without the head."""
+    """Linear layers and plain convolutions, from the input on, without the head.
+
+    Grouped and dilated convolutions are left out: peft's LoRA (0.21) does not follow them.
+    """
     budget = max_touched * sum(p.numel() for p in backbone.parameters())
     head = backbone.get_classifier() if hasattr(backbone, "get_classifier") else None
     layers = []
     for name, module in backbone.named_modules():
-        plain_conv = isinstance(module, nn.Conv2d) and module.groups == 1
-        if module is head or not (plain_conv or isinstance(module, nn.Linear)):
+        if module is head or not (isinstance(module, nn.Linear) or _is_plain_conv(module)):
             continue
         budget -= module.weight.numel()
         if budget < 0:
             break
         layers.append(name)
     return layers
+
+
+def _is_plain_conv(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.groups == 1 and set(module.dilation) == {1}
 
 
 def whole_tensors(backbone: nn.Module) -> list[str]:

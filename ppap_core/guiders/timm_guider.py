@@ -91,8 +91,11 @@ def _build(config: dict, folder: Path) -> torch.nn.Module:
         raise ValueError(f"guider {folder.name!r}: timm {timm.__version__} has no model {name!r}")
     settings = dict(config.get("model_args") or {})
     settings.setdefault("num_classes", config.get("num_classes", 1000))
-    with torch.inference_mode(False):
-        return timm.create_model(name, pretrained=False, **settings)
+    try:
+        with torch.inference_mode(False):
+            return timm.create_model(name, pretrained=False, **settings)
+    except TypeError as error:
+        raise ValueError(f"guider {folder.name!r}: its model_args do not fit: {error}") from None
 
 
 def _load(backbone: torch.nn.Module, weights: dict[str, torch.Tensor], folder: Path) -> None:

@@ -248,6 +248,7 @@ def test_every_input_of_every_node_has_a_tooltip(comfyui):
         assert all(entry.tooltip for entry in schema.inputs), name
 
 
+@pytest.mark.slow
 def test_every_sampler_with_every_scheduler_runs_guided(comfyui, world):
     """Whatever is not finite must be so without guidance too; such pairs are named."""
     import comfy.samplers
@@ -260,13 +261,11 @@ def test_every_sampler_with_every_scheduler_runs_guided(comfyui, world):
     broken = []
     for sampler in comfy.samplers.KSampler.SAMPLERS:
         for scheduler in comfy.samplers.KSampler.SCHEDULERS:
-            finite = [
-                run_four_steps(each, empty, sampler, scheduler).isfinite().all()
-                for each in (patched, model)
-            ]
-            assert finite[0] or not finite[1], f"{sampler} with {scheduler}: only guided it breaks"
-            if not finite[0]:
-                broken.append(f"{sampler} with {scheduler}")
+            if run_four_steps(patched, empty, sampler, scheduler).isfinite().all():
+                continue
+            unguided = run_four_steps(model, empty, sampler, scheduler)
+            assert not unguided.isfinite().all(), f"{sampler}, {scheduler}: broken by guidance"
+            broken.append(f"{sampler} with {scheduler}")
     assert not broken, f"not finite in the host itself: {broken}"
 
 

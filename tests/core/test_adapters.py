@@ -14,7 +14,6 @@ from training.adapters import (
     whole_tensors,
 )
 
-torch.manual_seed(0)
 BACKBONES = {
     "resnet18": {"channels": (16, 24, 32, 48), "num_classes": 5},
     "vit_tiny_patch16_224": {
@@ -26,6 +25,7 @@ BACKBONES = {
 
 @pytest.fixture(params=BACKBONES)
 def backbone(request):
+    torch.manual_seed(0)
     return timm.create_model(request.param, **BACKBONES[request.param]).eval()
 
 

@@ -42,3 +42,10 @@ def test_a_full_disk_leaves_the_former_file_and_nothing_else(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == former
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(OSError):
+        save_safetensors({"a": torch.ones(3)}, tmp_path / "folder.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
