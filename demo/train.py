@@ -19,7 +19,7 @@ from demo.scenes import load_or_render
 
 DIFFUSION_STEPS = 6400
 NUM_GENERATED = 5000
-EXPERT_STEPS = 800
+EXPERT_FLAGS = "--steps 280 --rank 16 --lora-alpha 16 --max-touched 1.0".split()
 
 
 def run_module(module: str, *flags: str | Path) -> None:
@@ -45,7 +45,7 @@ def generate_images() -> None:
 def distill_experts() -> None:
     run_module(
         *("training", "distill", "--checkpoint", PIXEL_MODEL, "--guider", GUIDER),
-        *("--images", GENERATED, "--out", EXPERTS, "--steps", str(EXPERT_STEPS)),
+        *("--images", GENERATED, "--out", EXPERTS, *EXPERT_FLAGS),
     )
 
 

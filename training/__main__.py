@@ -98,7 +98,7 @@ def main() -> int:
     args = build_parser().parse_args()
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         logging.error("%s", error)
         return 1
     return 0
