@@ -25,7 +25,7 @@ class RangeAgreement:
 def agreement_per_range(
     guider: Guider, experts: NoiseExperts, images: Tensor, expected: Tensor, seed: int = 0
 ) -> list[RangeAgreement]:
-    """`images`: (N, 3, H, W) uint8; `expected`: (N,) class indices , of teacher or truth."""
+    """`images`: (N, 3, H, W) uint8; `expected`: (N,) class indices, from teacher or truth."""
     rows = []
     for noise_range, expert in zip(experts.ranges, experts.experts, strict=True):
         generator = torch.Generator().manual_seed(seed)
