@@ -3,6 +3,7 @@
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,15 @@ def run_prompt(url: str, prompt: dict, timeout: float = 600.0) -> dict:
     if entry["status"]["status_str"] != "success":
         raise RuntimeError(execution_error(entry))
     return entry
+
+
+def fetch_images(url: str, output: dict) -> list[bytes]:
+    """The picture files of one node's entry under "outputs" in the history."""
+    files = []
+    for image in output.get("images", []):
+        with _opener.open(f"{url}/view?{urllib.parse.urlencode(image)}") as response:
+            files.append(response.read())
+    return files
 
 
 def queue_prompt(url: str, prompt: dict) -> str:

@@ -8,14 +8,13 @@ import argparse
 import io
 import json
 import shutil
-import urllib.request
 from pathlib import Path
 
 from PIL import Image
 
 from demo.paths import OUTPUT
 from demo.serve import ComfyServer
-from demo.workflow_client import run_prompt
+from demo.workflow_client import fetch_images, run_prompt
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 NOTE = """## Guide a picture with a classifier
@@ -132,14 +131,9 @@ def draw(page, name: str) -> tuple[dict, dict]:
 
 
 def thumbnail(url: str, entry: dict, path: Path) -> None:
-    """The first picture of every output node, side by side."""
-    pictures = []
-    for output in entry["outputs"].values():
-        for image in output.get("images", [])[:2]:
-            query = f"filename={image['filename']}&subfolder={image['subfolder']}"
-            address = f"{url}/view?{query}&type={image['type']}"
-            with urllib.request.urlopen(address) as response:
-                pictures.append(Image.open(io.BytesIO(response.read())).convert("RGB"))
+    """The first two pictures of every output node, side by side."""
+    files = [file for output in entry["outputs"].values() for file in fetch_images(url, output)[:2]]
+    pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
     sheet = Image.new("RGB", (256 * len(pictures), 256))
     for index, picture in enumerate(pictures):
         sheet.paste(picture.resize((256, 256)), (256 * index, 0))

@@ -2,13 +2,12 @@
 
 import io
 import json
-import urllib.request
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageStat
 
-from demo.workflow_client import request_json, run_prompt, ui_to_api
+from demo.workflow_client import fetch_images, request_json, run_prompt, ui_to_api
 
 WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
 
@@ -22,12 +21,8 @@ def node_of(prompt: dict, class_type: str) -> tuple[str, dict]:
 
 
 def pictures(server, entry: dict, node_id: str) -> list[Image.Image]:
-    images = []
-    for image in entry["outputs"][node_id]["images"]:
-        query = f"filename={image['filename']}&subfolder={image['subfolder']}&type={image['type']}"
-        with urllib.request.urlopen(f"{server.url}/view?{query}") as response:
-            images.append(Image.open(io.BytesIO(response.read())).convert("RGB"))
-    return images
+    files = fetch_images(server.url, entry["outputs"][node_id])
+    return [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
 
 
 def test_there_are_workflows():
