@@ -9,9 +9,11 @@ import torch
 
 from demo.paths import EXPERTS, GUIDER, HELDOUT_SCENES
 from demo.scenes import load_or_render
+from ppap_core.distillation.distill import TrainingSet
+from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
+from ppap_core.distillation.losses import label_answers
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
-from training.evaluate import agreement_per_range, agreement_table
 
 NUM_SCENES = 2000
 
@@ -21,7 +23,8 @@ def main() -> None:
     experts = load_experts(EXPERTS).for_guider(guider)
     scenes = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
     images, labels = scenes.image[:NUM_SCENES], scenes.label[:NUM_SCENES]
-    rows = agreement_per_range(guider, experts, images, torch.as_tensor(labels))
+    truth = label_answers(torch.as_tensor(labels), len(guider.info.labels))
+    rows = agreement_per_range(guider, experts, TrainingSet(images, truth))
     sys.stdout.write(f"accuracy on {NUM_SCENES} noisy held-out scenes\n{agreement_table(rows)}\n")
 
 

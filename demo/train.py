@@ -45,7 +45,7 @@ def generate_images() -> None:
 def distill_experts() -> None:
     run_module(
         *("training", "distill", "--checkpoint", PIXEL_MODEL, "--guider", GUIDER),
-        *("--images", GENERATED, "--out", EXPERTS, *EXPERT_FLAGS),
+        *("--images", GENERATED, "--out", EXPERTS, "--run", CACHE / "experts", *EXPERT_FLAGS),
     )
 
 

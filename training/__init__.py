@@ -1,1 +1,1 @@
-"""The label-free trainer: from a diffusion checkpoint and a guider to an expert file."""
+"""The label-free trainer's command line: from a checkpoint and a guider to an expert file."""

@@ -41,6 +41,15 @@ class _PixelModel(comfy.supported_models_base.BASE):
         return False
 
 
+def is_pixel_model(path: Path | str) -> bool:
+    """Whether `path` is a file that `load_pixel_model` reads."""
+    try:
+        with safe_open(path, "pt") as file:
+            return HEADER_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_pixel_model(path: Path | str):
     """Load a pixel-space diffusion model as MODEL (a ComfyUI model patcher).
 

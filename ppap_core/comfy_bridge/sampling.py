@@ -29,26 +29,43 @@ def sample_latent(
 
 
 @torch.no_grad()
-def sample_pixels(
-    model, seeds: list[int], steps: int, sampler_name: str, scheduler: str, width: int, height: int
+def sample_seeds(
+    model,
+    seeds: list[int],
+    shape: tuple[int, ...],
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive,
+    negative,
 ) -> Tensor:
-    """Pictures of an unconditional pixel model, one per seed: (N, 3, height, width) in [-1, 1].
-
-    A picture depends on its own seed alone, not on the batch it was drawn in.
+    """Latents (N, *shape), one per seed. With a sampler that adds no noise of its own, a latent
+    depends on its own seed alone, not on the batch it was drawn in.
     """
-    shape = (1, 3, height, width)
-    noise = torch.cat([comfy.sample.prepare_noise(torch.zeros(shape), seed) for seed in seeds])
-    cond = empty_conditioning()
+    empty = torch.zeros((1, *shape))
+    noise = torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
     return comfy.sample.sample(
         model,
         noise,
         steps,
-        1.0,
+        cfg,
         sampler_name,
         scheduler,
-        cond,
-        cond,
+        positive,
+        negative,
         torch.zeros_like(noise),
         disable_pbar=True,
         seed=seeds[0],
-    ).clamp(-1, 1)
+    )
+
+
+def sample_pixels(
+    model, seeds: list[int], steps: int, sampler_name: str, scheduler: str, width: int, height: int
+) -> Tensor:
+    """Pictures of an unconditional pixel model, one per seed: (N, 3, height, width) in [-1, 1]."""
+    cond = empty_conditioning()
+    shape = (3, height, width)
+    return sample_seeds(model, seeds, shape, steps, 1.0, sampler_name, scheduler, cond, cond).clamp(
+        -1, 1
+    )

@@ -5,14 +5,14 @@ import timm
 import torch
 from torch import nn
 
-from ppap_core.experts import PEFT_PREFIX
-from training.adapters import (
+from ppap_core.distillation.adapters import (
     AdapterSettings,
     Student,
     count_trainable,
     lora_layers,
     whole_tensors,
 )
+from ppap_core.experts import PEFT_PREFIX
 
 BACKBONES = {
     "resnet18": {"channels": (16, 24, 32, 48), "num_classes": 5},

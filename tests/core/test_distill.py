@@ -7,18 +7,18 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from ppap_core.expert_file import load_experts, save_experts
+from ppap_core.distillation.adapters import AdapterSettings
+from ppap_core.distillation.distill import TrainingSet, distill, teacher_answers
+from ppap_core.distillation.evaluate import agreement_per_range
+from ppap_core.distillation.images import to_unit_range
+from ppap_core.distillation.run import resume
+from ppap_core.distillation.settings import DistillSettings, plan_phases
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
-from ppap_core.noise import add_noise, partition_by_timestep, sample_sigma_ve
-from training.adapters import AdapterSettings
-from training.distill import DistillSettings, class_loss, distill, teacher_answers
-from training.evaluate import agreement_per_range
-from training.images import to_unit_range
+from ppap_core.noise import add_noise, sample_sigma_ve
 
 SIDE = 12
 ADAPTER = AdapterSettings(rank=4, max_touched=1.0)
 QUICK = DistillSettings(num_experts=2, steps=4, batch_size=16, adapter=ADAPTER)
-FROM = {"latent_format": "ChromaRadiance", "checkpoint": "demo.safetensors"}
 
 
 def stripes(num, seed):
@@ -53,6 +53,11 @@ def guider():
     return Guider(net, Preprocessing((SIDE, SIDE), (0.5,) * 3, (0.5,) * 3), info)
 
 
+def learn_from(guider, images, settings=QUICK, **kept):
+    data = TrainingSet(images, teacher_answers(guider, images))
+    return distill(guider, data, settings, **kept)
+
+
 @torch.no_grad()
 def held_out_loss(guider, noise_range, images, answers):
     """Mean KL(teacher || guider as it stands) on fixed noise."""
@@ -66,17 +71,17 @@ def held_out_loss(guider, noise_range, images, answers):
 def test_experts_learn_to_read_noise_from_the_teachers_answers(guider):
     learning = {"steps": 120, "batch_size": 32, "warm_up_steps": 5, "learning_rate": 1e-2}
     settings = replace(QUICK, num_experts=3, **learning)
-    expert_set = distill(guider, stripes(512, seed=2)[0], settings, **FROM)
+    experts = learn_from(guider, stripes(512, seed=2)[0], settings).experts
     images, kinds = stripes(256, seed=3)
     answers = teacher_answers(guider, images)
     assert (answers.argmax(dim=1) == kinds).float().mean() > 0.9
-    for expert in expert_set.experts.experts:
+    for expert in experts.experts:
         losses = []
         for active in (None, expert):
             guider.switch.activate(active)
             losses.append(held_out_loss(guider, expert.noise_range, images, answers))
         assert losses[1] < 0.95 * losses[0]
-    rows = agreement_per_range(guider, expert_set.experts, images, answers.argmax(dim=1))
+    rows = agreement_per_range(guider, experts, TrainingSet(images, answers))
     assert rows[1].expert > rows[1].plain + 0.05
     assert guider.switch.active is None
 
@@ -92,20 +97,19 @@ def same_tensors(one, other):
 def test_the_same_seed_gives_the_same_experts_bit_for_bit(guider):
     images = stripes(64, seed=2)[0]
     torch.manual_seed(1)
-    first = distill(guider, images, QUICK, **FROM)
+    first = learn_from(guider, images)
     torch.rand(7)
-    assert same_tensors(first, distill(guider, images, QUICK, **FROM))
-    assert not same_tensors(first, distill(guider, images, replace(QUICK, seed=5), **FROM))
+    assert same_tensors(first, learn_from(guider, images))
+    assert not same_tensors(first, learn_from(guider, images, replace(QUICK, seed=5)))
 
 
 def test_carry_over_begins_where_the_neighbour_ended(guider):
     """With no steps to speak of, what the first expert learned is all that the second has."""
     images = stripes(64, seed=2)[0]
     still = replace(QUICK, learning_rate=1e-12)
-    carried = distill(guider, images, still, **FROM).experts.experts
-    independent = distill(
-        guider, images, replace(still, initialisation="independent"), **FROM
-    ).experts.experts
+    carried = learn_from(guider, images, still).experts.experts
+    alone = replace(still, initialisation="independent")
+    independent = learn_from(guider, images, alone).experts.experts
     mean = next(key for key in carried[0].tensors if key.endswith("running_mean"))
     assert carried[0].tensors[mean].equal(independent[0].tensors[mean])
     momentum = 0.9**QUICK.steps  # what is left of the statistics one began with
@@ -116,7 +120,7 @@ def test_carry_over_begins_where_the_neighbour_ended(guider):
 
 def test_the_guider_is_not_changed_by_its_students(guider):
     before = {name: value.clone() for name, value in guider.state_dict().items()}
-    distill(guider, stripes(64, seed=2)[0], QUICK, **FROM)
+    learn_from(guider, stripes(64, seed=2)[0])
     assert all(guider.state_dict()[name].equal(value) for name, value in before.items())
     assert not guider.backbone.training
     assert not any(p.requires_grad for p in guider.parameters())
@@ -124,34 +128,9 @@ def test_the_guider_is_not_changed_by_its_students(guider):
 
 def test_an_active_expert_does_not_teach(guider):
     images = stripes(64, seed=2)[0]
-    expected = distill(guider, images, QUICK, **FROM)
+    expected = learn_from(guider, images)
     guider.switch.activate(expected.experts.experts[1])
-    assert same_tensors(distill(guider, images, QUICK, **FROM), expected)
-
-
-def test_the_file_says_how_the_experts_were_made(guider, tmp_path):
-    expert_set = distill(guider, stripes(64, seed=2)[0], QUICK, **FROM)
-    save_experts(expert_set, tmp_path / "file.safetensors")
-    header = load_experts(tmp_path / "file.safetensors").header
-    assert header.noise_ranges == tuple(partition_by_timestep(2))
-    assert header.training["steps"] == 4 and header.training["num_images"] == 64
-    assert header.training["adapter"]["rank"] == header.lora.rank == 4
-    assert len(header.training["losses"]) == 2
-
-
-@pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
-def test_class_loss_is_the_kl_divergence_from_the_teacher(temperature):
-    torch.manual_seed(0)
-    answer, teacher = torch.randn(6, 5), torch.randn(6, 5)
-    expected = kl_divergence(
-        Categorical(logits=teacher / temperature), Categorical(logits=answer)
-    ).mean()
-    torch.testing.assert_close(class_loss(answer, teacher, temperature), expected)
-
-
-def test_class_loss_vanishes_where_the_student_agrees():
-    logits = torch.randn(6, 5)
-    assert class_loss(logits + 3, logits, 1.0).item() == pytest.approx(0, abs=1e-6)
+    assert same_tensors(learn_from(guider, images), expected)
 
 
 def test_teacher_answers_do_not_depend_on_how_they_are_batched(guider):
@@ -160,22 +139,84 @@ def test_teacher_answers_do_not_depend_on_how_they_are_batched(guider):
     torch.testing.assert_close(teacher_answers(guider, images, batch_size=7), whole)
 
 
-def test_an_image_of_nan_stops_the_training(guider):
-    images = torch.full((8, 3, SIDE, SIDE), float("nan"))
-    with pytest.raises(RuntimeError, match=r"loss is not finite in noise range \[0.01"):
-        distill(guider, images, QUICK, **FROM)
+def test_an_image_of_nan_is_named_and_the_last_good_state_kept(guider, tmp_path):
+    images = stripes(64, seed=2)[0]
+    states = to_unit_range(images)
+    states[9] = float("nan")
+    data = TrainingSet(states, teacher_answers(guider, images))
+    file = tmp_path / "state.safetensors"
+    settings = replace(QUICK, batch_size=4, steps=60, num_experts=1)
+    with pytest.raises(RuntimeError, match=r"noise range \[0.01.*\(image 9\).*last good state"):
+        distill(guider, data, settings, file=file, save_every=1)
+    kept = resume(file, "")
+    assert 0 < kept.step == len(kept.losses[0])
+    assert all(tensor.isfinite().all() for tensor in kept.learner.values())
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"partition": "sigma"}, "partition is one of timestep, log_snr, got 'sigma'"),
-        ({"initialisation": "x"}, "initialisation is one of carry_over, independent, got 'x'"),
+        ({"initialisation": "x"}, "initialisation is one of carry_over, shared, independent"),
         ({"num_experts": 0}, "num_experts has to be at least 1, got 0"),
         ({"steps": 0}, "steps has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
+        ({"accumulation": 65}, "cuts a batch of 64 images into more pieces than it has"),
+        ({"learning_rate": 0.0}, "learning_rate has to be above 0"),
+        ({"ema_decay": 1.0}, r"ema_decay lies in \[0, 1\), got 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         DistillSettings(**settings)
+
+
+@pytest.mark.parametrize("initialisation", ["carry_over", "shared", "independent"])
+def test_every_initialisation_takes_the_same_number_of_steps(initialisation):
+    phases = plan_phases(DistillSettings(num_experts=4, steps=10, initialisation=initialisation))
+    assert sum(phase.steps for phase in phases) == 40
+    assert [phase.expert for phase in phases if phase.expert is not None] == [0, 1, 2, 3]
+
+
+def test_a_total_budget_is_shared_by_the_experts():
+    phases = plan_phases(DistillSettings(num_experts=4, steps=40, budget="total"))
+    assert [phase.steps for phase in phases] == [10] * 4
+
+
+def test_branches_start_from_the_shared_adapter(guider):
+    """With no steps to speak of, all branches hold what the shared phase learned."""
+    images = stripes(64, seed=2)[0]
+    settings = replace(QUICK, initialisation="shared", steps=8)
+    experts = learn_from(guider, images, replace(settings, learning_rate=1e-12)).experts.experts
+    mean = next(key for key in experts[0].tensors if key.endswith("running_mean"))
+    start = guider.backbone.state_dict()[mean.split("model.")[-1]]
+    assert not experts[0].tensors[mean].allclose(start)
+    learned = learn_from(guider, images, settings).experts.experts
+    factor = next(key for key in learned[0].tensors if key.endswith("lora_B.weight"))
+    one, other = (expert.tensors[factor] for expert in learned)
+    assert torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), 0) > 0.5
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(guider):
+    """Without BatchNorm, whose statistics are a piece's own, the pieces add up."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(800, 4))
+    info = replace(guider.info, fingerprint=fingerprint(net.state_dict()))
+    plain = Guider(net, guider.preprocessing, info)
+    images = stripes(64, seed=2)[0]
+    whole = learn_from(plain, images).experts.experts
+    pieces = learn_from(plain, images, replace(QUICK, accumulation=3)).experts.experts
+    for key, value in whole[1].tensors.items():
+        torch.testing.assert_close(pieces[1].tensors[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_averaged_weights_are_an_average_of_what_the_steps_gave(guider):
+    images = stripes(64, seed=2)[0]
+    averaged = learn_from(guider, images, replace(QUICK, ema_decay=0.9, num_experts=1))
+    assert not same_tensors(averaged, learn_from(guider, images, replace(QUICK, num_experts=1)))
+
+
+def test_heldout_pictures_are_the_last_and_at_most_a_tenth():
+    data = TrainingSet(torch.arange(50), torch.arange(50))
+    train, heldout = data.split(256)
+    assert heldout.states.tolist() == [45, 46, 47, 48, 49]
+    assert len(train) == 45 and data.split(2)[1].states.tolist() == [48, 49]

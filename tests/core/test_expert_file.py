@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ppap_core.distillation.adapters import AdapterSettings, Student
 from ppap_core.expert_file import (
     ExpertHeader,
     ExpertSet,
@@ -22,7 +23,6 @@ from ppap_core.expert_file import (
 from ppap_core.experts import PEFT_PREFIX, Expert, NoiseExperts
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import partition_by_timestep
-from training.adapters import AdapterSettings, Student
 
 
 def build_guider(seed=0, width=4):

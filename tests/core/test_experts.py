@@ -8,9 +8,9 @@ import timm
 import torch
 from torch import nn
 
+from ppap_core.distillation.adapters import AdapterSettings, Student
 from ppap_core.experts import PEFT_PREFIX, Expert, ExpertSwitch, NoiseExperts
 from ppap_core.noise import NoiseRange, partition_by_timestep
-from training.adapters import AdapterSettings, Student
 
 BACKBONES = {
     "resnet18": {"channels": (16, 24, 32, 48), "num_classes": 5},

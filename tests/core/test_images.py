@@ -5,7 +5,13 @@ import logging
 import pytest
 import torch
 
-from training.images import append_manifest, load_images, read_manifest, save_png, to_unit_range
+from ppap_core.distillation.images import (
+    append_manifest,
+    load_images,
+    read_manifest,
+    save_png,
+    to_unit_range,
+)
 
 
 def fill(folder, num, size=8):

@@ -4,11 +4,12 @@ import copy
 import re
 from dataclasses import dataclass
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from ppap_core.expert_file import LoraSpec
-from ppap_core.experts import PEFT_PREFIX
+from ..expert_file import LoraSpec
+from ..experts import PEFT_PREFIX
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -98,6 +99,14 @@ class Student(nn.Module):
             for name, value in self.model.state_dict().items()
         }
         return {key: state[key].detach().cpu().clone() for key in sorted(self.spec.keys())}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take the adapter that `tensors()` gave."""
+        state = self.model.state_dict()
+        own = {PEFT_PREFIX + name.replace(".default.", "."): name for name in state}
+        with torch.no_grad():
+            for key, value in tensors.items():
+                state[own[key]].copy_(value)
 
 
 def count_trainable(student: Student) -> int:

@@ -1,0 +1,151 @@
+"""The user's own checkpoint, whatever its family, loaded as ComfyUI's loader nodes load it.
+
+Read in ComfyUI 0.30.0 (sd.py, nodes.py VAELoader). Needs a booted ComfyUI (headless.py).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.sd
+import comfy.utils
+import torch
+from torch import Tensor
+
+from .pixel_model import is_pixel_model, load_pixel_model
+
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A MODEL with what came with it. `clip`, `vae`: None where the files hold none.
+
+    `fingerprint`: SHA-256 of the diffusion model's file. `own_side`: of the pictures that a pixel
+    model was trained on.
+    """
+
+    model: object
+    clip: object | None
+    vae: object | None
+    name: str
+    fingerprint: str
+    reads_prompts: bool = True
+    own_side: int = 0
+
+    @property
+    def latent_format(self):
+        return self.model.get_model_object("latent_format")
+
+    @property
+    def latent_format_name(self) -> str:
+        return type(self.latent_format).__name__
+
+    @property
+    def works_on_pixels(self) -> bool:
+        latent_format = self.latent_format
+        return latent_format.spacial_downscale_ratio == 1 and latent_format.latent_channels == 3
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
+        """(C, h, w) of an empty latent, (C, 1, h, w) where the model's latents have frames.
+
+        ValueError unless both sides are multiples of what one latent pixel covers.
+        """
+        latent_format = self.latent_format
+        ratio = latent_format.spacial_downscale_ratio
+        if width % ratio or height % ratio or min(width, height) < ratio:
+            raise ValueError(
+                f"width and height have to be multiples of {ratio} for {self.name}, got {width} x "
+                f"{height}"
+            )
+        frames = [1] if latent_format.latent_dimensions == 3 else []
+        return (latent_format.latent_channels, *frames, height // ratio, width // ratio)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents as samplers return them -> (B, 3, H, W) in [-1, 1]."""
+        if self.works_on_pixels:
+            return latents.clamp(-1, 1)
+        if self.vae is None:
+            raise ValueError(f"{self.name} holds no VAE: name one with --vae")
+        image_bhwc = self.vae.decode(latents)
+        if image_bhwc.ndim == 5:  # frames: an image model has one
+            image_bhwc = image_bhwc[:, 0]
+        return image_bhwc[..., :3].movedim(-1, 1).float().cpu() * 2 - 1
+
+
+def load_checkpoint(
+    path: Path | str,
+    vae: str = "",
+    text_encoders: Sequence[str] = (),
+    clip_type: str = "stable_diffusion",
+) -> Checkpoint:
+    """Load one file, or a diffusion model with its `vae` and `text_encoders`.
+
+    vae: a file, or a name of ComfyUI's Load VAE ("taesd", "taef1", "pixel_space", ...).
+    clip_type: ComfyUI's name for what the text encoders belong to ("sd3", "flux", ...).
+    ValueError if a file is missing, or is nothing that ComfyUI knows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}")
+    if is_pixel_model(path):
+        model = load_pixel_model(path)
+        side = model.model.model_config.unet_config["config"].image_size
+        return Checkpoint(model, None, None, path.name, file_fingerprint(path), False, side)
+    try:
+        model, clip, own_vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path))
+    except Exception as error:  # whatever the host raises on a file that it cannot use
+        reason = str(error).removeprefix("ERROR: ").strip().splitlines() or [""]
+        raise ValueError(
+            f"checkpoint {path.name!r}: ComfyUI cannot load it ({type(error).__name__}: "
+            f"{reason[0].split('. ')[0]})"
+        ) from error
+    if model is None:
+        raise ValueError(f"checkpoint {path.name!r} holds no diffusion model")
+    if own_vae is not None and getattr(own_vae, "first_stage_model", None) is None:
+        own_vae = None
+    return Checkpoint(
+        model,
+        load_text_encoders(text_encoders, clip_type) if text_encoders else clip,
+        load_vae(vae) if vae else own_vae,
+        path.name,
+        file_fingerprint(path),
+    )
+
+
+def load_vae(name: str):
+    """A VAE from a file, or by a name that ComfyUI's node Load VAE knows."""
+    if Path(name).is_file():
+        weights, metadata = comfy.utils.load_torch_file(name, return_metadata=True)
+        vae = comfy.sd.VAE(sd=weights, metadata=metadata)
+        if vae.first_stage_model is None:
+            raise ValueError(f"{name} is no VAE that ComfyUI knows")
+        return vae
+    import nodes  # ComfyUI's nodes.py
+
+    known = nodes.VAELoader.vae_list(nodes.VAELoader)
+    if name not in known:
+        raise ValueError(f"there is no VAE {name!r}: give a file, or one of {', '.join(known)}")
+    return nodes.VAELoader().load_vae(name)[0]
+
+
+def load_text_encoders(paths: Sequence[str], clip_type: str):
+    for path in paths:
+        if not Path(path).is_file():
+            raise ValueError(f"there is no text encoder {path}")
+    kind = getattr(comfy.sd.CLIPType, clip_type.upper(), None)
+    if kind is None:
+        known = ", ".join(sorted(kind.name.lower() for kind in comfy.sd.CLIPType))
+        raise ValueError(f"clip_type is one of {known}, got {clip_type!r}")
+    return comfy.sd.load_clip([str(path) for path in paths], clip_type=kind)
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""CONDITIONING for many prompts at once, and for checkpoints that came without a text encoder."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .checkpoint import Checkpoint
+
+
+def encode_prompts(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, list]:
+    """CONDITIONING per prompt; without a text encoder every prompt is zeros, and says so."""
+    if checkpoint.clip is None:
+        logging.warning("%s: no text encoder, prompts are replaced by zeros", checkpoint.name)
+        zeros = zero_conditioning(checkpoint.model)
+        return dict.fromkeys(prompts, zeros)
+    clip = checkpoint.clip
+    return {
+        prompt: clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in set(prompts)
+    }
+
+
+CONTEXT_SETTINGS = ("context_dim", "context_in_dim", "cap_feat_dim", "cond_seq_dim")
+CONTEXT_OF_CLASS = {"WAN21": 4096, "WAN22": 4096, "PixArt": 4096, "QwenImage": 3584}
+POOLED_OF_CLASS = {"SDXL": 1280, "SDXLRefiner": 1280, "SD3": 2048}
+
+
+def zero_conditioning(model, tokens: int = 77):
+    """CONDITIONING of zeros, in the sizes that the network was built for."""
+    settings = model.model.model_config.unet_config
+    kind = type(model.model).__name__
+    widths = [settings[name] for name in CONTEXT_SETTINGS if settings.get(name)]
+    if embedder := settings.get("context_embedder_config"):
+        widths.append(embedder["params"]["in_features"])
+    widths.append(CONTEXT_OF_CLASS.get(kind))
+    pooled = POOLED_OF_CLASS.get(kind) or settings.get("vec_in_dim")
+    extra = {"pooled_output": torch.zeros(1, pooled)} if pooled else {}
+    return [[torch.zeros(1, tokens, widths[0]) if widths[0] else None, extra]]
+
+
+def join_conditioning(conditionings: Sequence[list]) -> list | None:
+    """One CONDITIONING whose rows are the given ones; None if they do not fit together."""
+    if all(one is conditionings[0] for one in conditionings):
+        return conditionings[0]
+    if any(len(one) != 1 for one in conditionings):
+        return None
+    contexts, extras = zip(*(one[0] for one in conditionings), strict=True)
+    keys = set(extras[0])
+    columns = {"context": contexts, **{key: [e.get(key) for e in extras] for key in keys}}
+    if any(set(extra) != keys for extra in extras):
+        return None
+    joined = {}
+    for key, values in columns.items():
+        if all(isinstance(v, Tensor) and v.shape == values[0].shape for v in values):
+            joined[key] = torch.cat(list(values))
+        elif all(v is values[0] or (not isinstance(v, Tensor) and v == values[0]) for v in values):
+            joined[key] = values[0]
+        else:
+            return None
+    return [[joined.pop("context"), joined]]

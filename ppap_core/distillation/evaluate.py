@@ -1,0 +1,99 @@
+"""How near a guider comes to its teacher on noisy images, per range, plain and with experts."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..experts import Expert, NoiseExperts
+from ..guiders import Guider
+from ..noise import NoiseRange, sample_sigma_ve
+from .distill import Reader, TrainingSet, read_x_t
+from .losses import compare, constant_loss, shrink
+
+NO_SIGNAL = 0.02  # an expert that comes as near as this to the constant answer's loss sees nothing
+
+
+@dataclass(frozen=True)
+class RangeAgreement:
+    """Held-out loss and agreement with the teacher in one noise range.
+
+    `constant_loss`: of the best answer that does not look at the picture.
+    """
+
+    noise_range: NoiseRange
+    plain_loss: float
+    expert_loss: float
+    plain: float
+    expert: float
+    constant_loss: float
+
+    @property
+    def is_silent(self) -> bool:
+        """The expert has learned that there is nothing to see."""
+        return abs(self.expert_loss / self.constant_loss - 1) < NO_SIGNAL
+
+    @property
+    def is_undertrained(self) -> bool:
+        return self.expert_loss > (1 + NO_SIGNAL) * self.constant_loss
+
+
+@torch.no_grad()
+def agreement_per_range(
+    guider: Guider,
+    experts: NoiseExperts,
+    data: TrainingSet,
+    *,
+    read: Reader | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> list[RangeAgreement]:
+    """Plain guider and experts on the same noise; `data.answers` is what is right."""
+    task = guider.info.task
+    constant = constant_loss(task, data.answers.float(), temperature)
+    rows = []
+    for expert in experts.experts:
+        figures = []
+        for active in (None, expert):
+            answer = _answers(guider, active, expert.noise_range, data, read, seed, batch_size)
+            figures.append(compare(task, answer, data.answers.float(), temperature))
+        (plain_loss, plain), (expert_loss, agreed) = figures
+        rows.append(
+            RangeAgreement(expert.noise_range, plain_loss, expert_loss, plain, agreed, constant)
+        )
+    guider.switch.restore()
+    return rows
+
+
+def _answers(guider, active, noise_range, data, read, seed, batch_size) -> Tensor:
+    guider.switch.activate(active)
+    device = next(guider.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    answers = []
+    for chosen in torch.arange(len(data)).split(batch_size):
+        x_0 = data.x_0(chosen)
+        sigma_ve = sample_sigma_ve(noise_range, len(x_0), generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        image = (read or read_x_t())(x_0.to(device), sigma_ve.to(device), eps.to(device))
+        answers.append(shrink(guider(image)).cpu())
+    return torch.cat(answers)
+
+
+def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:
+    """Neighbouring ranges without signal share one expert: there is nothing to tell apart."""
+    kept: list[Expert] = []
+    for index, (expert, row) in enumerate(zip(experts.experts, rows, strict=True)):
+        if index and row.is_silent and rows[index - 1].is_silent:
+            last = kept.pop()
+            whole = NoiseRange(last.noise_range.low, expert.noise_range.high)
+            expert = Expert(whole, last.tensors, last.scaling)
+        kept.append(expert)
+    return NoiseExperts(kept)
+
+
+def agreement_table(rows: list[RangeAgreement]) -> str:
+    """The rows as text for a terminal."""
+    lines = [f"{'noise range (sigma)':>24}  {'plain':>7}  {'expert':>7}"]
+    lines += [f"{row.noise_range!s:>24}  {row.plain:7.1%}  {row.expert:7.1%}" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""A student with its optimiser and averaged weights, through one phase."""
+
+import math
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..guiders import Guider
+from .adapters import Student
+from .settings import DistillSettings
+from .workers import average_gradients, synchronise_norms
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Batch(NamedTuple):
+    """`image`: (B, 3, H, W), what the student sees; `answer`: what the teacher said."""
+
+    image: Tensor
+    answer: Tensor
+
+
+class Learner:
+    """Learns batch by batch. `state()` is all it takes to go on from here."""
+
+    def __init__(
+        self, guider: Guider, settings: DistillSettings, steps: int, start: dict | None = None
+    ):
+        self.settings, self.steps, self.step = settings, steps, 0
+        self.preprocessing = guider.preprocessing
+        self.student = Student(guider.backbone, settings.adapter)
+        if start:
+            self.student.load(start)
+        if settings.channels_last:
+            self.student.to(memory_format=torch.channels_last)
+        self.student = synchronise_norms(self.student)
+        self.device = self.student.trainable()[0].device
+        self.ema = self.student.tensors() if settings.ema_decay else None
+        self.optimizer = torch.optim.AdamW(
+            self.student.trainable(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        half = settings.precision == "fp16" and self.device.type != "cpu"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        self.student.train()
+
+    def answer(self, image: Tensor) -> Tensor:
+        image = self.preprocessing(image)
+        if self.settings.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            return self.student(image).float()
+
+    def _autocast(self):
+        dtype = PRECISIONS.get(self.settings.precision)
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def learn(self, pieces: list[tuple[Batch, float]], loss_of) -> Tensor:
+        """One optimiser step on weighted pieces of a batch; the loss, over all processes.
+
+        A loss that is not finite changes nothing.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for batch, weight in pieces:
+            loss = weight * loss_of(self.answer(batch.image), batch.answer)
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        total = average_gradients(self.student.trainable(), total)
+        if not total.isfinite():
+            return total
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.student.trainable(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._decay()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self._update_ema()
+        return total
+
+    def _decay(self) -> float:
+        """Linear warm-up, then a half cosine down to 0."""
+        warm = min(1.0, (self.step + 1) / max(1, self.settings.warm_up_steps))
+        return warm * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+
+    def _update_ema(self) -> None:
+        if self.ema:
+            decay = min(self.settings.ema_decay, self.step / (self.step + 10))
+            for key, value in self.student.tensors().items():
+                self.ema[key].lerp_(value, 1 - decay)
+
+    def adapter(self) -> dict[str, Tensor]:
+        """The expert as it stands: averaged weights, if they are kept."""
+        return dict(self.ema) if self.ema else self.student.tensors()
+
+    def state(self) -> dict[str, Tensor]:
+        tensors = {f"student/{key}": value for key, value in self.student.tensors().items()}
+        tensors |= {f"ema/{key}": value for key, value in (self.ema or {}).items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": v.cpu() for name, v in moments.items()}
+        if self.scaler.is_enabled():
+            scale = self.scaler.state_dict()
+            values = [scale["scale"], scale["_growth_tracker"]]
+            tensors["scaler/state"] = torch.tensor(values, dtype=torch.float64)
+        return tensors
+
+    def load(self, state: dict[str, Tensor], step: int) -> None:
+        """Go on from `state`, as `state()` gave it after `step` steps."""
+        self.step = step
+        self.student.load(_under(state, "student/"))
+        if self.ema:
+            self.ema = {key: value.clone() for key, value in _under(state, "ema/").items()}
+        moments: dict[int, dict] = {}
+        for key, value in _under(state, "optimizer/").items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value.clone()
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if "scaler/state" in state:
+            scale, tracker = state["scaler/state"].tolist()
+            saved = {"scale": scale, "_growth_tracker": int(tracker)}
+            self.scaler.load_state_dict({**self.scaler.state_dict(), **saved})
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

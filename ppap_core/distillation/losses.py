@@ -1,0 +1,121 @@
+"""How far a student is from its teacher, and how often they say the same; one pair per task.
+
+Answers are as a `Guider` gives them: class logits (B, K), segmentation logits (B, K, h, w), depth
+(B, h, w), larger is nearer. Every loss is a mean per picture, every agreement lies in [-1, 1] or
+[0, 1] and is 1 where both say the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DENSE_SIDE = 64  # dense answers are stored, and compared, at no more than this
+
+
+def class_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher || student) in nats per image; the teacher's logits are divided by `temperature`.
+
+    Go et al. (2023), section 4.3; their code takes 0.25.
+    """
+    target = (teacher / temperature).log_softmax(dim=-1)
+    return F.kl_div(answer.log_softmax(dim=-1), target, reduction="batchmean", log_target=True)
+
+
+def segmentation_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """The same KL per pixel, averaged over pixels and images."""
+    pixels = (x.movedim(1, -1).flatten(0, -2) for x in (answer, teacher))
+    return class_loss(*pixels, temperature)
+
+
+def depth_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Squared error after both lost their shift and scale (Ranftl et al., 2020, equations 5-6)."""
+    return depth_mse(normalize_depth(answer), normalize_depth(teacher))
+
+
+def depth_mse(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Plain squared error, as in the official code; it depends on the guider's units."""
+    return (answer - teacher).square().mean()
+
+
+def normalize_depth(depth: Tensor) -> Tensor:
+    """(B, h, w) without its median and mean absolute deviation, per image."""
+    flat = depth.flatten(1)
+    shifted = flat - flat.median(dim=1, keepdim=True).values
+    scale = shifted.abs().mean(dim=1, keepdim=True).clamp(min=1e-6)
+    return (shifted / scale).view_as(depth)
+
+
+def class_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): 1 where the most likely class is the same; for segmentation the share of pixels."""
+    same = (answer.argmax(dim=1) == teacher.argmax(dim=1)).float()
+    return same.flatten(1).mean(dim=1) if same.ndim > 1 else same
+
+
+def depth_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): Pearson's correlation of the two maps."""
+    centred = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (answer, teacher))
+    return F.cosine_similarity(*centred, dim=1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a task compares. `constant` is the best answer of one who sees nothing."""
+
+    loss: Callable[..., Tensor]
+    agreement: Callable[[Tensor, Tensor], Tensor]
+    agreement_name: str
+    constant: Callable[[Tensor, float], Tensor]
+
+
+def _mean_distribution(teacher: Tensor, temperature: float) -> Tensor:
+    return (teacher / temperature).softmax(dim=1).mean(dim=0, keepdim=True).log()
+
+
+def _mean_depth(teacher: Tensor, temperature: float) -> Tensor:
+    return normalize_depth(teacher).mean(dim=0, keepdim=True)
+
+
+COMPARISONS = {
+    "class": Comparison(class_loss, class_agreement, "same class", _mean_distribution),
+    "segmentation": Comparison(
+        segmentation_loss, class_agreement, "pixels of the same class", _mean_distribution
+    ),
+    "depth": Comparison(depth_loss, depth_agreement, "correlation", _mean_depth),
+}
+
+
+def shrink(answer: Tensor) -> Tensor:
+    """A dense answer at no more than DENSE_SIDE pixels a side; a class answer as it is."""
+    height, width = answer.shape[-2:]
+    if answer.ndim == 2 or max(height, width) <= DENSE_SIDE:
+        return answer
+    ratio = DENSE_SIDE / max(height, width)
+    size = tuple(max(1, round(side * ratio)) for side in (height, width))
+    planes = answer if answer.ndim == 4 else answer[:, None]
+    small = F.interpolate(planes, size, mode="bilinear", antialias=True)
+    return small if answer.ndim == 4 else small[:, 0]
+
+
+def label_answers(labels: Tensor, num_classes: int) -> Tensor:
+    """Class labels (N,) as the answers of a teacher who is certain: for the supervised baseline."""
+    return 100.0 * F.one_hot(labels, num_classes)
+
+
+def constant_loss(task: str, teacher: Tensor, temperature: float) -> float:
+    """The loss of always giving the best constant answer to `teacher`'s pictures."""
+    comparison = COMPARISONS[task]
+    constant = comparison.constant(teacher, temperature).expand_as(teacher)
+    return comparison.loss(constant, teacher, temperature).item()
+
+
+@torch.no_grad()
+def compare(task: str, answer: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
+    """(loss, agreement), averaged over the pictures."""
+    comparison = COMPARISONS[task]
+    return (
+        comparison.loss(answer, teacher, temperature).item(),
+        comparison.agreement(answer, teacher).mean().item(),
+    )

@@ -1,0 +1,112 @@
+"""What a training says of itself at the end: a page of Markdown, and plots where matplotlib is."""
+
+import logging
+from pathlib import Path
+
+from ..atomic import replace_file
+from .distill import Distilled
+from .evaluate import RangeAgreement
+from .losses import COMPARISONS
+
+AGREEMENT_PLOT, LOSS_PLOT = "agreement.png", "loss.png"
+
+
+def report(
+    title: str,
+    task: str,
+    rows: list[RangeAgreement],
+    distilled: Distilled,
+    facts: dict[str, object],
+) -> str:
+    """Markdown: held-out loss and agreement per range, what was merged, and `facts`."""
+    agreement = COMPARISONS[task].agreement_name
+    lines = [
+        f"# {title}",
+        "",
+        f"Held-out pictures, noise drawn anew. Agreement with the clean guider: {agreement}.",
+        "",
+        "| noise range (sigma) | agreement, plain | agreement, expert | gain | loss, plain "
+        "| loss, expert | loss of a constant answer |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row.noise_range} | {row.plain:.1%} | {row.expert:.1%} | {row.expert - row.plain:+.1%} "
+        f"| {row.plain_loss:.4f} | {row.expert_loss:.4f} | {row.constant_loss:.4f} |"
+        for row in rows
+    ]
+    lines += ["", *_remarks(rows), "", f"![agreement]({AGREEMENT_PLOT})", f"![loss]({LOSS_PLOT})"]
+    lines += [
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {fact} |" for name, fact in facts.items()),
+    ]
+    steps = sum(len(losses) for losses in distilled.losses)
+    return "\n".join([*lines, f"| optimiser steps | {steps} |", ""])
+
+
+def _remarks(rows: list[RangeAgreement]) -> list[str]:
+    silent, early = (
+        ", ".join(str(row.noise_range) for row in rows if getattr(row, trait))
+        for trait in ("is_silent", "is_undertrained")
+    )
+    remarks = []
+    if silent:
+        remarks.append(
+            f"No signal in {silent}: the expert says the same of every picture. Neighbouring "
+            f"ranges of this kind share one expert in the file."
+        )
+    if early:
+        remarks.append(
+            f"Not learned yet in {early}: a constant answer would do better. Train for more steps."
+        )
+    return remarks or ["Every range has signal, and every expert has learned."]
+
+
+def write_report(
+    folder: Path, text: str, rows: list[RangeAgreement], distilled: Distilled, task: str
+) -> None:
+    """report.md and its plots into `folder`."""
+    with replace_file(folder / "report.md") as partial:
+        partial.write_text(text, encoding="utf-8")
+    try:
+        import matplotlib
+    except ImportError:
+        logging.warning("no plots: pip install matplotlib")
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    for name, plot in ((AGREEMENT_PLOT, _plot_agreement), (LOSS_PLOT, _plot_losses)):
+        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+        plot(axes, rows, distilled, task)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        with replace_file(folder / name) as partial:
+            figure.savefig(partial, dpi=120, format="png")
+        pyplot.close(figure)
+
+
+def _plot_agreement(axes, rows: list[RangeAgreement], distilled: Distilled, task: str) -> None:
+    places = range(len(rows))
+    axes.bar([p - 0.2 for p in places], [row.plain for row in rows], 0.4, label="plain guider")
+    axes.bar([p + 0.2 for p in places], [row.expert for row in rows], 0.4, label="expert")
+    axes.set_xticks(places, [str(row.noise_range) for row in rows], fontsize=8)
+    axes.set_xlabel("noise range (sigma of the VE form)")
+    axes.set_ylabel(f"agreement with the clean guider\n({COMPARISONS[task].agreement_name})")
+    axes.set_ylim(min(0.0, *(row.plain for row in rows)), 1.0)
+    axes.legend(frameon=False)
+
+
+def _plot_losses(axes, rows, distilled: Distilled, task: str) -> None:
+    for phase, losses in zip(distilled.phases, distilled.losses, strict=True):
+        window = max(1, len(losses) // 50)
+        means = [
+            sum(losses[i : i + window]) / window for i in range(0, len(losses) - window + 1, window)
+        ]
+        steps = [i * window + window / 2 for i in range(len(means))]
+        label = str(phase.noise_range) if phase.expert is not None else "all noise"
+        axes.plot(steps, means, label=label)
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss")
+    axes.legend(frameon=False, fontsize=8, title="noise range")

@@ -1,0 +1,97 @@
+"""Losses against torch's own distributions and closed forms."""
+
+import pytest
+import torch
+from torch.distributions import Categorical, kl_divergence
+
+from ppap_core.distillation.losses import (
+    COMPARISONS,
+    DENSE_SIDE,
+    class_loss,
+    compare,
+    constant_loss,
+    depth_agreement,
+    depth_loss,
+    label_answers,
+    segmentation_loss,
+    shrink,
+)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
+def test_class_loss_is_the_kl_divergence_from_the_teacher(temperature):
+    torch.manual_seed(0)
+    answer, teacher = torch.randn(6, 5), torch.randn(6, 5)
+    expected = kl_divergence(
+        Categorical(logits=teacher / temperature), Categorical(logits=answer)
+    ).mean()
+    torch.testing.assert_close(class_loss(answer, teacher, temperature), expected)
+
+
+def test_class_loss_vanishes_where_the_student_agrees():
+    logits = torch.randn(6, 5)
+    assert class_loss(logits + 3, logits, 1.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_segmentation_loss_is_the_mean_kl_divergence_of_the_pixels():
+    torch.manual_seed(0)
+    answer, teacher = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    pixels = [
+        kl_divergence(
+            Categorical(logits=teacher[b, :, i, j]), Categorical(logits=answer[b, :, i, j])
+        )
+        for b in range(2)
+        for i in range(3)
+        for j in range(4)
+    ]
+    torch.testing.assert_close(segmentation_loss(answer, teacher), torch.stack(pixels).mean())
+
+
+def test_depth_loss_does_not_see_scale_and_shift_but_direction():
+    torch.manual_seed(0)
+    depth = torch.rand(3, 6, 7)
+    scale = torch.tensor([0.5, 2.0, 9.0])[:, None, None]
+    assert depth_loss(scale * depth + 4, depth).item() == pytest.approx(0, abs=1e-8)
+    assert depth_loss(-depth, depth) > 1
+    torch.testing.assert_close(depth_agreement(scale * depth + 4, depth), torch.ones(3))
+    torch.testing.assert_close(depth_agreement(-depth, depth), -torch.ones(3))
+
+
+def test_depth_agreement_is_pearsons_correlation():
+    torch.manual_seed(0)
+    one, other = torch.rand(2, 4, 5), torch.rand(2, 4, 5)
+    expected = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        for a, b in zip(one, other, strict=True)
+    ]
+    torch.testing.assert_close(depth_agreement(one, other), torch.stack(expected))
+
+
+def test_certain_teachers_loss_is_the_cross_entropy_of_the_labels():
+    torch.manual_seed(0)
+    answer, labels = torch.randn(8, 5), torch.randint(5, (8,))
+    expected = torch.nn.functional.cross_entropy(answer, labels)
+    torch.testing.assert_close(class_loss(answer, label_answers(labels, 5)), expected)
+
+
+@pytest.mark.parametrize("task", COMPARISONS)
+def test_no_constant_answer_does_better_than_the_constant_loss(task):
+    """Compared with many random constant answers, none of which looks at the picture."""
+    torch.manual_seed(0)
+    slope = torch.arange(16.0).reshape(4, 4)  # the floor is near, the wall far: so most scenes are
+    teacher = {"class": torch.randn(40, 5), "segmentation": torch.randn(40, 3, 4, 4)}.get(
+        task, slope + 3 * torch.rand(40, 4, 4)
+    )
+    best = constant_loss(task, teacher, 1.0)
+    for _ in range(50):
+        constant = torch.randn_like(teacher[:1]).expand_as(teacher)
+        assert compare(task, constant, teacher, 1.0)[0] > best
+    assert compare(task, teacher, teacher, 1.0) == pytest.approx((0, 1), abs=1e-6)
+
+
+def test_only_large_dense_answers_are_shrunk():
+    assert shrink(torch.randn(2, 1000)).shape == (2, 1000)
+    assert shrink(torch.randn(2, 5, 60, 64)).shape == (2, 5, 60, 64)
+    assert shrink(torch.randn(2, 5, 128, 256)).shape == (2, 5, DENSE_SIDE // 2, DENSE_SIDE)
+    constant = torch.full((1, 100, 200), 3.0)
+    torch.testing.assert_close(shrink(constant), torch.full((1, 32, 64), 3.0))

@@ -1,0 +1,148 @@
+"""What a training is told: flags over a TOML file over defaults, checked before any model loads."""
+
+import argparse
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+
+from ppap_core.distillation.adapters import AdapterSettings
+from ppap_core.distillation.generate import GenerateSettings
+from ppap_core.distillation.settings import CHOICES, DistillSettings
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What goes in and where it goes.
+
+    `images`, `run`: folders, beside the expert file unless named. `labels`: a CSV "file,class" for
+    the supervised baseline. `text_encoders`: files, with commas.
+    """
+
+    checkpoint: str = ""
+    vae: str = ""
+    text_encoders: str = ""
+    clip_type: str = "stable_diffusion"
+    guider: str = ""
+    out: str = ""
+    images: str = ""
+    run: str = ""
+    labels: str = ""
+    overwrite: bool = False
+    force: bool = False
+
+    def run_folder(self) -> Path:
+        return Path(self.run) if self.run else Path(self.out).with_suffix(".run")
+
+    def image_folder(self) -> Path:
+        return Path(self.images) if self.images else self.run_folder() / "generated"
+
+
+@dataclass(frozen=True)
+class Config:
+    paths: Paths = field(default_factory=Paths)
+    generate: GenerateSettings = field(default_factory=GenerateSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
+
+    def to_toml(self) -> str:
+        """The whole configuration; `--config` reads it back."""
+        sections = asdict(self)
+        sections["adapter"] = sections["distill"].pop("adapter")
+        return "\n".join(
+            f"[{name}]\n" + "".join(f"{key} = {_toml(v)}\n" for key, v in section.items())
+            for name, section in sections.items()
+        )
+
+
+SECTIONS = {
+    "paths": Paths,
+    "generate": GenerateSettings,
+    "distill": DistillSettings,
+    "adapter": AdapterSettings,
+}
+HELP = {
+    "checkpoint": "any checkpoint or diffusion model that ComfyUI loads",
+    "vae": "VAE file, or a name of ComfyUI's Load VAE, where the checkpoint holds none",
+    "text_encoders": "text encoder files, with commas, where the checkpoint holds none",
+    "clip_type": "what the text encoders belong to: sd3, flux, ...",
+    "guider": "the guider's folder, or its name in models/ppap_guiders",
+    "out": "expert file to write",
+    "images": "folder of pictures (default: inside the run's folder)",
+    "run": "folder for the run's state and report (default: beside the expert file)",
+    "labels": "CSV file,class: learn from labels instead (the supervised baseline)",
+    "overwrite": "replace an expert file that exists",
+    "force": "use a folder of pictures that another checkpoint drew",
+}
+
+
+def add_flags(parser: argparse.ArgumentParser, sections: list[str]) -> None:
+    """One flag per setting. Where two sections share a name, the later one's gets a prefix."""
+    parser.add_argument(
+        "--config", type=Path, help="TOML file with these sections: flags go over it"
+    )
+    taken: set[str] = set()
+    for section in sections:
+        group = parser.add_argument_group(section)
+        for entry in fields(SECTIONS[section]):
+            if is_dataclass(entry.type) or entry.type not in (int, float, str, bool):
+                continue
+            name = f"{section}_{entry.name}" if entry.name in taken else entry.name
+            taken.add(name)
+            flag, target = "--" + name.replace("_", "-"), f"{section}.{entry.name}"
+            default = entry.default if entry.default is not MISSING else None
+            text = HELP.get(entry.name, "%(default)s").replace("%(default)s", f"default: {default}")
+            settings = {"dest": target, "default": argparse.SUPPRESS, "help": text}
+            if entry.type is bool:
+                group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
+            else:
+                choices = CHOICES.get(entry.name) if section == "distill" else None
+                group.add_argument(
+                    flag,
+                    type=entry.type,
+                    choices=choices,
+                    metavar=None if choices else "X",
+                    **settings,
+                )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """ValueError, naming the setting, if something is unknown or cannot be."""
+    values = _read_toml(args.config) if getattr(args, "config", None) else {}
+    for name, value in vars(args).items():
+        section, dot, key = name.partition(".")
+        if dot:
+            values.setdefault(section, {})[key] = value
+    unknown = [
+        f"[{section}] {key}"
+        for section, entries in values.items()
+        for key in entries
+        if section not in SECTIONS or key not in {e.name for e in fields(SECTIONS[section])}
+    ]
+    if unknown:
+        raise ValueError(f"unknown in the configuration: {', '.join(unknown)}")
+    try:
+        adapter = AdapterSettings(**values.get("adapter", {}))
+        return Config(
+            Paths(**values.get("paths", {})),
+            GenerateSettings(**values.get("generate", {})),
+            DistillSettings(**values.get("distill", {}), adapter=adapter),
+        )
+    except TypeError as error:
+        raise ValueError(f"a setting is of the wrong type: {error}") from None
+
+
+def _read_toml(path: Path) -> dict[str, dict]:
+    try:
+        import tomllib
+    except ImportError:
+        raise ValueError("--config needs Python 3.11 or newer") from None
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if loose := [name for name, value in values.items() if not isinstance(value, dict)]:
+        raise ValueError(f"{path}: {', '.join(loose)} stand outside of a [section]")
+    return values
+
+
+def _toml(value) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,100 @@
+"""What a person sees while a training runs: bars in the terminal, curves in TensorBoard."""
+
+import logging
+import signal
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ppap_core.distillation.distill import Progress
+from ppap_core.distillation.settings import DistillSettings, plan_phases
+from ppap_core.distillation.workers import rank
+
+
+class Bar:
+    """A progress bar that only the first process shows."""
+
+    def __init__(self, description: str, total: int, done: int, unit: str):
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            desc=description,
+            unit=unit,
+            disable=rank() > 0,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+
+    def advance(self, num: int = 1) -> None:
+        self.bar.update(num)
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+
+class Watcher:
+    """Watches `distill`: a bar per noise range, TensorBoard, and a clean stop at Ctrl+C."""
+
+    def __init__(self, folder: Path, settings: DistillSettings):
+        self.folder, self.phases = folder, plan_phases(settings)
+        self.bar: Bar | None = None
+        self.phase = None
+        self.stopped = False
+        self.board = self._tensorboard() if rank() == 0 else None
+
+    def _tensorboard(self):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logging.info("no TensorBoard curves: pip install tensorboard")
+            return None
+        return SummaryWriter(str(self.folder / "tensorboard"))
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase is not self.phase:
+            self._open(progress)
+        self.bar.advance()
+        self.bar.bar.set_postfix(
+            loss=f"{progress.loss:.3f}",
+            images=f"{progress.images_per_second:.0f}/s",
+            data=f"{progress.data_share:.0%}",
+            refresh=False,
+        )
+        if self.board and progress.step % 10 == 0:
+            step = sum(p.steps for p in self.phases[: self._index(progress)]) + progress.step
+            name = f"loss/{progress.phase.noise_range}"
+            self.board.add_scalar(name, progress.loss, progress.step)
+            self.board.add_scalar("loss/all", progress.loss, step)
+            self.board.add_scalar("images per second", progress.images_per_second, step)
+        if self.stopped:
+            raise KeyboardInterrupt
+
+    def _index(self, progress: Progress) -> int:
+        return next(i for i, phase in enumerate(self.phases) if phase == progress.phase)
+
+    def _open(self, progress: Progress) -> None:
+        if self.bar:
+            self.bar.bar.close()
+        self.phase = progress.phase
+        what = "all noise" if progress.phase.expert is None else f"expert {progress.phase.expert}"
+        description = f"{what} {progress.phase.noise_range}"
+        self.bar = Bar(description, progress.phase.steps, progress.step - 1, "step")
+
+    def __enter__(self) -> "Watcher":
+        self.former = signal.signal(signal.SIGINT, self._stop)
+        return self
+
+    def _stop(self, *_) -> None:
+        """The step under way ends, its state is saved; a second Ctrl+C does not wait."""
+        self.stopped = True
+        signal.signal(signal.SIGINT, self.former)
+
+    def __exit__(self, *_) -> None:
+        signal.signal(signal.SIGINT, self.former)
+        if self.bar:
+            self.bar.bar.close()
+        if self.board:
+            self.board.close()
