@@ -19,7 +19,9 @@ from tqdm import tqdm
 
 from demo.judge import Judge, load_judge
 from demo.paths import GUIDER, HELDOUT_SCENES, JUDGE, TRAIN_SCENES
-from demo.scenes import SHAPES, Scenes, load_or_render
+from demo.scene_files import load_or_render
+from demo.scenes import Scenes
+from demo.shapes import SHAPES
 from ppap_core.atomic import save_safetensors
 
 GUIDER_ARCHITECTURE = "resnet10t"
