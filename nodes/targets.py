@@ -21,8 +21,8 @@ class TargetClass(io.ComfyNode):
                     "classes",
                     default="0",
                     tooltip="A class by name or number. Several, with commas or one a line, make a "
-                    "mixture; a weight stands after a colon: cone:2, torus. Below 0 means away from "
-                    "it: cone, torus:-1",
+                    "mixture; a weight stands after a colon: cone:2, torus. A weight below 0 leads "
+                    "away: cone, torus:-1",
                 ),
                 io.Float.Input(
                     "temperature",

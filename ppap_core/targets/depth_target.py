@@ -64,10 +64,11 @@ def aligned_squared_error(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 
 
 def standardised(maps: Tensor, weight: Tensor) -> Tensor:
-    """(B, h, w) with weighted mean 0 and variance 1 per picture; constant maps become 0."""
+    """(B, h, w) with weighted mean 0 and variance 1; a flat map gives 0, and no gradient."""
     centred = maps - _mean(maps, weight)
-    variance = _mean(centred.square(), weight) + ROUNDING * _mean(maps.square(), weight) + 1e-30
-    return centred / variance.sqrt()
+    variance = _mean(centred.square(), weight)
+    is_flat = variance <= ROUNDING * _mean(maps.square(), weight)
+    return centred / variance.masked_fill(is_flat, torch.inf).sqrt()
 
 
 def _mean(maps: Tensor, weight: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ def check_rows(rows: int, batch: int) -> None:
         )
 
 
+@torch.inference_mode(False)
 def own_maps(maps: Tensor, dtype: torch.dtype) -> Tensor:
     """(R, H, W) or (H, W), wherever it lies -> an ordinary (R, H, W) on the CPU.
 
@@ -23,10 +24,10 @@ def own_maps(maps: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if maps.ndim not in (2, 3) or not maps.numel():
         raise ValueError(f"a map is (H, W) or (R, H, W), got {tuple(maps.shape)}")
-    with torch.inference_mode(False):
-        return maps.detach().reshape(-1, *maps.shape[-2:]).to("cpu", dtype, copy=True)
+    return maps.detach().reshape(-1, *maps.shape[-2:]).to("cpu", dtype, copy=True)
 
 
+@torch.inference_mode(False)
 def own_mask(mask: Tensor | None, maps: Tensor) -> Tensor:
     """Weights (R or 1, H, W) in [0, 1] of `maps` (R, H, W); None counts every pixel."""
     if mask is None:
