@@ -6,7 +6,7 @@ noise, which is why it fails on noisy images.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from tqdm import tqdm
 
 from demo.judge import Judge, load_judge
 from demo.paths import GUIDER, HELDOUT_SCENES, JUDGE, TRAIN_SCENES
-from demo.scenes import SHAPES, Scenes, load_or_render
+from demo.scene_files import load_or_render
+from demo.scenes import Scenes
+from demo.shapes import SHAPES
 from ppap_core.atomic import save_safetensors
 
 GUIDER_ARCHITECTURE = "resnet10t"
@@ -65,13 +67,17 @@ def images_of(scenes: Scenes, rows: Tensor | slice) -> Tensor:
     return scenes.image[rows].float() / 127.5 - 1
 
 
-def augment(image: Tensor, max_noise: float) -> Tensor:
-    """Another position, light and noise; never a flip, for stairs are chiral."""
+def move(maps: Tensor) -> Tensor:
+    """(B, C, H, W) shifted by up to two pixels; never a flip, for stairs are chiral."""
     down, right = torch.randint(5, (2,)).tolist()
-    _, _, height, width = image.shape
-    image = F.pad(image, (2, 2, 2, 2), mode="replicate")[
+    height, width = maps.shape[-2:]
+    return F.pad(maps, (2, 2, 2, 2), mode="replicate")[
         ..., down : down + height, right : right + width
     ]
+
+
+def relight(image: Tensor, max_noise: float) -> Tensor:
+    """Another light, and noise."""
     light = 1 + 0.15 * (2 * torch.rand(len(image), 3, 1, 1) - 1)
     image = ((image + 1) * light - 1).clamp(-1, 1)
     if max_noise:
@@ -84,28 +90,38 @@ def batches(num: int, recipe: Recipe) -> Iterator[Tensor]:
         yield from torch.randperm(num).split(recipe.batch)[: num // recipe.batch]
 
 
-def train_classifier(model: nn.Module, scenes: Scenes, recipe: Recipe, name: str) -> None:
-    """Cross entropy on clean renders, AdamW, short warm-up and cosine decay."""
+def train_model(
+    model: nn.Module, loss_of: Callable[[Tensor], Tensor], num: int, recipe: Recipe, name: str
+) -> None:
+    """`loss_of`: rows (B,) of `num` scenes -> loss. AdamW, short warm-up and cosine decay."""
     model.train().to(memory_format=torch.channels_last)
-    steps = recipe.epochs * (len(scenes) // recipe.batch)
+    steps = recipe.epochs * (num // recipe.batch)
     optimizer = torch.optim.AdamW(
         model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, steps, pct_start=0.1
     )
-    progress = tqdm(batches(len(scenes), recipe), f"train {name}", steps)
+    progress = tqdm(batches(num, recipe), f"train {name}", steps)
     for rows in progress:
-        image = augment(images_of(scenes, rows), recipe.max_noise).contiguous(
-            memory_format=torch.channels_last
-        )
-        loss = F.cross_entropy(model(image), scenes.label[rows])
+        loss = loss_of(rows)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     model.eval().to(memory_format=torch.contiguous_format)
+
+
+def train_classifier(model: nn.Module, scenes: Scenes, recipe: Recipe, name: str) -> None:
+    """Cross entropy on clean renders."""
+
+    def loss_of(rows: Tensor) -> Tensor:
+        image = relight(move(images_of(scenes, rows)), recipe.max_noise)
+        image = image.contiguous(memory_format=torch.channels_last)
+        return F.cross_entropy(model(image), scenes.label[rows])
+
+    train_model(model, loss_of, len(scenes), recipe, name)
 
 
 @torch.no_grad()

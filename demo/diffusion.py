@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.scenes import load_scenes
+from demo.scene_files import load_scenes
 from ppap_core.atomic import save_safetensors
 from ppap_core.noise import (
     NUM_TIMESTEPS,

@@ -18,7 +18,7 @@ def block(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
 
 
 class Judge(nn.Module):
-    """image (B, 3, 32, 32) in [-1, 1] -> logits (B, 10), one per name in `demo.scenes.SHAPES`."""
+    """image (B, 3, 32, 32) in [-1, 1] -> logits (B, 10), one per name in `demo.shapes.SHAPES`."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()

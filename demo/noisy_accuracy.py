@@ -8,7 +8,7 @@ import sys
 import torch
 
 from demo.paths import EXPERTS, GUIDER, HELDOUT_SCENES
-from demo.scenes import load_or_render
+from demo.scene_files import load_or_render
 from ppap_core.distillation.distill import TrainingSet
 from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
 from ppap_core.distillation.losses import label_answers

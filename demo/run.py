@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from demo.judge import load_judge
 from demo.paths import EXPERTS, GUIDER, JUDGE, OUTPUT, PIXEL_MODEL
-from demo.scenes import SHAPES
+from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 
 GUIDANCE_SCALE = 10.0

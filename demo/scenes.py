@@ -8,20 +8,13 @@ Vectors carry their coordinates in the first dimension. In the world x points ri
 from the viewer; the object's own space is turned by its yaw, centred on it and scaled by its size.
 """
 
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
-from ppap_core.atomic import save_safetensors
+from demo.shapes import DISTANCES, SHAPES, Distance, length
 
 SEGMENTS = ("floor", "wall", "object")
 FLOOR, WALL, OBJECT = range(3)
@@ -34,7 +27,6 @@ SHADOW_SHARPNESS = 9.0
 HIT_DISTANCE = 6e-3
 BALL_RADIUS_SQUARED = 1.04  # of the ball that holds every shape in its own space
 CHUNK = 64  # scenes traced together: 16 are 20 % slower
-PART = 1000  # scenes handed to a process at a time
 
 RANGES = {
     "shape": (0.0, 10.0),
@@ -58,85 +50,6 @@ RANGES = {
     "wall_saturation": (0.15, 0.75),
     "wall_value": (0.35, 0.95),
 }
-
-
-Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def length(*coordinates: Tensor) -> Tensor:
-    return sum(c * c for c in coordinates).sqrt()
-
-
-def inside_both(a: Tensor, b: Tensor) -> Tensor:
-    """Distance to the intersection of two solids whose surfaces meet at right angles."""
-    return torch.maximum(a, b).clamp(max=0) + length(a.clamp(min=0), b.clamp(min=0))
-
-
-def box(x: Tensor, y: Tensor, z: Tensor, half: tuple[float, float, float]) -> Tensor:
-    return inside_both(x.abs() - half[0], inside_both(y.abs() - half[1], z.abs() - half[2]))
-
-
-def sphere(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return length(x, y, z) - 0.8
-
-
-def cube(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return box(x, y, z, (0.57, 0.57, 0.57))
-
-
-def cylinder(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return inside_both(length(x, z) - 0.5, y.abs() - 0.8)
-
-
-def cone(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    # The mantle's unit normal (0.91, 0.414) belongs to height 1.63 over radius 0.74.
-    mantle = 0.91 * length(x, z) + 0.414 * (y - 0.95)
-    return torch.maximum(mantle, -0.68 - y)
-
-
-def torus(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return length(length(x, y) - 0.66, z) - 0.25
-
-
-def capsule(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return length(x - x.clamp(-0.6, 0.6), y, z) - 0.42
-
-
-def octahedron(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return (x.abs() + y.abs() + z.abs() - 0.97) * 3**-0.5
-
-
-def jack(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    bar = (0.87, 0.23, 0.23)
-    flat_bars = torch.minimum(box(x, y, z, bar), box(z, x, y, bar))
-    return torch.minimum(flat_bars, box(y, z, x, bar))
-
-
-def dumbbell(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    ball = length(x.abs() - 0.57, y, z) - 0.45
-    return torch.minimum(ball, inside_both(length(y, z) - 0.13, x.abs() - 0.57))
-
-
-def stairs(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    lower = inside_both(x.abs() - 0.74, (y + 0.32).abs() - 0.28)
-    upper = inside_both((x + 0.37).abs() - 0.37, y.abs() - 0.6)
-    return inside_both(torch.minimum(lower, upper), z.abs() - 0.38)
-
-
-# Signed distance (x, y, z) -> distance in the object's space, and the height at which it stands.
-DISTANCES: dict[Distance, float] = {
-    sphere: 0.8,
-    cube: 0.57,
-    cylinder: 0.8,
-    cone: 0.68,
-    torus: 0.91,
-    capsule: 0.42,
-    octahedron: 0.97,
-    jack: 0.87,
-    dumbbell: 0.45,
-    stairs: 0.6,
-}
-SHAPES: tuple[str, ...] = tuple(distance.__name__ for distance in DISTANCES)
 
 
 @dataclass(frozen=True)
@@ -341,44 +254,3 @@ def render_parameters(parameters: dict[str, Tensor], size: int) -> Scenes:
 def render(num: int, seed: int, *, size: int = 32) -> Scenes:
     """The first `num` scenes of the endless row that belongs to `seed`."""
     return render_parameters(draw_parameters(num, seed), size)
-
-
-def render_in_parallel(num: int, seed: int, *, size: int = 32, workers: int = 2) -> Scenes:
-    """As `render`, by several processes of one thread each, with a progress bar."""
-    parameters = draw_parameters(num, seed)
-    parts = [
-        {n: c[i : i + PART].clone() for n, c in parameters.items()} for i in range(0, num, PART)
-    ]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        progress = tqdm(total=num, desc="render", unit="img")
-        rendered = []
-        for part in pool.map(render_parameters, parts, repeat(size)):
-            rendered.append(part)
-            progress.update(len(part))
-    return Scenes(**{n: torch.cat([vars(part)[n] for part in rendered]) for n in vars(rendered[0])})
-
-
-def save_scenes(scenes: Scenes, path: Path | str) -> None:
-    """Keys as the fields of Scenes; the depth is rounded to float16."""
-    save_safetensors(vars(scenes) | {"depth": scenes.depth.half()}, path)
-
-
-def load_scenes(path: Path | str) -> Scenes:
-    tensors = load_file(path)
-    return Scenes(**tensors | {"depth": tensors["depth"].float()})
-
-
-def load_or_render(
-    path: Path | str, num: int, seed: int, *, size: int = 32, workers: int = 2
-) -> Scenes:
-    """The scenes in `path`, rendered if it is missing; ValueError if it holds another number."""
-    path = Path(path)
-    if not path.exists():
-        save_scenes(render_in_parallel(num, seed, size=size, workers=workers), path)
-    scenes = load_scenes(path)
-    if len(scenes) != num:
-        raise ValueError(
-            f"{path} holds {len(scenes)} scenes, expected {num}: delete it to render it again"
-        )
-    return scenes

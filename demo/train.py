@@ -15,7 +15,7 @@ import torch
 
 from demo.clean_models import train_missing
 from demo.paths import CACHE, EXPERTS, GENERATED, GUIDER, HELDOUT_SCENES, PIXEL_MODEL, TRAIN_SCENES
-from demo.scenes import load_or_render
+from demo.scene_files import load_or_render
 
 DIFFUSION_STEPS = 6400
 NUM_GENERATED = 5000

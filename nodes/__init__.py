@@ -7,6 +7,7 @@ from .folders import register_folders
 from .guiders import LoadGuider
 from .models import LoadPixelModel
 from .sampling import ApplyGuidance, GuidedKSampler
+from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
 
 
@@ -16,6 +17,8 @@ class PPAPExtension(ComfyExtension):
             LoadGuider,
             LoadExperts,
             TargetClass,
+            TargetMap,
+            TargetMasks,
             ApplyGuidance,
             GuidedKSampler,
             LoadPixelModel,

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..ppap_core.targets import ClassTarget, parse_classes
+from ..ppap_core.targets import ClassTarget, parse_class_rows, parse_classes
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 
@@ -21,7 +21,8 @@ class TargetClass(io.ComfyNode):
                     "classes",
                     default="0",
                     tooltip="A class by name or number. Several, with commas or one a line, make a "
-                    "mixture; a weight stands after a colon: cone:2, torus",
+                    "mixture; a weight stands after a colon: cone:2, torus. A weight below 0 leads "
+                    "away: cone, torus:-1",
                 ),
                 io.Float.Input(
                     "temperature",
@@ -33,11 +34,19 @@ class TargetClass(io.ComfyNode):
                     tooltip="Divides the classifier's logits. Above 1 it insists less once the "
                     "class is recognised.",
                 ),
+                io.Boolean.Input(
+                    "line_per_picture",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Each line is for one picture of the batch, in its order.",
+                ),
             ],
             outputs=[TargetSocket.Output(display_name="target")],
         )
 
     @classmethod
-    def execute(cls, guider, classes, temperature):
+    def execute(cls, guider, classes, temperature, line_per_picture=False):
         labels = guider.guider.info.labels
-        return io.NodeOutput(ClassTarget(parse_classes(classes, labels), len(labels), temperature))
+        parse = parse_class_rows if line_per_picture else parse_classes
+        return io.NodeOutput(ClassTarget(parse(classes, labels), len(labels), temperature))

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..targets.depth_target import aligned_squared_error, standardised
+
 DENSE_SIDE = 64  # dense answers are stored, and compared, at no more than this
 
 
@@ -31,21 +33,13 @@ def segmentation_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0)
 
 
 def depth_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Squared error after both lost their shift and scale (Ranftl et al., 2020, equations 5-6)."""
-    return depth_mse(normalize_depth(answer), normalize_depth(teacher))
+    """Squared error of the two maps once both are aligned, as a `DepthTarget` aligns them."""
+    return aligned_squared_error(answer, teacher, torch.ones_like(teacher)).mean()
 
 
 def depth_mse(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Plain squared error, as in the official code; it depends on the guider's units."""
     return (answer - teacher).square().mean()
-
-
-def normalize_depth(depth: Tensor) -> Tensor:
-    """(B, h, w) without its median and mean absolute deviation, per image."""
-    flat = depth.flatten(1)
-    shifted = flat - flat.median(dim=1, keepdim=True).values
-    scale = shifted.abs().mean(dim=1, keepdim=True).clamp(min=1e-6)
-    return (shifted / scale).view_as(depth)
 
 
 def class_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
@@ -75,7 +69,7 @@ def _mean_distribution(teacher: Tensor, temperature: float) -> Tensor:
 
 
 def _mean_depth(teacher: Tensor, temperature: float) -> Tensor:
-    return normalize_depth(teacher).mean(dim=0, keepdim=True)
+    return standardised(teacher, torch.ones_like(teacher)).mean(dim=0, keepdim=True)
 
 
 COMPARISONS = {

@@ -1,10 +1,10 @@
-"""Log-likelihoods against numpy, and the reading of what a user typed."""
+"""Class log-likelihoods against numpy, and the reading of what a user typed."""
 
 import numpy
 import pytest
 import torch
 
-from ppap_core.targets import ClassTarget, find_class, parse_classes
+from ppap_core.targets import ClassTarget, find_class, parse_class_rows, parse_classes
 
 LABELS = ("tench, Tinca tinca", "goldfish, Carassius auratus", "cone", "torus", "crane")
 
@@ -23,6 +23,43 @@ def test_log_likelihood_is_the_log_of_the_weighted_probability(classes, temperat
     expected = numpy.log(sum(p[:, k] * weight / total for k, weight in classes.items()))
     got = ClassTarget(classes, 5, temperature).log_likelihood(logits)
     numpy.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
+
+
+def test_a_weight_below_zero_adds_the_log_probability_of_not_being_it():
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) * 2
+    p = softmax(logits.numpy(), 1.0)
+    away = 2 * numpy.log(1 - p[:, 3]) + 0.5 * numpy.log(1 - p[:, 4])
+    got = ClassTarget({0: 1.0, 1: 3.0, 3: -2.0, 4: -0.5}, 5).log_likelihood(logits)
+    mixture = numpy.log(0.25 * p[:, 0] + 0.75 * p[:, 1])
+    numpy.testing.assert_allclose(got, mixture + away, rtol=1e-5)
+    got = ClassTarget({3: -2.0, 4: -0.5}, 5).log_likelihood(logits)
+    numpy.testing.assert_allclose(got, away, rtol=1e-5)
+
+
+def test_away_from_a_class_stays_finite_and_steers_where_it_is_certain():
+    logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
+    got = ClassTarget({0: -1.0}, 3).log_likelihood(logits)
+    torch.testing.assert_close(got.detach(), torch.tensor([2.0]).log() - 200)  # log(2 e^-200)
+    (gradient,) = torch.autograd.grad(got.sum(), logits)
+    torch.testing.assert_close(gradient, torch.tensor([[-1.0, 0.5, 0.5]]))
+
+
+def test_each_picture_of_a_batch_may_have_its_own_classes():
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    rows = [{0: 1.0}, {1: 1.0, 2: 2.0}, {3: 1.0, 4: -1.0}]
+    got = ClassTarget(rows, 5).log_likelihood(logits)
+    alone = [ClassTarget(row, 5).log_likelihood(logits[i : i + 1]) for i, row in enumerate(rows)]
+    assert torch.equal(got, torch.cat(alone))
+
+
+def test_a_batch_of_another_size_than_the_target_is_refused():
+    with pytest.raises(ValueError, match="the target is for 2 pictures, the batch has 3"):
+        ClassTarget([{0: 1.0}, {1: 1.0}], 5).log_likelihood(torch.zeros(3, 5))
+
+
+def test_a_map_is_no_answer_for_a_class_target():
+    with pytest.raises(ValueError, match=r"reads logits \(B, K\), the guider answers \(1, 5, 8, 8"):
+        ClassTarget({0: 1.0}, 5).log_likelihood(torch.zeros(1, 5, 8, 8))
 
 
 def test_half_precision_logits_are_read_in_float32():
@@ -44,6 +81,9 @@ def test_extreme_logits_stay_finite():
         (({5: 1.0}, 5), "class index 5 is out of range: the guider knows 0 to 4"),
         (({-1: 1.0}, 5), "out of range"),
         (({0: 0.0}, 5), "weight of class 0"),
+        (([{1: 1.0}, {}], 5), "no target class"),
+        (([], 5), "no target class"),
+        (({0: -1.0}, 1), "one class only"),
         (({0: float("nan")}, 5), "weight of class 0"),
         (({0: float("inf")}, 5), "weight of class 0"),
         (({0: 1.0}, 5, 0.0), "temperature"),
@@ -77,6 +117,11 @@ def test_another_guiders_answer_is_refused():
         ("tench, Tinca tinca\ncone:2", {0: 1.0, 2: 2.0}),
         ("tinca tinca", {0: 1.0}),
         ("tench:2, goldfish", {0: 2.0, 1: 1.0}),
+        ("tench, Tinca tinca, cone", {0: 1.0, 2: 1.0}),
+        ("cone, Tinca tinca, tench:3, torus", {0: 3.0, 2: 1.0, 3: 1.0}),
+        ("goldfish, Carassius auratus, tench, Tinca tinca", {0: 1.0, 1: 1.0}),
+        ("tench, goldfish", {0: 1.0, 1: 1.0}),
+        ("cone, torus:-1", {2: 1.0, 3: -1.0}),
     ],
 )
 def test_classes_are_read_by_name_number_and_weight(text, classes):
@@ -85,6 +130,19 @@ def test_classes_are_read_by_name_number_and_weight(text, classes):
 
 def test_a_label_may_hold_a_colon():
     assert parse_classes("ratio 1:2, thin", ("ratio 1:2, thin", "thick")) == {0: 1.0}
+
+
+def test_synonyms_side_by_side_are_one_class_although_one_is_a_label_of_its_own():
+    labels = ("maillot", "maillot, tank suit", "shark, white shark, man-eater")
+    assert parse_classes("maillot, tank suit", labels) == {1: 1.0}
+    assert parse_classes("shark, man-eater, maillot", labels) == {2: 1.0, 0: 1.0}
+
+
+def test_lines_may_be_for_one_picture_each():
+    assert parse_class_rows("cone\n\ntorus:2, crane:-1\n", LABELS) == [
+        {2: 1.0},
+        {3: 2.0, 4: -1.0},
+    ]
 
 
 def test_a_label_that_is_a_number_goes_before_an_index():

@@ -53,7 +53,7 @@ def test_the_asked_class_appears_in_the_picture(server):
 
     from demo.judge import load_judge
     from demo.paths import JUDGE
-    from demo.scenes import SHAPES
+    from demo.shapes import SHAPES
 
     prompt = load_prompt(server, WORKFLOWS[0])
     _, target = node_of(prompt, "PPAP_TargetClass")

@@ -1,0 +1,25 @@
+"""ComfyUI's IMAGE and the core's images, and asking a guider about them."""
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from .types import LoadedGuider
+
+
+def to_core(image_bhwc: Tensor) -> Tensor:
+    """IMAGE (B, H, W, C) in [0, 1] -> (B, 3, H, W) in [-1, 1]."""
+    return image_bhwc[..., :3].movedim(-1, 1) * 2 - 1
+
+
+def from_core(image: Tensor) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> IMAGE."""
+    return (image.movedim(1, -1) + 1) / 2
+
+
+@torch.no_grad()
+def ask_guider(loaded: LoadedGuider, image: Tensor) -> Tensor:
+    """What the guider without experts sees in `image` (B, 3, H, W) in [-1, 1]."""
+    comfy.model_management.load_models_gpu([loaded.patcher])
+    loaded.guider.switch.restore()
+    return loaded.guider(image.to(loaded.patcher.load_device))

@@ -1,0 +1,98 @@
+"""Reading class names that a user typed."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+
+def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
+    """Read "cone", "3", "cone:2, torus:-1" or one class a line: index -> weight (default 1).
+
+    Names are matched without case; a label may itself contain commas, and its synonyms side by side
+    are one class, not two. ValueError for an unknown name, with the nearest ones.
+    """
+    classes: dict[int, float] = {}
+    for line in re.split(r"[;\n]", text):
+        for name, weight in _split_entries(line, labels):
+            index = find_class(name, labels)
+            classes[index] = classes.get(index, 0.0) + weight
+    if not classes:
+        raise ValueError("no target class given: write a class name or number")
+    return classes
+
+
+def parse_class_rows(text: str, labels: Sequence[str]) -> list[dict[int, float]]:
+    """As `parse_classes`, but every line is for one picture of the batch, in its order."""
+    return [parse_classes(line, labels) for line in text.splitlines() if line.strip()]
+
+
+def find_class(name: str, labels: Sequence[str]) -> int:
+    """Index of the class called `name`, or numbered so."""
+    wanted = name.strip().casefold()
+    whole = [label.casefold() for label in labels]
+    if wanted in whole:
+        return whole.index(wanted)
+    synonyms: dict[str, int] = {}
+    for index, label in enumerate(whole):
+        for part in label.split(","):
+            synonyms.setdefault(part.strip(), index)
+    if wanted in synonyms:
+        return synonyms[wanted]
+    if re.fullmatch(r"\d+", wanted):
+        if int(wanted) < len(labels):
+            return int(wanted)
+        raise ValueError(
+            f"class index {wanted} is out of range: the guider knows 0 to {len(labels) - 1}"
+        )
+    near = difflib.get_close_matches(wanted, synonyms, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else _some(labels)
+    raise ValueError(f"the guider has no class {name.strip()!r}: {hint}")
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:10])
+    return f"it knows {len(labels)} classes: {shown}{', ...' if len(labels) > 10 else ''}"
+
+
+def _split_entries(line: str, labels: Sequence[str]) -> list[tuple[str, float]]:
+    """(name, weight) of each class in `line`: from the left, the longest run that is one label."""
+    parts = [part.strip() for part in line.split(",") if part.strip()]
+    longest = max(len(label.split(",")) for label in labels)
+    entries = []
+    while parts:
+        sizes = range(min(longest, len(parts)), 1, -1)
+        runs = ((size, _find_run(parts[:size], labels)) for size in sizes)
+        size, entry = next(
+            ((size, entry) for size, entry in runs if entry),
+            (1, _split_weight(parts[0], labels)),
+        )
+        entries.append(entry)
+        parts = parts[size:]
+    return entries
+
+
+def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | None:
+    """The shortest label that has all `parts` as different synonyms, and the weight."""
+    *first, last = parts
+    for name, weight in ((last, 1.0), _split_weight(last, labels)):
+        wanted = {part.casefold() for part in (*first, name.strip())}
+        fitting = [label for label in labels if wanted <= _synonyms(label)]
+        if fitting and len(wanted) == len(parts):
+            return min(fitting, key=len), weight
+    return None
+
+
+def _synonyms(label: str) -> set[str]:
+    return {part.strip().casefold() for part in label.split(",")}
+
+
+def _split_weight(entry: str, labels: Sequence[str]) -> tuple[str, float]:
+    name, colon, weight = entry.rpartition(":")
+    if not colon or entry.strip().casefold() in {label.casefold() for label in labels}:
+        return entry, 1.0
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise ValueError(
+            f"{entry.strip()!r}: after the colon stands a weight, like cone:2"
+        ) from None

@@ -1,0 +1,89 @@
+"""Classes a classifier should see in the picture, or should not."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .maps import check_rows
+
+Classes = Mapping[int, float]  # class index -> weight
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """log sum_k w_k p(class_k | image) + sum_j |w_j| log(1 - p(class_j | image)).
+
+    The first sum runs over the weights above 0, which count in proportion: a mixture. The second
+    runs over those below 0: classes the picture should not show, each pushed away with the strength
+    |w_j|. `classes`: index -> weight for all pictures, or a sequence of such, one for each picture
+    of the batch. `temperature` divides the logits.
+    """
+
+    classes: Classes | Sequence[Classes]
+    num_classes: int
+    temperature: float = 1.0
+    task = "class"
+
+    def __post_init__(self):
+        if not self.rows:
+            raise ValueError("no target class given")
+        for row in self.rows:
+            _check_classes(row, self.num_classes)
+        if not self.temperature > 0:
+            raise ValueError(f"temperature has to be above 0, got {self.temperature}")
+
+    @property
+    def rows(self) -> tuple[Classes, ...]:
+        """The classes per picture; one row if all pictures share them."""
+        return (self.classes,) if isinstance(self.classes, Mapping) else tuple(self.classes)
+
+    def log_likelihood(self, prediction: Tensor) -> Tensor:
+        """`prediction`: logits (B, K) -> (B,), in float32."""
+        if prediction.ndim != 2:
+            raise ValueError(
+                f"a class target reads logits (B, K), the guider answers "
+                f"{tuple(prediction.shape)}: connect a classifier"
+            )
+        if prediction.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"the target was made for {self.num_classes} classes, the guider answers "
+                f"{prediction.shape[-1]}: connect the same guider to both nodes"
+            )
+        check_rows(len(self.rows), len(prediction))
+        log_p = (prediction.float() / self.temperature).log_softmax(dim=-1)
+        parts = log_p.split(1) if len(self.rows) > 1 else [log_p]
+        return torch.cat([_log_sum(*pair) for pair in zip(self.rows, parts, strict=True)])
+
+
+def _check_classes(classes: Classes, num_classes: int) -> None:
+    if not classes:
+        raise ValueError("no target class given")
+    for index, weight in classes.items():
+        if not 0 <= index < num_classes:
+            raise ValueError(
+                f"class index {index} is out of range: the guider knows 0 to {num_classes - 1}"
+            )
+        if not math.isfinite(weight) or weight == 0:
+            raise ValueError(
+                f"the weight of class {index} is a finite number other than 0 (below 0: away from "
+                f"it), got {weight}"
+            )
+    if num_classes == 1 and min(classes.values()) < 0:
+        raise ValueError("the guider knows one class only: there is nothing else to move to")
+
+
+def _log_sum(classes: Classes, log_p: Tensor) -> Tensor:
+    """`log_p`: (B, K) -> (B,)."""
+    wanted = {index: weight for index, weight in classes.items() if weight > 0}
+    total = log_p.new_zeros(len(log_p))
+    if wanted:
+        weights = log_p.new_tensor(list(wanted.values()))
+        total = (log_p[:, list(wanted)] + (weights / weights.sum()).log()).logsumexp(dim=-1)
+    for index, weight in classes.items():
+        if weight < 0:  # log(1 - p) as the sum of the others: exact where p is nearly 1
+            others = [k for k in range(log_p.shape[-1]) if k != index]
+            total = total - weight * log_p[:, others].logsumexp(dim=-1)
+    return total

@@ -1,0 +1,76 @@
+"""A depth map that a depth model should see in the picture."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .maps import check_rows, own_maps, own_mask, shrink_or_grow
+
+ROUNDING = 1e-12  # of the mean square: variance below it is float32's rounding
+
+
+@dataclass(frozen=True, eq=False)
+class DepthTarget:
+    """Minus the mean squared error between nearness maps, both shifted and scaled alike.
+
+    `nearness`: (R, H, W) or (H, W), larger is nearer (inverse depth), any scale and shift; R is 1
+    or the batch's size. `mask`: where it counts, (R or 1, H, W) in [0, 1]. Inverse depth is known
+    up to scale and shift only, so both sides are aligned as in MiDaS (Ranftl et al., 2020,
+    equations 5 and 6), with mean and standard deviation for median and mean absolute deviation,
+    which are not smooth. With r the correlation of the two maps this is 2 r - 2, in [-4, 0]: a map
+    turned inside out is the worst, not as good as the right one (as it is under a least squares
+    fit).
+    """
+
+    nearness: Tensor
+    mask: Tensor | None = None
+    task = "depth"
+
+    def __post_init__(self):
+        nearness = own_maps(self.nearness, torch.float32)
+        if not nearness.isfinite().all():
+            raise ValueError("the depth map holds values that are not finite")
+        mask = own_mask(self.mask, nearness)
+        counts = mask > 0
+        highest = nearness.where(counts, -float("inf")).amax((1, 2))
+        lowest = nearness.where(counts, float("inf")).amin((1, 2))
+        if (highest == lowest).any():
+            raise ValueError("the depth map is the same everywhere: there is nothing to ask for")
+        object.__setattr__(self, "nearness", nearness)
+        object.__setattr__(self, "mask", mask)
+
+    def log_likelihood(self, prediction: Tensor) -> Tensor:
+        """`prediction`: nearness (B, h, w), any scale and shift -> (B,) in [-4, 0], float32."""
+        if prediction.ndim != 3:
+            raise ValueError(
+                f"a depth target reads nearness (B, h, w), the guider answers "
+                f"{tuple(prediction.shape)}: connect a depth model"
+            )
+        check_rows(len(self.nearness), len(prediction))
+        size = prediction.shape[-2:]
+        weight = shrink_or_grow(self.mask, size)
+        # Weighted before resizing, so that pixels that do not count do not bleed into those that do
+        wanted = shrink_or_grow(self.nearness * self.mask, size) / weight.clamp(min=1e-6)
+        return -aligned_squared_error(
+            prediction.float(), wanted.to(prediction.device), weight.to(prediction.device)
+        )
+
+
+def aligned_squared_error(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of squared differences after aligning both: maps (B, h, w) -> (B,)."""
+    difference = standardised(a, weight) - standardised(b, weight)
+    return _mean(difference.square(), weight).flatten()
+
+
+def standardised(maps: Tensor, weight: Tensor) -> Tensor:
+    """(B, h, w) with weighted mean 0 and variance 1; a flat map gives 0, and no gradient."""
+    centred = maps - _mean(maps, weight)
+    variance = _mean(centred.square(), weight)
+    is_flat = variance <= ROUNDING * _mean(maps.square(), weight)
+    return centred / variance.masked_fill(is_flat, torch.inf).sqrt()
+
+
+def _mean(maps: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean per picture, (B, 1, 1)."""
+    return (maps * weight).sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True)

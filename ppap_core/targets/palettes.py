@@ -1,0 +1,111 @@
+"""Classes as colours: reading a drawn label map, and drawing one."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import palette_tables
+from .segmentation_target import VOID
+
+HUES, GREY = "evenly spaced hues", "grey value = index"
+TABLES = {
+    "ADE20K": palette_tables.ADE20K,
+    "COCO": palette_tables.COCO,
+    "VOC": palette_tables.VOC,
+    "Cityscapes": palette_tables.CITYSCAPES,
+}
+PALETTES = (*TABLES, HUES, GREY)
+
+BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
+TOLERANCE = 20.0  # distance in RGB, 0 to 255, up to which a pixel has a class's colour
+GREY_SCALES = (255.0, 255.996)  # ComfyUI 0.30 reads 8-bit grey files (not RGB) by the second
+GREY_VOID = 255  # the ignored index of the data sets
+
+
+class LabelMap(NamedTuple):
+    """`labels`: (R, H, W) int64, VOID for void. `unmatched`: share of pixels of no class's colour,
+    void as well."""
+
+    labels: Tensor
+    unmatched: float
+
+
+def class_colours(palette: str, num_classes: int) -> Tensor:
+    """(num_classes, 3) in 0..255; hues where the palette has no colours, or too few."""
+    colours = _colours(palette, num_classes)
+    return (colours if len(colours) >= num_classes else _hues(num_classes))[:num_classes]
+
+
+def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
+    """Read a drawn label map (R, 3, H, W) in [-1, 1]; each pixel takes the nearest colour.
+
+    Black is void (in VOC, whose background is black, its border colour). ValueError if no pixel has
+    a colour of the palette.
+    """
+    if palette == GREY:
+        return LabelMap(_grey_to_labels(image), 0.0)
+    colours = _colours(palette, num_classes)
+    void = VOC_BORDER if BLACK in {tuple(c) for c in colours.tolist()} else BLACK
+    pixels = ((image + 1) * 127.5).round().clamp(0, 255).long()
+    unique, where = (
+        (pixels * torch.tensor([1 << 16, 1 << 8, 1]).view(3, 1, 1))
+        .sum(1)
+        .unique(return_inverse=True)
+    )
+    nearest = _nearest(unique, torch.cat((colours, torch.tensor([void]))))
+    labels = nearest.where(nearest < len(colours), VOID)[where]  # the last colour is void
+    unmatched = (nearest[where] > len(colours)).float().mean().item()
+    if unmatched == 1:
+        raise ValueError(
+            f"no pixel of the map has a colour of the palette {palette}: choose the palette it was "
+            f"drawn with"
+        )
+    return LabelMap(labels, unmatched)
+
+
+def labels_to_image(labels: Tensor, colours: Tensor) -> Tensor:
+    """Draw (R, H, W) in `colours` (K, 3), void in black: (R, 3, H, W) in [-1, 1]."""
+    with_void = torch.cat((colours, torch.tensor([BLACK])))  # index -1 is the last
+    return with_void[labels].movedim(-1, 1).float() / 127.5 - 1
+
+
+def image_to_grey(image: Tensor) -> Tensor:
+    """(R, 3, H, W) in [-1, 1] to (R, H, W) in [0, 1]; ValueError if it is coloured."""
+    if (image.amax(1) - image.amin(1)).max() > 0.2:
+        raise ValueError("the map is coloured: load a grey one, without a colour scheme")
+    return (image.mean(1) + 1) / 2
+
+
+def _grey_to_labels(image: Tensor) -> Tensor:
+    grey = image_to_grey(image)
+    indices = min((grey * s for s in GREY_SCALES), key=lambda i: (i - i.round()).abs().max())
+    labels = indices.round().long()
+    return labels.where(labels < GREY_VOID, VOID)
+
+
+def _nearest(packed: Tensor, colours: Tensor) -> Tensor:
+    """Packed RGB (N,) -> index of the nearest colour, len(colours) if none is near."""
+    rgb = torch.stack([packed >> shift & 255 for shift in (16, 8, 0)], -1).float()
+    found = [torch.cdist(part, colours.float()).min(1) for part in rgb.split(1 << 16)]
+    distance, index = (torch.cat([getattr(f, n) for f in found]) for n in ("values", "indices"))
+    return index.where(distance <= TOLERANCE, len(colours))
+
+
+def _colours(palette: str, num_classes: int) -> Tensor:
+    if palette not in PALETTES:
+        raise ValueError(f"palette is one of {', '.join(PALETTES)}, got {palette!r}")
+    return _table(palette) if palette in TABLES else _hues(num_classes)
+
+
+@lru_cache
+def _table(palette: str) -> Tensor:
+    return torch.tensor([tuple(bytes.fromhex(colour)) for colour in TABLES[palette].split()])
+
+
+def _hues(num: int) -> Tensor:
+    """Full colours around the wheel, from red: (num, 3) in 0..255."""
+    hue = torch.arange(num) / num
+    sector = torch.stack([(n + 6 * hue) % 6 for n in (5, 3, 1)], -1)
+    return ((1 - torch.minimum(sector, 4 - sector).clamp(0, 1)) * 255).round().long()

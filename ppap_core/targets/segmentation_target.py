@@ -1,0 +1,91 @@
+"""A label map that a segmentation model should see in the picture."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .maps import check_rows, own_maps, own_mask
+
+VOID = -1  # the label of pixels that ask for nothing
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationTarget:
+    """Mean over the map's pixels of the log-probability of each pixel's class.
+
+    `labels`: (R, H, W) or (H, W), class indices, VOID where nothing is asked for; R is 1 or the
+    batch's size. `mask`: where it counts, (R or 1, H, W) in [0, 1]. `temperature` divides the
+    logits. The map keeps its own resolution: each of its pixels asks the one of the guider's coarse
+    pixels that holds it. So thin things count with their area, which a map thinned out to the
+    guider's size would lose, and resized logits would cost the memory of every class at full size.
+    """
+
+    labels: Tensor
+    num_classes: int
+    mask: Tensor | None = None
+    temperature: float = 1.0
+    task = "segmentation"
+
+    def __post_init__(self):
+        if self.labels.is_floating_point():
+            raise ValueError(f"a label map holds whole numbers, got {self.labels.dtype}")
+        labels = own_maps(self.labels, torch.int64)
+        wrong = labels[(labels < VOID) | (labels >= self.num_classes)]
+        if len(wrong):
+            raise ValueError(
+                f"the map asks for class {int(wrong[0])}, the guider knows 0 to "
+                f"{self.num_classes - 1} (void is {VOID}): is it drawn for another model?"
+            )
+        if not self.temperature > 0:
+            raise ValueError(f"temperature has to be above 0, got {self.temperature}")
+        mask = own_mask(self.mask, labels)
+        if not ((labels != VOID) & (mask > 0)).flatten(1).any(1).all():
+            raise ValueError("the label map is void wherever it counts: nothing is asked for")
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "mask", mask)
+
+    def log_likelihood(self, prediction: Tensor) -> Tensor:
+        """`prediction`: logits (B, K, h, w) -> (B,), in float32."""
+        if prediction.ndim != 4:
+            raise ValueError(
+                f"a segmentation target reads logits (B, K, h, w), the guider answers "
+                f"{tuple(prediction.shape)}: connect a segmentation model"
+            )
+        if prediction.shape[1] != self.num_classes:
+            raise ValueError(
+                f"the target was made for {self.num_classes} classes, the guider answers "
+                f"{prediction.shape[1]}: connect the same guider to both nodes"
+            )
+        check_rows(len(self.labels), len(prediction))
+        log_p = (prediction.float() / self.temperature).log_softmax(dim=1)
+        return (log_p * self.shares(prediction.shape[-2:]).to(log_p.device)).sum((1, 2, 3))
+
+    def shares(self, size: tuple[int, int]) -> Tensor:
+        """Which part of the map is class k in coarse pixel (i, j): (R, K, *size), sums to 1."""
+        masks = self.mask.expand_as(self.labels)
+        return torch.stack(
+            [
+                _count(labels, mask, self.num_classes, size)
+                for labels, mask in zip(self.labels, masks, strict=True)
+            ]
+        )
+
+
+def _count(labels: Tensor, weight: Tensor, num_classes: int, size: tuple[int, int]) -> Tensor:
+    """One map's (H, W) shares, (K, *size). A map smaller than `size` repeats its pixels."""
+    (from_row, to_row), (from_column, to_column) = (
+        _pair_up(have, want) for have, want in zip(labels.shape, size, strict=True)
+    )
+    labels, weight = labels[from_row][:, from_column], weight[from_row][:, from_column]
+    cell = (labels * size[0] + to_row[:, None]) * size[1] + to_column
+    counts = torch.bincount(
+        cell[labels != VOID], weight[labels != VOID], minlength=num_classes * size[0] * size[1]
+    )
+    return (counts / counts.sum()).float().view(num_classes, *size)
+
+
+def _pair_up(have: int, want: int) -> tuple[Tensor, Tensor]:
+    """Along one side: which of `have` pixels goes to which of `want`, each at least once."""
+    middle = torch.arange(max(have, want)) + 0.5
+    return (middle * have / len(middle)).long(), (middle * want / len(middle)).long()
