@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ppap_core.comfy_bridge.headless import boot
+from ppap_core.comfy_bridge.headless import boot, has_accelerator
+from ppap_core.distillation.workers import join, rank
 
 from .config import add_flags, read_config
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         return
     config = read_config(args)
     check_given(args.command, config)
+    join(cpu=not has_accelerator())
     boot()
     from ppap_core.comfy_bridge.trainer import check_output
 
@@ -58,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
     distils = args.command in ("all", "distill")
     if distils:
         check_output(Path(config.paths.out), config.paths.overwrite)
-        log.info("%s", config.to_toml())
+        if rank() == 0:
+            log.info("%s", config.to_toml())
     trainer = build_trainer(config)
     if distils and args.dry_run:
         from .plan import plan

@@ -3,10 +3,20 @@
 Every process draws the same batch and works on its share of it; gradients are averaged.
 """
 
+import os
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+
+
+def join(cpu: bool) -> None:
+    """Meet the processes that `accelerate launch` started with this one, if it did."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _joined():
+        from accelerate import PartialState
+
+        PartialState(cpu=cpu)
 
 
 def rank() -> int:

@@ -1,0 +1,73 @@
+"""Flags over a TOML file over defaults; nonsense is refused before anything is loaded."""
+
+import pytest
+
+from training.__main__ import build_parser, check_given
+from training.config import Config, read_config
+
+GIVEN = ["all", "--checkpoint", "a", "--guider", "g", "--out", "x.safetensors"]
+
+
+def config_of(*flags):
+    return read_config(build_parser().parse_args([*GIVEN, *flags]))
+
+
+def test_flags_go_over_the_file_and_the_file_over_defaults(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text("[distill]\nsteps = 7\ntemperature = 0.5\n[adapter]\nrank = 3\n")
+    config = config_of("--config", str(file), "--steps", "9")
+    assert (config.distill.steps, config.distill.temperature) == (9, 0.5)
+    assert config.distill.adapter.rank == 3
+    assert config.distill.batch_size == Config().distill.batch_size
+
+
+def test_what_is_saved_with_the_weights_is_read_back_as_it_was(tmp_path):
+    config = config_of("--num-images", "12", "--channels-last", "--out", 'a "b"\\c.safetensors')
+    file = tmp_path / "config.toml"
+    file.write_text(config.to_toml(), encoding="utf-8")
+    again = read_config(build_parser().parse_args(["distill", "--config", str(file)]))
+    assert again == config
+
+
+def test_names_that_two_stages_share_are_told_apart():
+    config = config_of("--steps", "5", "--generate-steps", "50", "--generate-batch-size", "2")
+    assert (config.distill.steps, config.generate.steps) == (5, 50)
+    assert (config.distill.batch_size, config.generate.batch_size) == (64, 2)
+
+
+def test_a_stage_of_its_own_needs_no_prefix():
+    args = build_parser().parse_args(["generate", "--steps", "50"])
+    assert read_config(args).generate.steps == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[distil]\nsteps = 1", r"unknown in the configuration: \[distil\] steps"),
+        ("[distill]\nstep = 1", r"\[distill\] step"),
+        ("steps = 1", "steps stand outside of a"),
+        ("[distill]\nsteps = 0", "steps has to be at least 1"),
+        ("[distill]\nsteps = 'many'", "a setting is of the wrong type"),
+        ("[distill", "c.toml: "),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_name_of_what_is_wrong(tmp_path, text, message):
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        config_of("--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("all", "--guider and --out"),
+        ("generate", "--images"),
+        ("evaluate", "--guider and --images"),
+    ],
+)
+def test_what_a_command_needs_is_named(command, missing):
+    flags = ["--experts", "e"] if command == "evaluate" else []
+    args = build_parser().parse_args([command, "--checkpoint", "a", *flags])
+    with pytest.raises(ValueError, match=f"{command} needs {missing}"):
+        check_given(command, read_config(args))

@@ -1,0 +1,112 @@
+"""From a folder to what is learned: broken pictures are left out, answers are kept for next time."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from ppap_core.distillation.dataset import build_training_set
+from ppap_core.distillation.generate import Drawn, GenerateSettings, generate
+from ppap_core.distillation.images import load_images, to_unit_range
+from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
+
+SOURCE = {"checkpoint": "a", "fingerprint": "1", "latent_format": "SD15"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    images, latents = torch.rand(6, 3, 8, 8) * 2 - 1, torch.randn(6, 4, 2, 2)
+    settings = GenerateSettings(num_images=6, batch_size=3)
+    draw = lambda seeds, _: Drawn(images[seeds], latents[seeds])  # noqa: E731
+    generate(draw, settings, tmp_path / "images", SOURCE)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def guider():
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    info = GuiderInfo("timm/net", "net", "class", ("cone", "cube", "torus"), "f" * 64)
+    return Guider(net, Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3), info)
+
+
+def test_states_are_the_pixels_and_answers_those_of_the_guider(folder, guider):
+    data = build_training_set(folder, guider)
+    images = load_images(folder)
+    assert data.states.equal(images)
+    torch.testing.assert_close(data.answers, guider(to_unit_range(images)))
+
+
+def test_latents_come_in_the_models_own_scale(folder, guider):
+    plain = build_training_set(folder, guider, process_in=lambda latent: latent).states
+    scaled = build_training_set(folder, guider, process_in=lambda latent: latent * 0.5).states
+    assert plain.shape == (6, 4, 2, 2)
+    torch.testing.assert_close(scaled.float(), plain.float() / 2)
+
+
+def test_a_broken_picture_and_a_lost_latent_are_left_out_and_named(folder, guider, caplog):
+    (folder / "images/0000001.png").write_bytes(b"no picture")
+    (folder / "latents/0000003.safetensors").write_bytes(b"no latents")
+    with caplog.at_level(logging.WARNING):
+        data = build_training_set(folder, guider, process_in=lambda latent: latent)
+    assert len(data) == 2
+    assert "0000001.png" in caplog.text and "0000003.safetensors" in caplog.text
+    assert "4 of 6 pictures" in caplog.text
+    images = load_images(folder)
+    torch.testing.assert_close(data.answers, guider(to_unit_range(images[[0, 1]])))
+
+
+class Counting(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.calls = net, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.net(x)
+
+
+def test_the_teacher_is_asked_once(folder, guider, tmp_path):
+    guider.backbone = Counting(guider.backbone)
+    cache = tmp_path / "teacher.safetensors"
+    first = build_training_set(folder, guider, cache=cache)
+    again = build_training_set(folder, guider, cache=cache)
+    assert guider.backbone.calls == 1
+    assert again.answers.equal(first.answers) and again.states.equal(first.states)
+    assert again.name == first.name
+    (folder / "images/0000005.png").unlink()
+    fewer = build_training_set(folder, guider, cache=cache)
+    assert guider.backbone.calls == 2 and len(fewer) == 5 and fewer.name != first.name
+
+
+def test_a_damaged_cache_is_made_anew(folder, guider, tmp_path):
+    cache = tmp_path / "teacher.safetensors"
+    first = build_training_set(folder, guider, cache=cache)
+    cache.write_bytes(cache.read_bytes()[:40])
+    assert build_training_set(folder, guider, cache=cache).answers.equal(first.answers)
+
+
+def test_labels_take_the_teachers_place(folder, guider, tmp_path):
+    labels = tmp_path / "labels.csv"
+    names = ["cone", "2", "Cube", "0", "torus", "1"]
+    labels.write_text("".join(f"images/{i:07d}.png,{name}\n" for i, name in enumerate(names)))
+    data = build_training_set(folder, guider, labels=labels)
+    assert data.answers.softmax(dim=1).argmax(dim=1).tolist() == [0, 2, 1, 0, 2, 1]
+    assert data.answers.softmax(dim=1).amax(dim=1).min() > 0.999
+
+
+def test_a_picture_without_a_label_is_named(folder, guider, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("images/0000000.png,cone\n")
+    with pytest.raises(
+        ValueError, match="no label for 5 pictures, the first is images/0000001.png"
+    ):
+        build_training_set(folder, guider, labels=labels)
+
+
+def test_a_folder_of_ones_own_pictures_has_no_latents(folder, guider):
+    (folder / "manifest.jsonl").unlink()
+    with pytest.raises(ValueError, match="holds no latents .*generate"):
+        build_training_set(folder, guider, process_in=lambda latent: latent)
