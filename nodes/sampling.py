@@ -5,6 +5,7 @@ from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.hook import install_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
+from ..ppap_core.comfy_bridge.views import VIEWS, build_view
 from ..ppap_core.guidance import RULES, Guidance, Strength
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
@@ -51,22 +52,42 @@ def guidance_inputs():
             step=0.01,
             tooltip="Guidance ends at this share of the schedule.",
         ),
+        io.Combo.Input(
+            "view",
+            options=list(VIEWS),
+            default="auto",
+            optional=True,
+            tooltip="How a latent becomes a picture for the guider. auto: as the experts were "
+            "trained, else the cheapest that fits the model.",
+        ),
+        io.Vae.Input("vae", optional=True, tooltip="The model's VAE; only the view vae needs it."),
     ]
 
 
 def guide(
-    model, guider, target, guidance_scale, scale_rule="raw", start_percent=0.0, end_percent=1.0
+    model,
+    guider=None,
+    target=None,
+    guidance_scale=0.0,
+    scale_rule="raw",
+    start_percent=0.0,
+    end_percent=1.0,
+    view="auto",
+    vae=None,
 ):
     """`model` with guidance; as it is if there is no guider or no target."""
     strength = Strength(guidance_scale, scale_rule, start_percent, end_percent)
     if guider is None or target is None:
         return model
     if guider.expert_set:
-        guider.expert_set.header.check_latent_format(
-            type(model.get_model_object("latent_format")).__name__
-        )
-    guidance = Guidance(guider.guider, target, strength, guider.experts)
-    return install_guidance(model, guidance, guider.patcher)
+        header = guider.expert_set.header
+        header.check_latent_format(type(model.get_model_object("latent_format")).__name__)
+        view = header.view if view == "auto" else view
+    if strength.is_off:
+        return model
+    built = build_view(view, model, vae)
+    guidance = Guidance(guider.guider, target, strength, guider.experts, built.view)
+    return install_guidance(model, guidance, guider.patcher, *built.patchers)
 
 
 class ApplyGuidance(io.ComfyNode):
@@ -86,8 +107,8 @@ class ApplyGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, guidance_scale, guider=None, target=None, **strength):
-        return io.NodeOutput(guide(model, guider, target, guidance_scale, **strength))
+    def execute(cls, model, **guidance):
+        return io.NodeOutput(guide(model, **guidance))
 
 
 class GuidedKSampler(io.ComfyNode):
@@ -150,18 +171,7 @@ class GuidedKSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        model,
-        guidance_scale,
-        scale_rule,
-        start_percent,
-        end_percent,
-        guider=None,
-        target=None,
-        **ksampler,
-    ):
-        guided = guide(
-            model, guider, target, guidance_scale, scale_rule, start_percent, end_percent
-        )
-        return io.NodeOutput(sample_latent(guided, **ksampler))
+    def execute(cls, model, **inputs):
+        names = [entry.id for entry in guidance_inputs() if entry.id in inputs]
+        guided = guide(model, **{name: inputs.pop(name) for name in names})
+        return io.NodeOutput(sample_latent(guided, **inputs))

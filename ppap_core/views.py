@@ -1,8 +1,18 @@
-"""Views: how the state of a diffusion model becomes an image that a guider can read."""
+"""Views: how the state of a diffusion model becomes an image that a guider can read.
 
-from collections.abc import Callable
+A view maps x_vp, the variance-preserving state in the model's own latent space, (B, C, H, W) or
+video (B, C, T, H, W), to images (B, 3, h, w) in about [-1, 1], differentiably. The frames of a
+video become pictures of the batch, video by video.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 View = Callable[[Tensor], Tensor]
 
@@ -12,9 +22,85 @@ def identity(x_vp: Tensor) -> Tensor:
     if x_vp.ndim != 4 or x_vp.shape[1] != 3:
         raise ValueError(
             f"the identity view reads pixel models (B, 3, H, W); this model's state is "
-            f"{tuple(x_vp.shape)}: guide a pixel-space model"
+            f"{tuple(x_vp.shape)}: guide a pixel-space model or choose another view"
         )
     return x_vp
 
 
-VIEWS: dict[str, View] = {"identity": identity}
+def fold_frames(state: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (B T, C, H, W); pictures stay as they are."""
+    return rearrange(state, "b c t h w -> (b t) c h w") if state.ndim == 5 else state
+
+
+class LinearRgb:
+    """RGB as a linear map of the channels, at the latent's resolution; one pixel, one product.
+
+    `factors`: (C, 3), `bias`: (3,). `reshape`, if any, comes first and unfolds channels into
+    pixels. Source: the factors that ComfyUI's latent formats carry for previews.
+    """
+
+    def __init__(
+        self,
+        factors: Sequence[Sequence[float]],
+        bias: Sequence[float] | None = None,
+        reshape: View | None = None,
+    ):
+        self.factors = factors
+        self.bias = bias
+        self.reshape = reshape
+
+    def __call__(self, x_vp: Tensor) -> Tensor:
+        """ValueError if the state has other channels than the factors."""
+        state = fold_frames(x_vp)
+        state = self.reshape(state) if self.reshape else state
+        if state.ndim != 4 or state.shape[1] != len(self.factors):
+            raise ValueError(
+                f"the linear_rgb view reads latents with {len(self.factors)} channels; this "
+                f"model's state is {tuple(x_vp.shape)}"
+            )
+        # New tensors per call: kept ones could stem from inference mode, which autograd refuses.
+        weight = state.new_tensor(self.factors).T
+        bias = None if self.bias is None else state.new_tensor(self.bias)
+        return F.linear(state.movedim(1, -1), weight, bias).movedim(-1, 1)
+
+
+class DecodePlan(NamedTuple):
+    """`at_once`: pictures per pass of the decoder; `side`: share of each side of the latent."""
+
+    at_once: int
+    side: float = 1.0
+
+
+class DecoderView:
+    """A decoder's picture of the state.
+
+    `decode`: states (B, C, [T,] h, w) -> images (B, 3, [T',] H, W) in [-1, 1], differentiable.
+    `plan` says, from the state's shape, how much memory allows. Passes beyond the first keep no
+    activations: the backward pass runs them again. A side below 1 shrinks the latent first, which
+    also averages noise away: meant for states that fit in no other way.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Tensor], Tensor],
+        plan: Callable[[torch.Size], DecodePlan] = lambda shape: DecodePlan(shape[0]),
+    ):
+        self.decode = decode
+        self.plan = plan
+
+    def __call__(self, x_vp: Tensor) -> Tensor:
+        plan = self.plan(x_vp.shape)
+        state = _shrink(x_vp, plan.side)
+        if plan.at_once >= len(state):
+            return fold_frames(self.decode(state))
+        return fold_frames(torch.cat([self._decode_frugally(s) for s in state.split(plan.at_once)]))
+
+    def _decode_frugally(self, state: Tensor) -> Tensor:
+        return checkpoint(self.decode, state, use_reentrant=False, preserve_rng_state=False)
+
+
+def _shrink(state: Tensor, side: float) -> Tensor:
+    if side >= 1:
+        return state
+    size = [max(1, round(side * length)) for length in state.shape[-2:]]
+    return F.interpolate(state, [*state.shape[2:-2], *size], mode="area")

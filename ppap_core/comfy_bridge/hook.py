@@ -60,8 +60,8 @@ def is_active(guidance: Guidance, model_sampling, sigma: float) -> bool:
     return end < sigma <= start
 
 
-def install_guidance(model, guidance: Guidance, patcher):
-    """A clone of `model` (MODEL) that is guided; `patcher` is the guider's.
+def install_guidance(model, guidance: Guidance, *patchers):
+    """A clone of `model` (MODEL) that is guided; `patchers` are the guider's and its view's.
 
     Strength 0, or an interval without room, returns `model` itself, untouched.
     """
@@ -86,8 +86,8 @@ def install_guidance(model, guidance: Guidance, patcher):
     guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     guided.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, sample)
     loaded = guided.get_additional_models_with_key(KEY)
-    if not any(patcher.is_clone(other) for other in loaded):
-        guided.set_additional_models(KEY, [*loaded, patcher])
+    new = [p for p in patchers if not any(p.is_clone(other) for other in loaded)]
+    guided.set_additional_models(KEY, [*loaded, *new])
     return guided
 
 

@@ -1,16 +1,154 @@
-"""Views by name."""
+"""Views of ComfyUI's latents: which of them a MODEL has, and how they are built.
 
+Read in ComfyUI 0.30.0. States are in the model's latent space, after `process_in`: there the
+factors of latent formats and TAESD decoders live (latent_preview.py), while VAEs and the video
+formats' tiny decoders want `process_out` first (sd.py, VAE.decode).
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-from ..views import VIEWS, View
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..views import DecoderView, LinearRgb, View, identity
+from .decoders import Decoder, load_tiny_decoder, own_decoder
+
+VIEWS = ("auto", "identity", "linear_rgb", "taesd", "vae")
+TAE_FOLDER = "vae_approx"
 
 
 class BuiltView(NamedTuple):
+    """`patchers`: ComfyUI's handles on the memory of the view's modules. `name`: never auto."""
+
     view: View
     patchers: list
     name: str
 
 
 def build_view(name: str, model, vae=None) -> BuiltView:
-    name = "identity" if name == "auto" else name
-    return BuiltView(VIEWS[name], [], name)
+    """The view called `name` of the states of `model` (MODEL); `vae` (VAE) serves the view "vae".
+
+    "auto" is the cheapest that fits: identity, linear_rgb, taesd, vae. ValueError, saying what to
+    do, for a view that this model has not, and for a missing file or VAE.
+    """
+    if name not in VIEWS:
+        raise ValueError(f"view is one of {', '.join(VIEWS)}, got {name!r}")
+    with torch.inference_mode(False), torch.no_grad():
+        # A copy: formats with tensors (Wan's) may hold some that were made in inference mode.
+        latent_format = copy.deepcopy(model.get_model_object("latent_format"))
+        if latent_format.latent_dimensions not in (2, 3):
+            raise ValueError(
+                f"PPAP guidance reads pictures and videos; this model's latents are "
+                f"{type(latent_format).__name__} (audio or packed)"
+            )
+        if name == "auto":
+            name = cheapest_view(latent_format, vae)
+        return _BUILDERS[name](latent_format, vae)
+
+
+def cheapest_view(latent_format, vae=None) -> str:
+    """The name of the view that costs least among those that fit."""
+    if _is_pixels(latent_format):
+        return "identity"
+    if latent_format.latent_rgb_factors is not None:
+        return "linear_rgb"
+    return "taesd" if vae is None or _tae_file(latent_format) else "vae"
+
+
+def _is_pixels(latent_format) -> bool:
+    return latent_format.latent_channels == 3 and latent_format.spacial_downscale_ratio == 1
+
+
+def _build_identity(latent_format, vae) -> BuiltView:
+    if not _is_pixels(latent_format):
+        raise ValueError(
+            f"the view identity is for pixel models; this one works in "
+            f"{type(latent_format).__name__} latents: choose auto or linear_rgb"
+        )
+    return BuiltView(identity, [], "identity")
+
+
+def _build_linear_rgb(latent_format, vae) -> BuiltView:
+    if latent_format.latent_rgb_factors is None:
+        raise ValueError(
+            f"ComfyUI has no RGB factors for {type(latent_format).__name__} latents: choose the "
+            f"view vae and connect a VAE"
+        )
+    view = LinearRgb(
+        latent_format.latent_rgb_factors,
+        latent_format.latent_rgb_factors_bias,
+        latent_format.latent_rgb_factors_reshape,
+    )
+    return BuiltView(view, [], "linear_rgb")
+
+
+def _build_taesd(latent_format, vae) -> BuiltView:
+    path = _tae_file(latent_format)
+    if path is None:
+        raise ValueError(_no_tae(latent_format))
+    is_video = latent_format.latent_dimensions == 3
+    decoder = load_tiny_decoder(
+        path, path.stat().st_mtime_ns, latent_format.latent_channels, is_video
+    )
+    # Space: see the top of this file.
+    space = latent_format.process_out if is_video else lambda x_vp: x_vp
+    return _decoder_view(decoder, space, "taesd")
+
+
+def _build_vae(latent_format, vae) -> BuiltView:
+    if vae is None:
+        raise ValueError("the view vae needs a VAE: connect the one that decodes this model")
+    _check_vae(vae, latent_format)
+    return _decoder_view(own_decoder(vae), latent_format.process_out, "vae")
+
+
+_BUILDERS = {
+    "identity": _build_identity,
+    "linear_rgb": _build_linear_rgb,
+    "taesd": _build_taesd,
+    "vae": _build_vae,
+}
+
+
+def _decoder_view(decoder: Decoder, space: Callable[[Tensor], Tensor], name: str) -> BuiltView:
+    view = DecoderView(lambda x_vp: decoder(space(x_vp)), decoder.plan)
+    return BuiltView(view, [decoder.patcher], name)
+
+
+def _tae_file(latent_format) -> Path | None:
+    """ComfyUI's previews find it in the same way (latent_preview.py, get_previewer)."""
+    name = latent_format.taesd_decoder_name
+    for file in folder_paths.get_filename_list(TAE_FOLDER) if name else []:
+        if file.startswith(name):
+            return Path(folder_paths.get_full_path_or_raise(TAE_FOLDER, file))
+    return None
+
+
+def _no_tae(latent_format) -> str:
+    name = latent_format.taesd_decoder_name
+    if name is None:
+        return (
+            f"there is no tiny decoder for {type(latent_format).__name__} latents: choose the view "
+            f"vae and connect a VAE"
+        )
+    folders = " or ".join(folder_paths.get_folder_paths(TAE_FOLDER))
+    return (
+        f"the view taesd needs the file {name}.safetensors (or .pth) in {folders}: put it there, "
+        f"or choose another view"
+    )
+
+
+def _check_vae(vae, latent_format) -> None:
+    """ValueError if `vae` visibly decodes other latents (some formats differ only in numbers)."""
+    vae.throw_exception_if_invalid()
+    wanted = latent_format.latent_channels, latent_format.latent_dimensions
+    found = vae.latent_channels, vae.latent_dim
+    if wanted != found:
+        raise ValueError(
+            f"the VAE decodes latents with (channels, dimensions) {found}, this model's "
+            f"{type(latent_format).__name__} has {wanted}: connect the VAE of this model"
+        )

@@ -1,4 +1,4 @@
-"""From a folder to what is learned: broken pictures are left out, answers are kept for next time."""
+"""From a folder to what is learned: broken pictures are left out, answers kept for next time."""
 
 import logging
 

@@ -1,0 +1,71 @@
+"""Views against per-pixel formulas, and what little memory must not change."""
+
+import pytest
+import torch
+
+from ppap_core.views import DecodePlan, DecoderView, LinearRgb, fold_frames
+
+
+def state(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_linear_rgb_maps_every_pixel_by_itself():
+    factors, bias = state(4, 3), state(3)
+    x = state(2, 4, 3, 5)
+    image = LinearRgb(factors.tolist(), bias.tolist())(x)
+    for b, i, j in [(0, 0, 0), (1, 2, 4), (1, 0, 3)]:
+        expected = [
+            sum(float(x[b, c, i, j] * factors[c, k]) for c in range(4)) + float(bias[k])
+            for k in range(3)
+        ]
+        torch.testing.assert_close(image[b, :, i, j], torch.tensor(expected))
+
+
+def test_channels_may_unfold_into_pixels_first():
+    view = LinearRgb([[1.0, 0, 0]], reshape=lambda x: torch.pixel_shuffle(x, 2))
+    x = state(1, 4, 3, 3)
+    red, green, _ = view(x)[0]
+    assert red[4, 3] == x[0, 1, 2, 1] and green.eq(0).all()
+
+
+def test_frames_become_pictures_video_by_video():
+    video = state(2, 4, 3, 5, 6)
+    folded = fold_frames(video)
+    assert folded.shape == (6, 4, 5, 6)
+    for b in range(2):
+        for t in range(3):
+            assert folded[3 * b + t].equal(video[b, :, t])
+
+
+def test_a_latent_with_other_channels_is_refused():
+    with pytest.raises(ValueError, match=r"latents with 4 channels.*\(1, 16, 8, 8\)"):
+        LinearRgb(state(4, 3).tolist())(state(1, 16, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6, 6), (5, 4, 2, 6, 6)])
+def test_decoding_in_parts_changes_neither_image_nor_gradient(shape):
+    torch.manual_seed(0)
+    passes = []
+    convolve = [torch.nn.Conv2d, torch.nn.Conv3d][len(shape) - 4](4, 3, 3)
+
+    def decode(x):
+        passes.append(len(x))
+        return convolve(torch.nn.functional.pad(x, [1] * 2 * (len(shape) - 2))).tanh()
+
+    results = []
+    for at_once in (5, 2):
+        x = state(*shape).requires_grad_(True)
+        image = DecoderView(decode, lambda s, n=at_once: DecodePlan(n))(x)
+        results.append((image, torch.autograd.grad(image.square().sum(), x)[0]))
+    torch.testing.assert_close(results[0], results[1])
+    assert passes[:4] == [5, 2, 2, 1] and max(passes[4:]) == 2  # the backward pass runs them again
+
+
+def test_a_latent_that_does_not_fit_is_averaged_down():
+    seen = []
+    view = DecoderView(lambda x: seen.append(x) or x[:, :3], lambda s: DecodePlan(1, 0.5))
+    x = state(1, 4, 6, 8)
+    assert view(x).shape == (1, 3, 3, 4)
+    torch.testing.assert_close(seen[0][0, 1, 2, 3], x[0, 1, 4:, 6:].mean())
+    assert view(state(1, 4, 2, 6, 8)).shape == (2, 3, 3, 4)
