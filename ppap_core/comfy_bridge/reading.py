@@ -1,5 +1,7 @@
 """What experts see of a checkpoint's states while they learn: the same as later in sampling."""
 
+import comfy.model_management
+
 from ..distillation.distill import Reader, read_x_t
 from ..distillation.settings import DistillSettings
 from .checkpoint import Checkpoint
@@ -12,6 +14,7 @@ def build_reader(
 ) -> tuple[str, Reader]:
     """(name of the view, reader) for the input and view in `settings`."""
     view = build_view(settings.view, checkpoint.model, checkpoint.vae)
+    comfy.model_management.load_models_gpu(view.patchers)
     if settings.input == "x_t":
         return view.name, read_x_t(view.view)
     denoise = Denoiser(checkpoint.model, conditioning, conditioning, cfg)
