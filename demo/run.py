@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from demo.judge import load_judge
 from demo.paths import EXPERTS, GUIDER, JUDGE, OUTPUT, PIXEL_MODEL
 from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
+from ppap_core.grid import GridRow, draw_grid
 
 GUIDANCE_SCALE = 10.0
 STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
@@ -89,33 +89,6 @@ def judged_accuracy(judge, pictures: Tensor) -> float:
     return (answers == asked).float().mean().item()
 
 
-def draw_grid(pictures: dict[str, Tensor], rows: list[Row], path: Path) -> None:
-    """One row of pictures per method, one column per class, with names and accuracies."""
-    cell, gap, left, top = 104, 4, 190, 34
-    font, small = ImageFont.load_default(18), ImageFont.load_default(15)
-    width = left + len(SHAPES) * (cell + gap) + gap
-    canvas = Image.new("RGB", (width, top + len(rows) * (cell + gap) + gap), "white")
-    draw = ImageDraw.Draw(canvas)
-    for column, shape in enumerate(SHAPES):
-        x = left + column * (cell + gap) + cell // 2
-        draw.text((x, top // 2), shape, "black", font, anchor="mm")
-    for index, row in enumerate(rows):
-        y = top + index * (cell + gap)
-        draw.text((12, y + cell // 2 - 12), row.method, "black", font, anchor="lm")
-        note = f"{row.accuracy:.0%} as asked"
-        draw.text((12, y + cell // 2 + 12), note, "#555555", small, anchor="lm")
-        for column in range(len(SHAPES)):
-            image = _to_pil(pictures[row.method][column, 0]).resize((cell, cell), Image.BICUBIC)
-            canvas.paste(image, (left + column * (cell + gap), y))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path)
-
-
-def _to_pil(image: Tensor) -> Image.Image:
-    pixels = ((image + 1) * 127.5).round().clamp(0, 255).byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
 def table(rows: list[Row]) -> str:
     lines = [f"{'method':<22} {'as asked':>9} {'pictures':>9} {'s/picture':>10}"]
     lines += [
@@ -138,7 +111,12 @@ def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Row]:
         seconds = (time.perf_counter() - start) / n
         rows.append(Row(method, judged_accuracy(judge, pictures[method]), n, seconds))
     bar.close()
-    draw_grid(pictures, rows, output / "grid.png")
+    grid_rows = [
+        GridRow(row.method, f"{row.accuracy:.0%} as asked", pictures[row.method][:, 0])
+        for row in rows
+    ]
+    output.mkdir(parents=True, exist_ok=True)
+    draw_grid(SHAPES, grid_rows).save(output / "grid.png")
     summary = {row.method: asdict(row) for row in rows}
     (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return rows

@@ -9,6 +9,7 @@ from .models import LoadPixelModel
 from .sampling import ApplyGuidance, GuidedKSampler
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
+from .training import TrainExperts
 
 
 class PPAPExtension(ComfyExtension):
@@ -22,6 +23,7 @@ class PPAPExtension(ComfyExtension):
             ApplyGuidance,
             GuidedKSampler,
             LoadPixelModel,
+            TrainExperts,
         ]
 
 

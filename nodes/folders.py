@@ -12,9 +12,14 @@ GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_mod
 def register_folders() -> None:
     """Make `models/ppap_*` known to ComfyUI, beside what extra_model_paths.yaml already gave."""
     for name in (GUIDERS, EXPERTS, PIXEL_MODELS):
-        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
+        folder_paths.add_model_folder_path(name, str(own_folder(name)))
         paths, _ = folder_paths.folder_names_and_paths[name]
         folder_paths.folder_names_and_paths[name] = (paths, {".safetensors"})
+
+
+def own_folder(name: str) -> Path:
+    """The folder in ComfyUI's own `models`, where new files go."""
+    return Path(folder_paths.models_dir) / name
 
 
 def guider_names() -> list[str]:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written beside their name, then renamed."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,23 @@ def replace_file(path: Path | str) -> Iterator[Path]:
 def save_safetensors(
     tensors: dict[str, Tensor], path: Path | str, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write `tensors` to `path`; a crash or a full disk leaves the former file untouched."""
+    """Write `tensors` to `path`; a crash or a full disk leaves the former file untouched.
+
+    The same contents give the same bytes.
+    """
     with replace_file(path) as partial:
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
+        _sort_metadata(partial)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Safetensors writes the header's entries in an order that changes from run to run."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if metadata := header.get("__metadata__"):
+            header["__metadata__"] = dict(sorted(metadata.items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the same entries, written as compactly"
+        file.seek(8)
+        file.write(text.ljust(length))

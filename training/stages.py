@@ -6,12 +6,12 @@ To be imported once ComfyUI is booted (ppap_core.comfy_bridge.headless).
 import logging
 from pathlib import Path
 
-import comfy.model_management
 import folder_paths
 
 from ppap_core.atomic import replace_file
 from ppap_core.comfy_bridge.checkpoint import load_checkpoint
 from ppap_core.comfy_bridge.drawing import conditioning_of
+from ppap_core.comfy_bridge.memory import build_patcher
 from ppap_core.comfy_bridge.trainer import Trainer
 from ppap_core.distillation.distill import TrainingSet
 from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
@@ -31,10 +31,12 @@ def build_trainer(config: Config) -> Trainer:
     paths = config.paths
     encoders = [name.strip() for name in paths.text_encoders.split(",") if name.strip()]
     guider = find_guider(paths.guider) if paths.guider else None
+    patcher = build_patcher(guider) if guider else None
     checkpoint = load_checkpoint(paths.checkpoint, paths.vae, encoders, paths.clip_type)
     return Trainer(
         checkpoint=checkpoint,
         guider=guider,
+        patcher=patcher,
         conditioning=conditioning_of(checkpoint, config.generate.read_prompts()),
         drawing=config.generate,
         distilling=config.distill,
@@ -53,7 +55,7 @@ def find_guider(name: str) -> Guider:
         folder = Path(folder_paths.models_dir) / "ppap_guiders" / name
         if not folder.is_dir():
             raise ValueError(f"there is no guider folder {name}, nor {folder}")
-    return load_guider(folder).to(comfy.model_management.get_torch_device())
+    return load_guider(folder)
 
 
 def draw_pictures(trainer: Trainer) -> None:

@@ -142,6 +142,15 @@ def load_text_encoders(paths: Sequence[str], clip_type: str):
     return comfy.sd.load_clip([str(path) for path in paths], clip_type=kind)
 
 
+def model_fingerprint(model) -> str:
+    """What tells a MODEL in memory from another: SHA-256 over a few values of every weight."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.model.diffusion_model.state_dict().items()):
+        sample = value.detach().flatten()[:16].float().cpu()
+        digest.update(f"{name} {tuple(value.shape)} {sample.tolist()}".encode())
+    return digest.hexdigest()
+
+
 def file_fingerprint(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import comfy.model_management
 import torch
 
+from ..atomic import replace_file
 from ..distillation.dataset import build_training_set
 from ..distillation.distill import Distilled, Progress, TrainingSet, distill
 from ..distillation.evaluate import RangeAgreement, agreement_per_range, merge_silent
@@ -23,6 +25,8 @@ from ..expert_file import ExpertHeader, ExpertSet, save_experts
 from ..guiders import Guider
 from .checkpoint import Checkpoint
 from .drawing import build_draw, picture_size
+from .memory import WholeModulePatcher
+from .preview import draw_preview
 from .reading import build_reader
 
 
@@ -36,14 +40,16 @@ def check_output(out: Path, overwrite: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What goes into a training. `conditioning`: CONDITIONING by prompt, the empty one among them.
+    """What goes into a training.
 
-    `images`, `run`: folders of the pictures, and of the state and report. `labels`: a CSV, for the
-    supervised baseline.
+    `patcher`: the guider's, by which ComfyUI knows its memory. `conditioning`: CONDITIONING by
+    prompt, the empty one among them. `images`, `run`: folders of the pictures, and of the state
+    and report. `labels`: a CSV, for the supervised baseline.
     """
 
     checkpoint: Checkpoint
     guider: Guider
+    patcher: WholeModulePatcher
     conditioning: dict[str, list]
     drawing: GenerateSettings
     distilling: DistillSettings
@@ -78,6 +84,7 @@ class Trainer:
 
     def training_set(self, watch: Callable[[int], None]) -> TrainingSet:
         check_source(self.images, self.checkpoint.fingerprint, self.force)
+        comfy.model_management.load_models_gpu([self.patcher])
         pixels = self.checkpoint.works_on_pixels
         return build_training_set(
             self.images,
@@ -98,6 +105,7 @@ class Trainer:
     ) -> tuple[ExpertSet, list[RangeAgreement]] | None:
         """Distil, evaluate, write the expert file and its report. None in all but one process."""
         view, read = self.reader()
+        comfy.model_management.load_models_gpu([self.patcher])
         train, heldout = data.split(self.distilling.num_heldout)
         distilled = distill(
             self.guider,
@@ -120,6 +128,7 @@ class Trainer:
         )
         expert_set = self._collect(distilled, rows, view, len(train))
         save_experts(expert_set, self.out)
+        self._preview(expert_set, data)
         task, facts = self.guider.info.task, self._facts(len(train), len(heldout))
         text = report(self.out.name, task, rows, distilled, facts)
         write_report(self.run, text, rows, distilled, task)
@@ -143,6 +152,14 @@ class Trainer:
             training=training,
         )
         return ExpertSet(header, experts, self.out.name)
+
+    def preview_file(self) -> Path:
+        """Beside the expert file, under the name that model managers look for."""
+        return self.out.with_suffix(".preview.png")
+
+    def _preview(self, expert_set: ExpertSet, data: TrainingSet) -> None:
+        with replace_file(self.preview_file()) as partial:
+            draw_preview(self, expert_set, data).save(partial, format="PNG")
 
     def _facts(self, num_images: int, num_heldout: int) -> dict[str, object]:
         info, settings = self.guider.info, self.distilling

@@ -17,15 +17,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..atomic import replace_file
+from ..grid import image_to_pil
 
 SOURCE = "source.json"
 
 
 def save_png(image: Tensor, path: Path) -> None:
     """`image`: (3, H, W) in [-1, 1]."""
-    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte()
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(path)
+    image_to_pil(image).save(path)
 
 
 def append_manifest(folder: Path, lines: list[dict], rank: int = 0) -> None:

@@ -62,8 +62,8 @@ def resume(path: Path | None, identity: str) -> Run:
         raise ValueError(f"{path} is damaged ({error}): delete it to begin again") from None
     if metadata.get("identity") != identity:
         raise ValueError(
-            f"{path} belongs to a run with other settings, images or guider: repeat those, give "
-            f"another --run folder, or delete it to begin again"
+            f"{path} belongs to a run with other settings, images or guider: repeat those, take "
+            f"another name or run folder, or delete it to begin again"
         )
     experts = [groups[f"experts.{i}"] for i in range(sum(g.startswith("experts.") for g in groups))]
     return Run(

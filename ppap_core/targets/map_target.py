@@ -79,7 +79,7 @@ def build_map_target(
         mask=fit_frame(weight, frame.width, frame.height, frame.fit, 0.0),
     )
     notes = [*notes, *mask_notes, *_frame_notes(maps, frame)]
-    return _shown(target, labels, palette, notes)
+    return show_target(target, labels, palette, notes)
 
 
 def add_class_mask(
@@ -117,7 +117,7 @@ def add_class_mask(
         maps = maps.where(maps != VOID, find_class(elsewhere, labels))
     temperature = target.temperature if target else 1.0
     combined = SegmentationTarget(maps, len(labels), weight, temperature)
-    return _shown(combined, labels, HUES, notes)
+    return show_target(combined, labels, HUES, notes)
 
 
 def _read_nearness(image: Tensor, source: str, predict: Predict) -> Tensor:
@@ -157,7 +157,7 @@ def _frame_notes(maps: Tensor, frame: Frame) -> list[str]:
     return [f"the map was {_size(maps)}, the picture is {frame.width} x {frame.height}: {done}"]
 
 
-def _shown(
+def show_target(
     target: DepthTarget | SegmentationTarget, labels: Sequence[str], palette: str, notes: list[str]
 ) -> MapTarget:
     if target.task == "depth":

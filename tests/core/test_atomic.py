@@ -49,3 +49,15 @@ def test_a_name_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
     with pytest.raises(OSError):
         save_safetensors({"a": torch.ones(3)}, tmp_path / "folder.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def test_the_same_contents_give_the_same_bytes(tmp_path):
+    """Safetensors itself shuffles the metadata."""
+    metadata = {f"key {i} \"\\ü\n\x7f": "é" * i for i in range(30)}
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, 2)}
+    for name in ("one", "two", "three"):
+        save_safetensors(tensors, tmp_path / name, metadata)
+    assert len({(tmp_path / name).read_bytes() for name in ("one", "two", "three")}) == 1
+    with safe_open(tmp_path / "one", "pt") as file:
+        assert file.metadata() == metadata
+        assert file.get_tensor("b").equal(tensors["b"])

@@ -1,0 +1,175 @@
+"""Train PPAP Experts."""
+
+from pathlib import Path
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import folder_paths
+import numpy
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+
+from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
+from ..ppap_core.comfy_bridge.trainer import Trainer, check_output
+from ..ppap_core.distillation.evaluate import agreement_table
+from ..ppap_core.distillation.generate import GenerateSettings
+from ..ppap_core.distillation.settings import CHOICES, DistillSettings, plan_phases
+from .folders import EXPERTS, own_folder
+from .types import CATEGORY, GuiderSocket
+
+
+class TrainExperts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_TrainExperts",
+            display_name="Train PPAP Experts",
+            category=CATEGORY,
+            description="Draws pictures with the model, and teaches a guider's experts on them to "
+            "read its noisy states. No labels. Cancel at any time: queued again, it goes on.",
+            search_aliases=["train", "distill", "expert", "adapter", "LoRA", "PPAP"],
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model that is to be guided later."),
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="What the training pictures show; an empty prompt gives a bit of all.",
+                ),
+                GuiderSocket.Input("guider", tooltip="The vision model that gets experts."),
+                io.String.Input(
+                    "name",
+                    default="my_experts",
+                    tooltip="Name of the expert file in models/ppap_experts. An existing one is "
+                    "never overwritten.",
+                ),
+                io.Int.Input(
+                    "num_images",
+                    default=2000,
+                    min=16,
+                    max=1_000_000,
+                    tooltip="Training pictures to draw. More is better, up to some thousands.",
+                ),
+                io.Int.Input(
+                    "width", default=512, min=8, max=8192, step=8, tooltip="Of the pictures."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=8, max=8192, step=8, tooltip="Of the pictures."
+                ),
+                io.Int.Input(
+                    "sampling_steps",
+                    default=25,
+                    min=1,
+                    max=1000,
+                    tooltip="Denoising steps for each training picture.",
+                ),
+                io.Int.Input(
+                    "num_experts",
+                    default=5,
+                    min=1,
+                    max=20,
+                    tooltip="Noise ranges, each with an expert of its own.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=800,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Optimiser steps for each expert.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=64,
+                    min=1,
+                    max=4096,
+                    tooltip="Pictures per optimiser step. Lower it if memory runs out.",
+                ),
+                io.Combo.Input(
+                    "guider_input",
+                    options=list(CHOICES["input"]),
+                    default="x_t",
+                    tooltip="x_t: experts read the noisy state. x0_hat: they read the model's "
+                    "estimate of the picture, which costs a pass of the model per step.",
+                ),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Of all chance."),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Decodes the pictures; latent models need it."
+                ),
+            ],
+            outputs=[
+                GuiderSocket.Output(display_name="guider", tooltip="With its new experts."),
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip="Without guidance, with the guider alone, with its experts.",
+                ),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, conditioning, guider, name, vae=None, **settings):
+        trainer = build_trainer(model, conditioning, guider, name, vae, **settings)
+        expert_set, rows = train(trainer)
+        preview = Image.open(trainer.preview_file()).convert("RGB")
+        image_bhwc = torch.from_numpy(numpy.array(preview)).float()[None] / 255
+        text = f"{trainer.out}\n{agreement_table(rows)}"
+        shown = ui.PreviewImage(image_bhwc, cls=cls)
+        return io.NodeOutput(guider.with_experts(expert_set), image_bhwc, text, ui=shown)
+
+
+def build_trainer(
+    model,
+    conditioning,
+    guider,
+    name,
+    vae,
+    *,
+    num_images,
+    width,
+    height,
+    sampling_steps,
+    num_experts,
+    steps,
+    batch_size,
+    guider_input,
+    seed,
+) -> Trainer:
+    """ValueError for a name that is no plain file name, or is taken."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"the name of an expert file is a plain file name, got {name!r}")
+    out = own_folder(EXPERTS) / f"{name}.safetensors"
+    check_output(out)
+    run = Path(folder_paths.get_output_directory()) / "ppap_training" / name
+    fingerprint = model_fingerprint(model)
+    return Trainer(
+        checkpoint=Checkpoint(model, None, vae, f"model {fingerprint[:12]}", fingerprint),
+        guider=guider.guider,
+        patcher=guider.patcher,
+        conditioning={"": conditioning},
+        drawing=GenerateSettings(num_images, width, height, sampling_steps, seed=seed),
+        distilling=DistillSettings(
+            input=guider_input,
+            num_experts=num_experts,
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+        ),
+        images=run / "generated",
+        run=run,
+        out=out,
+    )
+
+
+def train(trainer: Trainer):
+    """All stages under one progress bar; ComfyUI's cancel button stops between two steps."""
+    steps = sum(phase.steps for phase in plan_phases(trainer.distilling))
+    bar = comfy.utils.ProgressBar(trainer.num_missing() + steps)
+
+    def advance(num: int = 1) -> None:
+        bar.update(num)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    trainer.draw_pictures(advance)
+    data = trainer.training_set(lambda num: None)
+    return trainer.teach(data, lambda progress: advance())

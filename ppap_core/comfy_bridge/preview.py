@@ -1,0 +1,73 @@
+"""What a new expert file does, in ComfyUI's own sampler: what is seen is what the user will get."""
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..distillation.distill import TrainingSet
+from ..expert_file import ExpertSet
+from ..grid import GridRow, draw_grid
+from ..guidance import Guidance, Strength
+from ..guiders import GuiderInfo
+from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
+from ..targets.map_target import show_target
+from ..targets.palettes import HUES
+from .drawing import build_draw
+from .hook import install_guidance
+from .views import build_view
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+NUM_PICTURES = 6
+SCALE = 10.0  # the nodes' default
+FIRST_SEED = 1 << 32  # beyond every seed that a training draws
+
+
+def preview_targets(
+    info: GuiderInfo, answers: Tensor, num: int
+) -> tuple[Target, list[str], Tensor | None]:
+    """What a preview asks for: one target for each of `num` pictures, their names, and their maps.
+
+    Classes: those that the teacher saw most often. Depth and segmentation: what it said of the last
+    pictures, which were held out of the training.
+    """
+    answers = answers.float()
+    if info.task == "class":
+        seen = answers.argmax(dim=1).bincount(minlength=answers.shape[1])
+        classes = seen.topk(min(num, answers.shape[1])).indices.tolist()
+        names = [info.labels[k].split(",")[0] for k in classes]
+        return ClassTarget([{k: 1.0} for k in classes], answers.shape[1]), names, None
+    answers = answers[-num:]
+    if info.task == "depth":
+        target = DepthTarget(answers)
+    else:
+        target = SegmentationTarget(answers.argmax(dim=1), answers.shape[1])
+    maps = show_target(target, info.labels, HUES, []).preview
+    return target, [f"target {i + 1}" for i in range(len(answers))], maps
+
+
+def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -> Image.Image:
+    """Rows: no guidance, the guider alone, its experts; one column per target, the same seeds."""
+    target, names, maps = preview_targets(trainer.guider.info, data.answers, NUM_PICTURES)
+    seeds = [FIRST_SEED + i for i in range(len(names))]
+    methods = {"no guidance": trainer.checkpoint.model}
+    for name, experts in (("guider alone", None), ("PPAP experts", expert_set.experts)):
+        methods[name] = _guided_model(trainer, expert_set, experts, target)
+    rows = []
+    for name, model in methods.items():
+        draw = build_draw(trainer.checkpoint, trainer.drawing, trainer.conditioning, model)
+        rows.append(GridRow(name, "", draw(seeds, [""] * len(seeds)).image))
+    size = rows[0].images.shape[-2:]
+    if maps is not None:
+        rows.insert(0, GridRow("target", "", F.interpolate(maps, size)))
+    return draw_grid(names, rows, cell=max(104, min(256, size[-1])))
+
+
+def _guided_model(trainer: "Trainer", expert_set: ExpertSet, experts, target: Target):
+    checkpoint = trainer.checkpoint
+    view = build_view(expert_set.header.view, checkpoint.model, checkpoint.vae)
+    guidance = Guidance(trainer.guider, target, Strength(SCALE), experts, view.view)
+    return install_guidance(checkpoint.model, guidance, trainer.patcher, *view.patchers)

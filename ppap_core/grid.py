@@ -1,0 +1,53 @@
+"""Pictures in rows and columns with their names: for previews, the demo and reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+GAP, TOP = 4, 34
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """`images`: (N, 3, H, W) in [-1, 1], one per column. `note` stands small below `title`."""
+
+    title: str
+    note: str
+    images: Tensor
+
+
+def image_to_pil(image: Tensor) -> Image.Image:
+    """`image`: (3, H, W) in [-1, 1]."""
+    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def draw_grid(columns: Sequence[str], rows: Sequence[GridRow], cell: int = 104) -> Image.Image:
+    """One row of pictures per `GridRow`, each picture `cell` pixels wide."""
+    font, small = ImageFont.load_default(18), ImageFont.load_default(15)
+    height, width = rows[0].images.shape[-2:]
+    size = (cell, round(cell * height / width))
+    left = 24 + round(max(font.getlength(row.title) for row in rows))
+    sheet = (left + len(columns) * (size[0] + GAP), TOP + len(rows) * (size[1] + GAP))
+    canvas = Image.new("RGB", sheet, "white")
+    draw = ImageDraw.Draw(canvas)
+    for index, name in enumerate(columns):
+        x = left + index * (size[0] + GAP) + size[0] // 2
+        draw.text((x, TOP // 2), _shortened(name, font, size[0]), "black", font, anchor="mm")
+    for index, row in enumerate(rows):
+        y = TOP + index * (size[1] + GAP)
+        middle = y + size[1] // 2
+        draw.text((12, middle - 12 * bool(row.note)), row.title, "black", font, anchor="lm")
+        draw.text((12, middle + 12), row.note, "#555555", small, anchor="lm")
+        for column, image in enumerate(row.images):
+            picture = image_to_pil(image).resize(size, Image.Resampling.BICUBIC)
+            canvas.paste(picture, (left + column * (size[0] + GAP), y))
+    return canvas
+
+
+def _shortened(name: str, font, width: int) -> str:
+    while font.getlength(name) > width and len(name) > 2:
+        name = name.rstrip("…")[:-1] + "…"
+    return name

@@ -1,0 +1,85 @@
+"""The trainer through the real host: node and command line, from pictures to guided pictures."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from demo.paths import GUIDER, PIXEL_MODEL
+
+SMALL = {
+    **{"num_images": 24, "width": 32, "height": 32, "sampling_steps": 3, "num_experts": 2},
+    **{"steps": 4, "batch_size": 8, "guider_input": "x_t", "seed": 0},
+}
+
+
+@pytest.fixture
+def inputs(comfyui):
+    with torch.inference_mode():  # as ComfyUI runs its nodes
+        model, conditioning = comfyui.node("PPAP_LoadPixelModel").execute(PIXEL_MODEL.name).result
+        (guider,) = comfyui.node("PPAP_LoadGuider").execute(GUIDER.name).result
+    return {"model": model, "conditioning": conditioning, "guider": guider}
+
+
+def train(comfyui, inputs, name, **changes):
+    with torch.inference_mode():
+        node = comfyui.node("PPAP_TrainExperts")
+        return node.execute(**inputs, name=name, **{**SMALL, **changes}).result
+
+
+def file_of(comfyui, name) -> Path:
+    return comfyui.base / "models/ppap_experts" / f"{name}.safetensors"
+
+
+@pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
+def test_the_node_trains_saves_and_its_file_loads(comfyui, inputs, guider_input):
+    name = f"trained_{guider_input}"
+    guider, preview, report = train(comfyui, inputs, name, guider_input=guider_input)
+    assert len(guider.experts) in (1, 2)
+    assert preview.shape[-1] == 3 and preview.std() > 0.05
+    assert file_of(comfyui, name).with_suffix(".preview.png").is_file()
+    with torch.inference_mode():
+        loaded, info = (
+            comfyui.node("PPAP_LoadExperts").execute(inputs["guider"], f"{name}.safetensors").result
+        )
+    assert f"input {guider_input}" in info
+    for one, other in zip(guider.experts.experts, loaded.experts.experts, strict=True):
+        assert all(value.equal(other.tensors[key]) for key, value in one.tensors.items())
+
+
+def test_a_cancelled_training_goes_on_to_the_same_file(comfyui, inputs, monkeypatch):
+    from comfy import model_management
+
+    train(comfyui, inputs, "whole")
+    asked = []
+
+    def cancel():
+        asked.append(None)
+        if len(asked) == 6:
+            raise model_management.InterruptProcessingException()
+
+    with (
+        monkeypatch.context() as patch,
+        contextlib.suppress(model_management.InterruptProcessingException),
+    ):
+        patch.setattr(model_management, "throw_exception_if_processing_interrupted", cancel)
+        train(comfyui, inputs, "cancelled")
+    assert not file_of(comfyui, "cancelled").exists()
+    train(comfyui, inputs, "cancelled")
+    whole, again = (file_of(comfyui, name).read_bytes() for name in ("whole", "cancelled"))
+    assert whole == again
+
+
+def test_a_taken_name_is_refused_before_anything_is_drawn(comfyui, inputs):
+    file_of(comfyui, "taken").parent.mkdir(parents=True, exist_ok=True)
+    file_of(comfyui, "taken").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="taken.safetensors exists"):
+        train(comfyui, inputs, "taken")
+    assert file_of(comfyui, "taken").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["", "../out", "a/b", ".."])
+def test_a_name_cannot_leave_the_folder(comfyui, inputs, name):
+    with pytest.raises(ValueError, match="plain file name|exists|name.safetensors"):
+        train(comfyui, inputs, name)
