@@ -6,7 +6,9 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.hook import install_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
 from ..ppap_core.comfy_bridge.views import VIEWS, build_view
+from ..ppap_core.expert_file import INPUTS
 from ..ppap_core.guidance import RULES, Guidance, Strength
+from ..ppap_core.jacobian import JACOBIANS
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 
@@ -60,6 +62,22 @@ def guidance_inputs():
             tooltip="How a latent becomes a picture for the guider. auto: as the experts were "
             "trained, else the cheapest that fits the model.",
         ),
+        io.Combo.Input(
+            "guider_input",
+            options=["auto", *INPUTS],
+            default="auto",
+            optional=True,
+            tooltip="What the guider sees: x_t, the noisy picture, or x0_hat, the model's estimate "
+            "of the final one. auto: as the experts were trained, else x_t.",
+        ),
+        io.Combo.Input(
+            "jacobian",
+            options=list(JACOBIANS),
+            default="jvp",
+            optional=True,
+            tooltip="For x0_hat, how the gradient passes through the model. none: not at all, at "
+            "no cost. jvp: one more evaluation. backprop: exact, slow, needs much memory.",
+        ),
         io.Vae.Input("vae", optional=True, tooltip="The model's VAE; only the view vae needs it."),
     ]
 
@@ -73,6 +91,8 @@ def guide(
     start_percent=0.0,
     end_percent=1.0,
     view="auto",
+    guider_input="auto",
+    jacobian="jvp",
     vae=None,
 ):
     """`model` with guidance; as it is if there is no guider or no target."""
@@ -83,10 +103,12 @@ def guide(
         header = guider.expert_set.header
         header.check_latent_format(type(model.get_model_object("latent_format")).__name__)
         view = header.view if view == "auto" else view
+        guider_input = header.input if guider_input == "auto" else guider_input
     if strength.is_off:
         return model
     built = build_view(view, model, vae)
-    guidance = Guidance(guider.guider, target, strength, guider.experts, built.view)
+    seen = "x_t" if guider_input == "auto" else guider_input
+    guidance = Guidance(guider.guider, target, strength, guider.experts, built.view, seen, jacobian)
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .expert_file import INPUTS
 from .experts import NoiseExperts
 from .guiders import Guider
+from .jacobian import JACOBIANS, Denoiser
 from .noise import per_sample
 from .targets import ClassTarget
 from .views import View, identity
@@ -76,7 +78,13 @@ RULES = {"raw": raw_shift, "relative": relative_shift}
 
 
 class Guidance:
-    """A guider (with experts or plain), a target and a strength, ready to be asked per step."""
+    """A guider (with experts or plain), a target and a strength, ready to be asked per step.
+
+    `input`: what the guider sees through `view`, the noisy state ("x_t", the paper) or the model's
+    denoised estimate ("x0_hat"). `jacobian`: how the gradient in the estimate becomes one in the
+    state (jacobian.py). A video's log-likelihood is the sum over its frames: every frame is
+    guided as a picture alone would be.
+    """
 
     def __init__(
         self,
@@ -85,44 +93,86 @@ class Guidance:
         strength: Strength,
         experts: NoiseExperts | None = None,
         view: View = identity,
+        input: str = "x_t",
+        jacobian: str = "jvp",
     ):
         if guider.info.task != target.task:
             raise ValueError(
                 f"the guider predicts {guider.info.task}, the target is for {target.task}"
             )
+        for name, value, known in (("input", input, INPUTS), ("jacobian", jacobian, JACOBIANS)):
+            if value not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
         self.guider = guider
         self.target = target
         self.strength = strength
         self.experts = experts
         self.view = view
-        self._warned = False
+        self.input = input
+        self.jacobian = jacobian
+        self._steps = 0
+        self._lost_steps = 0
 
-    def score(self, x_vp: Tensor, sigma_ve: float) -> GuidanceStep:
-        """Gradient of log p(target | x_vp) in `x_vp` (B, ...), and log p itself.
+    def score(
+        self,
+        x_vp: Tensor,
+        sigma_ve: float,
+        denoised: Tensor | None = None,
+        denoise: Denoiser | None = None,
+    ) -> GuidanceStep:
+        """Gradient of log p(target | x_vp) in `x_vp` (B, ...), and log p itself (B,).
 
+        For the input "x0_hat", `denoised` is the estimate at `x_vp` and `denoise` makes others.
         Runs anywhere, inside torch.inference_mode() too. A picture whose gradient
         is not finite gets none at this step.
         """
         self.guider.switch.activate(self.experts and self.experts.select(sigma_ve))
+        gradient, log_likelihood = self._gradient(x_vp if self.input == "x_t" else denoised)
+        gradient, lost = _finite(gradient)
+        if self.input == "x0_hat":
+            levels = gradient.new_full((len(gradient),), sigma_ve)
+            through = JACOBIANS[self.jacobian]
+            gradient, also_lost = _finite(through(gradient, x_vp, levels, denoised, denoise))
+            lost = lost or also_lost
+        self._steps += 1
+        self._lost_steps += lost
+        return GuidanceStep(gradient, log_likelihood)
+
+    def _gradient(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():
-            x_vp = x_vp.detach().clone().float().requires_grad_(True)
-            log_likelihood = self.target.log_likelihood(self.guider(self.view(x_vp)))
-            (gradient,) = torch.autograd.grad(log_likelihood.sum(), x_vp)
-        return GuidanceStep(self._finite(gradient), log_likelihood.detach())
+            seen = seen.detach().clone().float().requires_grad_(True)
+            log_likelihood = self.target.log_likelihood(self.guider(self.view(seen)))
+            (gradient,) = torch.autograd.grad(log_likelihood.sum(), seen)
+        return gradient, log_likelihood.detach().reshape(len(seen), -1).sum(dim=1)
 
-    def _finite(self, gradient: Tensor) -> Tensor:
-        finite = gradient.isfinite().flatten(1).all(dim=1)
-        if finite.all():
-            return gradient
-        if not self._warned:
-            logging.warning("PPAP: the guider's gradient is not finite; that step is left unguided")
-            self._warned = True
-        return torch.where(per_sample(finite, gradient), gradient, 0.0)
+    def finish(self) -> None:
+        """End of a run: the guider is plain again, and what went wrong is said once."""
+        self.guider.switch.restore()
+        if self._lost_steps:
+            logging.warning(
+                f"PPAP: the guider's gradient was not finite at {self._lost_steps} of "
+                f"{self._steps} guided steps; there pictures were left unguided"
+            )
+        self._steps = self._lost_steps = 0
 
-    def __call__(self, x_vp: Tensor, sigma_ve: Tensor) -> GuidanceStep:
+    def __call__(
+        self,
+        x_vp: Tensor,
+        sigma_ve: Tensor,
+        denoised: Tensor | None = None,
+        denoise: Denoiser | None = None,
+    ) -> GuidanceStep:
         """One guided step at `sigma_ve` (B,), all equal: a batch shares its noise level."""
         if not torch.equal(sigma_ve, sigma_ve[:1].expand_as(sigma_ve)):
             raise ValueError("all pictures of a batch share one noise level; this batch does not")
-        score, log_likelihood = self.score(x_vp, float(sigma_ve[0]))
+        score, log_likelihood = self.score(x_vp, float(sigma_ve[0]), denoised, denoise)
         shift = RULES[self.strength.rule](score, sigma_ve, self.strength.guidance_scale)
         return GuidanceStep(shift, log_likelihood)
+
+
+def _finite(gradient: Tensor) -> tuple[Tensor, bool]:
+    """`gradient` without that of pictures where it is not finite; whether there were such."""
+    finite = gradient.isfinite().flatten(1).all(dim=1)
+    if finite.all():
+        return gradient, False
+    return torch.where(per_sample(finite, gradient), gradient, 0.0), True

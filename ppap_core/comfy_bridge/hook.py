@@ -4,16 +4,25 @@ Read in ComfyUI 0.30.0. A PREDICT_NOISE wrapper runs once per model evaluation, 
 node (samplers.py, CFGGuider). The shift goes into every entry of `conds_out` through a pre-CFG
 function that lives for this one call: only there is it right for CFG++ samplers and any CFG. Guider
 nodes that skip pre-CFG functions (DualCFG) get it on the result.
+
+The estimate that an x0_hat guider sees is the conditional one (the first of `conds_out`): the mean
+of x_0 given x_t and the prompt, whose Jacobian is symmetric for an ideal model. With CFG the
+combined one is neither, and would double the cost of a second evaluation. Guider nodes that skip
+pre-CFG functions give their result.
 """
+
+from collections.abc import Callable
 
 import comfy.model_management
 import comfy.model_sampling
+import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..guidance import Guidance
 from ..noise import SIGMA_VE_MAX, per_sample
+from .differentiable import differentiable, with_torch_attention
 
 KEY = "ppap"
 
@@ -35,20 +44,39 @@ def noise_coefficients(model_sampling, sigma: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ones_like(sigma), sigma
 
 
-def guided_shift(guidance: Guidance, model_sampling, x: Tensor, sigma: Tensor) -> Tensor:
-    """What guidance adds to `denoised`; `x` and `sigma` as a sampler calls the model."""
+def guided_shift(
+    guidance: Guidance,
+    model_sampling,
+    x: Tensor,
+    sigma: Tensor,
+    denoised: Tensor | None = None,
+    denoise: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """What guidance adds to `denoised`; `x` and `sigma` as a sampler calls the model.
+
+    `denoise`: another x of the sampler -> the estimate that `denoised` is of this one.
+    """
     if x.ndim not in (4, 5):
         raise ValueError(
             f"PPAP guidance reads images (B, C, H, W); this model's latent is {tuple(x.shape)} "
             f"(packed or audio), which is not supported"
         )
+    inference = torch.is_inference_mode_enabled()
     with torch.inference_mode(False), torch.no_grad():
         device = next(guidance.guider.parameters()).device
-        x, sigma = x.clone().to(device).float(), sigma.clone().to(device).float()
+        sigma = sigma.clone().to(device).float()
         alpha, b = noise_coefficients(model_sampling, sigma)
         sigma_ve = (b / alpha.clamp(min=1e-8)).clamp(1e-8, SIGMA_VE_MAX)
-        x_vp = x / per_sample((alpha.square() + b.square()).sqrt(), x)
-        return guidance(x_vp, sigma_ve).shift
+        c = per_sample((alpha.square() + b.square()).sqrt(), x)
+
+        def denoise_vp(x_vp):
+            like_x = (x_vp * c).to(x)
+            with differentiable() if x_vp.requires_grad else torch.inference_mode(inference):
+                return denoise(like_x).to(x_vp)
+
+        x_vp = x.clone().to(device).float() / c
+        estimate = None if denoised is None else denoised.clone().to(x_vp)
+        return guidance(x_vp, sigma_ve, estimate, denoise_vp).shift
 
 
 def is_active(guidance: Guidance, model_sampling, sigma: float) -> bool:
@@ -73,14 +101,22 @@ def install_guidance(model, guidance: Guidance, *patchers):
         model_sampling = executor.class_obj.inner_model.model_sampling
         if not is_active(guidance, model_sampling, float(timestep[0])):
             return executor(x, timestep, model_options, seed)
-        shift = guided_shift(guidance, model_sampling, x, timestep).to(x.device)
-        return _predict_shifted(executor, x, timestep, model_options, seed, shift)
+        shifts = []
+
+        def shift(denoised, denoise):
+            if not shifts:
+                shifts.append(
+                    guided_shift(guidance, model_sampling, x, timestep, denoised, denoise)
+                )
+            return shifts[0].to(denoised)
+
+        return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)
 
     def sample(executor, *args, **kwargs):
         try:
             return executor(*args, **kwargs)
         finally:
-            guidance.guider.switch.restore()
+            guidance.finish()
 
     guided = model.clone()
     guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
@@ -96,12 +132,32 @@ def _predict_shifted(executor, x, timestep, model_options, seed, shift):
 
     def pre_cfg(args):
         called.append(True)
-        return [
-            out if cond is None else out + shift.to(out)
-            for out, cond in zip(args["conds_out"], args["conds"], strict=True)
-        ]
+        given = [index for index, cond in enumerate(args["conds"]) if cond is not None]
+        outs = list(args["conds_out"])
+        by = shift(outs[given[0]], lambda x: _denoise(args, given[0], x))
+        for index in given:
+            outs[index] = outs[index] + by
+        return outs
 
-    options = dict(model_options or {})  # the sampler's own dict stays as it is
+    options = dict(model_options)  # the sampler's own dict stays as it is
     options["sampler_pre_cfg_function"] = [*options.get("sampler_pre_cfg_function", []), pre_cfg]
     denoised = executor(x, timestep, options, seed)
-    return denoised if called else denoised + shift.to(denoised)
+    if called:
+        return denoised
+    return denoised + shift(
+        denoised, lambda x: executor(x, timestep, _options_for(x, model_options), seed)
+    )
+
+
+def _denoise(args: dict, index: int, x: Tensor) -> Tensor:
+    """What `conds_out[index]` of a pre-CFG function's `args` is, for another `x`."""
+    options = _options_for(x, args["model_options"])
+    conds = args["conds"][index : index + 1]
+    if batch := options.get("sampler_calc_cond_batch_function"):
+        call = {"conds": conds, "input": x, "sigma": args["sigma"]}
+        return batch({**call, "model": args["model"], "model_options": options})[0]
+    return comfy.samplers.calc_cond_batch(args["model"], conds, x, args["sigma"], options)[0]
+
+
+def _options_for(x: Tensor, model_options: dict) -> dict:
+    return with_torch_attention(model_options) if x.requires_grad else model_options

@@ -31,9 +31,11 @@ class ExactGuidance:
     def __init__(self, guidance_module):
         self.module = guidance_module
         self.guider = torch.nn.Linear(1, 1)
-        self.guider.switch = SimpleNamespace(restore=lambda: None)
 
-    def __call__(self, x_vp, sigma_ve):
+    def finish(self):
+        pass
+
+    def __call__(self, x_vp, sigma_ve, denoised, denoise):
         square = sigma_ve[0] ** 2
         c = (1 + square).sqrt()
         score = (1 - x_vp / c) / (square / (1 + square) + VARIANCE) / c
