@@ -168,7 +168,9 @@ def train_dense_judge(scenes: Scenes, recipe: Recipe) -> None:
 def train_missing() -> None:
     guiders = {
         DEPTH_GUIDER: partial(train_depth_guider, recipe=Recipe(seed=0, epochs=2, batch=32)),
-        SEGMENTATION_GUIDER: partial(train_segmentation_guider, recipe=Recipe(seed=0)),
+        SEGMENTATION_GUIDER: partial(
+            train_segmentation_guider, recipe=Recipe(seed=0, epochs=4, batch=32)
+        ),
     }
     missing = [folder for folder in guiders if not (folder / "config.json").exists()]
     if not missing and DENSE_JUDGE.exists():

@@ -1,6 +1,6 @@
 """Rebuild every shipped model of the demo world from nothing; what is there already is kept.
 
-Order: render scenes; train the guider and the judge on clean renders; train the diffusion model;
+Order: render scenes; train the guiders and the judges on clean renders; train the diffusion model;
 let it draw pictures; distil the guider's experts on those, without labels. Each stage can be
 interrupted and repeated: scenes, models and pictures that exist are not made again, and the
 diffusion model goes on from its last checkpoint.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from demo.clean_models import train_missing
+from demo import clean_models, dense_models
 from demo.paths import CACHE, EXPERTS, GENERATED, GUIDER, HELDOUT_SCENES, PIXEL_MODEL, TRAIN_SCENES
 from demo.scene_files import load_or_render
 
@@ -54,7 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     load_or_render(TRAIN_SCENES, 60_000, seed=0)
     load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    train_missing()
+    clean_models.train_missing()
+    dense_models.train_missing()
     if not PIXEL_MODEL.exists():
         train_diffusion()
     generate_images()

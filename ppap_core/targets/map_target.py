@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .class_names import find_class
 from .depth_target import DepthTarget
-from .maps import fit_frame, own_maps, shrink_or_grow
+from .maps import check_rows, fit_frame, own_maps, shrink_or_grow
 from .palettes import HUES, class_colours, image_to_grey, image_to_labels, labels_to_image
 from .segmentation_target import VOID, SegmentationTarget
 
@@ -24,7 +24,6 @@ SOURCES = {
     FAR_IS_BRIGHT: ("depth",),
     DRAWN: ("segmentation",),
 }
-
 
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> the guider's answer
 
@@ -102,15 +101,15 @@ def add_class_mask(
             f"for this guider"
         )
     mask = own_maps(mask, torch.float32)
-    if not (mask > 0.5).flatten(1).any(1).all():
+    maps, weight = torch.full(mask.shape, VOID), torch.zeros_like(mask)
+    if target is not None:
+        maps, weight = target.labels, target.mask
+        check_rows(len(mask), len(maps) if len(maps) > 1 else len(mask))
+    mask, notes = _fit_mask(mask, maps)
+    painted = mask > 0.5
+    if not painted.flatten(1).any(1).all():
         raise ValueError(f"the mask of {name!r} is empty: paint where it should be")
-    if target is None:
-        target_labels, weight = torch.full(mask.shape, VOID), torch.zeros_like(mask)
-    else:
-        target_labels, weight = target.labels, target.mask
-    painted, notes = _fit_mask(mask, target_labels)
-    painted = painted > 0.5
-    maps = target_labels.where(~painted, find_class(name, labels))
+    maps = maps.where(~painted, find_class(name, labels))
     weight = weight.where(~painted, 1.0)
     if elsewhere.strip():
         weight = weight.where(maps != VOID, 1.0)

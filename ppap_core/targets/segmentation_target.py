@@ -1,6 +1,6 @@
 """A label map that a segmentation model should see in the picture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class SegmentationTarget:
     num_classes: int
     mask: Tensor | None = None
     temperature: float = 1.0
+    _shares: dict = field(default_factory=dict, init=False, repr=False)  # of the last size
     task = "segmentation"
 
     def __post_init__(self):
@@ -61,15 +62,15 @@ class SegmentationTarget:
         log_p = (prediction.float() / self.temperature).log_softmax(dim=1)
         return (log_p * self.shares(prediction.shape[-2:]).to(log_p.device)).sum((1, 2, 3))
 
+    @torch.inference_mode(False)
     def shares(self, size: tuple[int, int]) -> Tensor:
         """Which part of the map is class k in coarse pixel (i, j): (R, K, *size), sums to 1."""
-        masks = self.mask.expand_as(self.labels)
-        return torch.stack(
-            [
-                _count(labels, mask, self.num_classes, size)
-                for labels, mask in zip(self.labels, masks, strict=True)
-            ]
-        )
+        if size not in self._shares:
+            pairs = zip(self.labels, self.mask.expand_as(self.labels), strict=True)
+            counted = [_count(labels, mask, self.num_classes, size) for labels, mask in pairs]
+            self._shares.clear()
+            self._shares[size] = torch.stack(counted)
+        return self._shares[size]
 
 
 def _count(labels: Tensor, weight: Tensor, num_classes: int, size: tuple[int, int]) -> Tensor:

@@ -203,3 +203,9 @@ def test_a_mask_on_a_target_of_another_kind_is_refused():
     other = add_class_mask(("a", "b"), left_half(), "a").target
     with pytest.raises(ValueError, match="and another guider"):
         add_class_mask(LABELS, left_half(), "object", other)
+
+
+def test_masks_for_another_number_of_pictures_are_refused():
+    two = add_class_mask(LABELS, left_half().repeat(2, 1, 1), "floor").target
+    with pytest.raises(ValueError, match="for 3 pictures, the batch has 2"):
+        add_class_mask(LABELS, left_half().repeat(3, 1, 1), "object", two)

@@ -97,6 +97,7 @@ def test_a_picture_does_not_depend_on_its_neighbours():
 def test_a_target_made_in_inference_mode_takes_part_in_a_backward_pass():
     with torch.inference_mode():
         target = SegmentationTarget(random_labels(8, 8), 5)
+        target.log_likelihood(random_logits(1, 5, 8, 8))
     logits = random_logits(1, 5, 8, 8).requires_grad_(True)
     target.log_likelihood(logits).sum().backward()
     assert logits.grad.abs().max() > 0
