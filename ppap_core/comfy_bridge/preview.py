@@ -69,5 +69,6 @@ def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -
 def _guided_model(trainer: "Trainer", expert_set: ExpertSet, experts, target: Target):
     checkpoint = trainer.checkpoint
     view = build_view(expert_set.header.view, checkpoint.model, checkpoint.vae)
-    guidance = Guidance(trainer.guider, target, Strength(SCALE), experts, view.view)
+    seen = expert_set.header.input
+    guidance = Guidance(trainer.guider, target, Strength(SCALE), experts, view.view, seen)
     return install_guidance(checkpoint.model, guidance, trainer.patcher, *view.patchers)
