@@ -241,7 +241,7 @@ def test_new_model_folders_list_only_safetensors(comfyui):
 
 def test_every_input_of_every_node_has_a_tooltip(comfyui):
     ids = [name for name in comfyui.nodes.NODE_CLASS_MAPPINGS if name.startswith("PPAP_")]
-    assert len(ids) == 8
+    assert len(ids) == 9
     for name in ids:
         schema = comfyui.node(name).define_schema()
         assert schema.description and schema.search_aliases

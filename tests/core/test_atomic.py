@@ -53,7 +53,7 @@ def test_a_name_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
 
 def test_the_same_contents_give_the_same_bytes(tmp_path):
     """Safetensors itself shuffles the metadata."""
-    metadata = {f"key {i} \"\\ü\n\x7f": "é" * i for i in range(30)}
+    metadata = {f'key {i} "\\ü\n\x7f': "é" * i for i in range(30)}
     tensors = {"b": torch.ones(3), "a": torch.zeros(2, 2)}
     for name in ("one", "two", "three"):
         save_safetensors(tensors, tmp_path / name, metadata)
