@@ -42,16 +42,21 @@ def finite_difference(
 def backpropagation(
     g: Tensor, x_vp: Tensor, sigma_ve: Tensor, denoised: Tensor, denoise: Denoiser
 ) -> Tensor:
-    """J^T g, exactly, by autograd through one more evaluation of the denoiser."""
+    """J^T g, exactly, by autograd through one more evaluation of the denoiser.
+
+    ValueError, saying what to choose instead, if autograd does not reach through it.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         x_vp = x_vp.detach().clone().requires_grad_(True)
-        again = denoise(x_vp)
-        if not again.requires_grad:
+        try:
+            return torch.autograd.grad(denoise(x_vp), x_vp, g)[0]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
             raise ValueError(
-                "autograd does not reach through this model (compiled or quantised?): set "
-                "jacobian to jvp"
-            )
-        return torch.autograd.grad(again, x_vp, g)[0]
+                f"this model cannot be differentiated ({str(error).splitlines()[0]}): set jacobian "
+                f"to jvp"
+            ) from error
 
 
 JACOBIANS = {"none": without_jacobian, "jvp": finite_difference, "backprop": backpropagation}

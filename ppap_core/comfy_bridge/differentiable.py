@@ -7,55 +7,48 @@ attention back ends (Sage) drop the graph without a word.
 
 from contextlib import contextmanager
 
+import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch.overrides import TorchFunctionMode
 
 
-class _OwnConstants(TorchFunctionMode):
-    """Hands copies of its constants to every operation that autograd records."""
+class _OrdinaryConstants(TorchFunctionMode):
+    """Hands ordinary copies of inference tensors to every operation that autograd records."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if torch.is_grad_enabled() and any(map(_is_in_graph, (*args, *kwargs.values()))):
-            keep = 1 if _changes_its_first(func) else 0
-            args = (*args[:keep], *map(_own, args[keep:]))
-            kwargs = {k: v if k == "out" else _own(v) for k, v in kwargs.items()}
+        if torch.is_grad_enabled() and any(map(_in_graph, (*args, *kwargs.values()))):
+            args = map(_ordinary, args)
+            kwargs = {key: _ordinary(value) for key, value in kwargs.items()}
         return func(*args, **kwargs)
 
 
-def _is_in_graph(value) -> bool:
+def _in_graph(value) -> bool:
     return isinstance(value, torch.Tensor) and value.requires_grad
 
 
-def _own(value):
-    is_constant = isinstance(value, torch.Tensor) and not value.requires_grad
-    return value.clone() if is_constant and value.is_floating_point() else value
+def _ordinary(value):
+    is_inference = isinstance(value, torch.Tensor) and value.is_inference()
+    return value.clone() if is_inference else value
 
 
-def _changes_its_first(func) -> bool:
-    name = getattr(func, "__name__", "")
-    if name.startswith("__"):
-        return name == "__setitem__" or name[2] == "i" and name != "__invert__"
-    return name.endswith("_")
+def _own_copy(kept):
+    return kept.detach().clone()
 
 
 @contextmanager
 def differentiable():
-    """Inside, a call of the host's model whose input requires a gradient can be differentiated.
-
-    RuntimeErrors of autograd become a ValueError that says what to choose instead.
-    """
+    """Inside, a call of the host's model whose input requires a gradient can be differentiated."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True  # its fused kernels have no backward pass
+    # What autograd keeps is copied: buffers are used again, and Flux adds to its tensors in place.
+    keeping = torch.autograd.graph.saved_tensors_hooks(_own_copy, lambda kept: kept)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), _OwnConstants():
+        with torch.inference_mode(False), torch.enable_grad(), _OrdinaryConstants(), keeping:
             yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"this model cannot be differentiated ({first}): set jacobian to jvp"
-        ) from error
+    finally:
+        comfy.model_management.in_training = before
 
 
 def with_torch_attention(model_options: dict) -> dict:

@@ -13,7 +13,10 @@ MEAN, DEVIATION = 0.8, 0.2**0.5
 VARIANCE = 0.25  # of the observation
 STEPS = 60
 
-FAMILIES = ("EPS", "V_PREDICTION", "EDM", "V_PREDICTION_CONTINUOUS", "FLOW", "FLUX", "FLOW_COSMOS")
+FAMILIES = (
+    *("EPS", "V_PREDICTION", "V_PREDICTION with zsnr", "EDM", "V_PREDICTION_CONTINUOUS"),
+    *("STABLE_CASCADE", "FLOW", "FLUX", "FLOW_COSMOS"),
+)
 # Wrong without any guidance in ComfyUI 0.30.0: too much noise a step on flow models.
 BROKEN_ON_FLOW = {
     "ddpm",
@@ -42,6 +45,36 @@ class ExactGuidance:
         return self.module.GuidanceStep(self.module.raw_shift(score, sigma_ve, 1.0), None)
 
 
+class Observation:
+    """log p(y = 1 | x_t) as a function of the estimate E[x_0 | x_t], value by value."""
+
+    task = "class"
+    sigma_ve = None
+
+    def log_likelihood(self, estimate):
+        variance = self.sigma_ve**2 / (1 + self.sigma_ve**2) + VARIANCE
+        return -(1 - estimate).square().sum(dim=1) / (2 * variance)
+
+
+def exact_guidance_by_estimate(comfyui, jacobian):
+    """ppap_core's Guidance with a guider that sees x0_hat as it is."""
+    guidance, guiders = comfyui.module("ppap_core.guidance"), comfyui.module("ppap_core.guiders")
+
+    class ToldTheNoise(guidance.Guidance):
+        def score(self, x_vp, sigma_ve, *denoiser):
+            self.target.sigma_ve = sigma_ve
+            return super().score(x_vp, sigma_ve, *denoiser)
+
+    backbone = torch.nn.Flatten()
+    backbone.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)))
+    as_it_is = guiders.Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3)
+    guider = guiders.Guider(
+        backbone, as_it_is, guiders.GuiderInfo("timm/net", "net", "class", ("y",), "0")
+    )
+    strength = guidance.Strength(1.0)
+    return ToldTheNoise(guider, Observation(), strength, input="x0_hat", jacobian=jacobian)
+
+
 @pytest.fixture(scope="module")
 def build_model(comfyui):
     """family -> MODEL whose denoised estimate is exact for x_0 ~ N(0, 1)."""
@@ -62,7 +95,6 @@ def build_model(comfyui):
     class Config(comfy.supported_models_base.BASE):
         unet_extra_config = {}
         latent_format = comfy.latent_formats.ChromaRadiance
-        sampling_settings = {"shift": 1.0}
         memory_usage_factor = 0.01
 
         def inpaint_model(self):
@@ -75,7 +107,9 @@ def build_model(comfyui):
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def build(family):
+        family, _, zsnr = family.partition(" with ")
         config = Config({})
+        config.sampling_settings = {"shift": 1.0, "zsnr": bool(zsnr)}
         config.set_inference_dtype(torch.float32, None)
         kind = comfy.model_base.ModelType[family]
         base = Exact(config, model_type=kind, unet_model=NoNet)
@@ -85,14 +119,18 @@ def build_model(comfyui):
     return build
 
 
-def guided_statistics(comfyui, model, sampler, cfg=1.0, scheduler="karras", seed=0):
+def guided_model(comfyui, model, guidance=None):
+    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    memory = comfyui.module("ppap_core.comfy_bridge.memory")
+    guidance = guidance or ExactGuidance(comfyui.module("ppap_core.guidance"))
+    return hook.install_guidance(model, guidance, memory.build_patcher(guidance.guider))
+
+
+def guided_statistics(comfyui, model, sampler, cfg=1.0, scheduler="karras", seed=0, guidance=None):
     """Mean and deviation of 12,288 guided samples; and of as many unguided ones."""
     import comfy.sample
 
-    hook = comfyui.module("ppap_core.comfy_bridge.hook")
-    memory = comfyui.module("ppap_core.comfy_bridge.memory")
-    guidance = ExactGuidance(comfyui.module("ppap_core.guidance"))
-    guided = hook.install_guidance(model, guidance, memory.build_patcher(guidance.guider))
+    guided = guided_model(comfyui, model, guidance)
     empty = [[None, {}]]
     latent = torch.zeros(1, 3, 64, 64)
     results = []
@@ -150,3 +188,41 @@ def test_every_sound_sampler_reaches_the_posterior_on_flow(comfyui, build_model,
 @pytest.mark.parametrize("cfg", [1.5, 4.0])
 def test_classifier_free_guidance_does_not_scale_the_shift(comfyui, build_model, sampler, cfg):
     assert_posterior(comfyui, build_model("EPS"), sampler, cfg=cfg)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("jacobian", ["none", "jvp", "backprop"])
+def test_a_guider_of_the_estimate_reaches_the_posterior(comfyui, build_model, family, jacobian):
+    """For this prior the Jacobian is 1 / sqrt(1 + sigma_ve^2): all three ways must agree."""
+    guidance = exact_guidance_by_estimate(comfyui, jacobian)
+    assert_posterior(comfyui, build_model(family), "dpmpp_2m", guidance=guidance)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "euler_ancestral", "euler_cfg_pp"])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_a_guider_of_the_estimate_is_right_for_any_cfg(comfyui, build_model, sampler, cfg):
+    guidance = exact_guidance_by_estimate(comfyui, "jvp")
+    assert_posterior(comfyui, build_model("EPS"), sampler, cfg=cfg, guidance=guidance)
+
+
+@pytest.mark.parametrize("by_estimate", [False, True])
+def test_guider_nodes_without_pre_cfg_functions_get_the_shift_too(
+    comfyui, build_model, by_estimate
+):
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import Guider_DualCFG
+
+    guidance = exact_guidance_by_estimate(comfyui, "jvp") if by_estimate else None
+    model = build_model("EPS")
+    guided = guided_model(comfyui, model, guidance)
+    with torch.inference_mode():
+        guider = Guider_DualCFG(guided)
+        guider.set_conds(*([[None, {}]] for _ in range(3)))
+        guider.set_cfg(3.0, 2.0)
+        sampling = model.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(sampling, "karras", STEPS)
+        latent = torch.zeros(1, 3, 64, 64)
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+        x = guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas)
+    assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
+    assert x.std().item() == pytest.approx(DEVIATION, abs=0.04)

@@ -1,24 +1,8 @@
 """Tiny random decoders in the files that ComfyUI's own loaders accept."""
 
-import math
-
-import torch
 from safetensors.torch import save_file
 
-
-def randomise(module, seed=0):
-    """Seeded weights that keep activations near 1: ComfyUI's layers leave theirs unset."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, value in module.state_dict().items():
-        if value.ndim > 1:
-            scale = 0.7 / math.sqrt(value[0].numel())
-            weights[name] = torch.randn(value.shape, generator=generator) * scale
-        else:
-            is_scale = "norm" in name and name.endswith("weight") or name.endswith("gamma")
-            weights[name] = torch.full(value.shape, float(is_scale))
-    module.load_state_dict(weights)
-    return module
+from tests.comfy.tiny_checkpoints import randomise
 
 
 def use_the_whole_range(last_layer):

@@ -1,0 +1,127 @@
+"""Guided sampling of real model families, with tiny random weights, as a server runs it."""
+
+import functools
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+
+from tests.comfy import tiny_checkpoints
+
+SLOW = {"SDXL"}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in tiny_checkpoints.FAMILIES
+]
+WITHOUT_FILE = [name for name, f in tiny_checkpoints.FAMILIES.items() if not f.stored]
+IN_X0 = {"guider_input": "x0_hat"}
+
+
+@pytest.fixture(scope="module")
+def load(comfyui):
+    """Name of a family -> its MODEL, the same for all tests."""
+    return functools.cache(lambda name: tiny_checkpoints.load(comfyui, name))
+
+
+@pytest.fixture(scope="module")
+def guider(comfyui):
+    """A PPAP_GUIDER with a tiny random classifier."""
+    guiders = comfyui.module("ppap_core.guiders")
+    torch.manual_seed(0)
+    net = timm.create_model("resnet10t", channels=(8, 8, 12, 16), stem_width=8, num_classes=5)
+    net.train()(torch.randn(32, 3, 32, 32))
+    labels = tuple(map(str, range(5)))
+    info = guiders.GuiderInfo("timm/net", "net", "class", labels, "0")
+    preprocessing = guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3)
+    return comfyui.module("nodes.types").LoadedGuider.of(guiders.Guider(net, preprocessing, info))
+
+
+def guide(comfyui, model, guider, scale=3.0, **settings):
+    target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
+    node = comfyui.node("PPAP_ApplyGuidance")
+    with torch.inference_mode():
+        return node.execute(
+            model=model, guider=guider, target=target, guidance_scale=scale, **settings
+        ).args[0]
+
+
+def sample(model, name, frames=1, steps=2, cfg=1.0):
+    import comfy.sample
+
+    with torch.inference_mode():
+        latent = tiny_checkpoints.empty_latent(model, frames)
+        noise = comfy.sample.prepare_noise(latent, 0)
+        cond = tiny_checkpoints.conditioning(name)
+        return comfy.sample.sample(
+            model,
+            noise,
+            steps,
+            cfg,
+            "euler",
+            "simple",
+            cond,
+            cond,
+            latent,
+            disable_pbar=True,
+            seed=0,
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_family_is_guided_through_either_input(comfyui, load, guider, name):
+    model = load(name)
+    plain = sample(model, name)
+    assert torch.equal(sample(guide(comfyui, model, guider, scale=0.0), name), plain)
+    pictures = [sample(guide(comfyui, model, guider, **s), name) for s in ({}, IN_X0)]
+    for picture in pictures:
+        assert picture.isfinite().all()
+        assert (picture - plain).abs().max() > 1e-3 * plain.abs().max()
+    assert not torch.equal(*pictures)
+
+
+class Probe:
+    """Stands for ppap_core's Guidance; compares J^T g by autograd with J by central difference.
+
+    <J^T g, d> = <g, J d> for the direction d of J^T g.
+    """
+
+    strength = SimpleNamespace(is_off=False, start_percent=0.0, end_percent=1.0)
+
+    def __init__(self, comfyui, guider):
+        self.backpropagation = comfyui.module("ppap_core.jacobian").backpropagation
+        self.step_of = comfyui.module("ppap_core.guidance").GuidanceStep
+        self.guider = guider.guider
+        self.ratios = []
+
+    def __call__(self, x_vp, sigma_ve, denoised, denoise):
+        g = torch.randn(x_vp.shape, generator=torch.Generator().manual_seed(1))
+        exact = self.backpropagation(g, x_vp, sigma_ve, denoised, denoise)
+        step = 1e-2 * exact / exact.norm()
+        change = (denoise(x_vp + step) - denoise(x_vp - step)) / 2e-2
+        self.ratios.append(((g * change).sum() / exact.norm()).item())
+        return self.step_of(torch.zeros_like(x_vp), None)
+
+    def finish(self):
+        pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autograd_through_the_hosts_model_agrees_with_finite_differences(
+    comfyui, load, guider, name
+):
+    """Its weights and conditionings are inference tensors, as in a server."""
+    probe, model = Probe(comfyui, guider), load(name)
+    install = comfyui.module("ppap_core.comfy_bridge.hook").install_guidance
+    sample(install(model, probe, guider.patcher), name)
+    assert any(p.is_inference() for p in model.model.parameters()) or name in WITHOUT_FILE
+    assert probe.ratios == pytest.approx([1.0, 1.0], rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["Wan21", "HunyuanVideo"])
+def test_every_frame_of_a_video_is_guided(comfyui, load, guider, name):
+    model = load(name)
+    plain = sample(model, name, frames=3, steps=1)
+    change = sample(guide(comfyui, model, guider), name, frames=3, steps=1) - plain
+    assert change.isfinite().all()
+    assert (change.abs().amax(dim=(0, 1, 3, 4)) > 1e-4).all()

@@ -1,0 +1,226 @@
+"""Tiny random diffusion models of real families, loaded by ComfyUI's own loaders.
+
+A file holds a network with the layout by which ComfyUI tells the family, at the smallest size its
+detection allows (model_detection.py in 0.30.0). Families whose detection fixes their width are
+built from ComfyUI's classes without a file.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import save_file
+
+
+@dataclass(frozen=True)
+class Family:
+    """`config`: the class in comfy.supported_models; `unet`: its network's settings.
+
+    `stored`: "checkpoints", "diffusion_models" (which folder's loader reads it) or "" for a network
+    without a file. `context`, `pooled`: widths of the conditioning.
+    """
+
+    config: str
+    unet: dict
+    stored: str
+    context: int
+    pooled: int = 0
+
+
+SD_UNET = {
+    **{"use_checkpoint": False, "image_size": 32, "use_spatial_transformer": True},
+    **{"legacy": False, "in_channels": 4, "out_channels": 4, "model_channels": 320},
+    **{"use_temporal_resblock": False, "use_temporal_attention": False, "channel_mult": [1]},
+    "transformer_depth_middle": -2,
+}
+FLUX = {
+    **{"axes_dim": [16, 56, 56], "num_heads": 1, "mlp_ratio": 4.0, "hidden_size": 128},
+    **{"patch_size": 2, "depth": 1, "depth_single_blocks": 1, "qkv_bias": True},
+}
+FLUX_DEV = {
+    **FLUX,
+    **{"image_model": "flux", "theta": 10000, "in_channels": 16, "out_channels": 16},
+    **{"context_in_dim": 32, "vec_in_dim": 32, "yak_mlp": False, "txt_norm": False},
+    "txt_ids_dims": [],
+}
+LUMINA = {
+    **{"image_model": "lumina2", "patch_size": 2, "in_channels": 16, "cap_feat_dim": 32},
+    **{"n_layers": 1, "n_refiner_layers": 1, "qk_norm": True, "axes_lens": [300, 512, 512]},
+}
+FAMILIES = {
+    "SD15": Family(
+        "SD15",
+        {
+            **SD_UNET,
+            **{"num_res_blocks": [1], "transformer_depth": [1], "context_dim": 768},
+            **{"transformer_depth_output": [0, 0], "use_linear_in_transformer": False},
+            "adm_in_channels": None,
+        },
+        "checkpoints",
+        context=768,
+    ),
+    "SDXL": Family(  # KOALA: the smallest network of SDXL's kind
+        "KOALA_700M",
+        {
+            **SD_UNET,
+            **{"num_res_blocks": [3], "transformer_depth": [0, 2, 5], "context_dim": 2048},
+            **{"transformer_depth_output": [0] * 4, "use_linear_in_transformer": True},
+            **{"adm_in_channels": 2816, "num_classes": "sequential"},
+        },
+        "checkpoints",
+        context=2048,
+        pooled=1280,
+    ),
+    "SD3": Family(
+        "SD3",
+        {
+            **{"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 1},
+            **{"input_size": None, "adm_in_channels": 2048, "num_patches": 256},
+            **{"pos_embed_max_size": 16, "pos_embed_scaling_factor": None},
+            "context_embedder_config": {
+                "target": "torch.nn.Linear",
+                "params": {"in_features": 64, "out_features": 64},
+            },
+            "x_block_self_attn_layers": [],
+        },
+        "diffusion_models",
+        context=64,
+        pooled=2048,
+    ),
+    "Flux": Family(
+        "Flux", {**FLUX_DEV, "guidance_embed": True}, "diffusion_models", context=32, pooled=32
+    ),
+    "FluxSchnell": Family(
+        "FluxSchnell",
+        {**FLUX_DEV, "guidance_embed": False},
+        "diffusion_models",
+        context=32,
+        pooled=32,
+    ),
+    "Wan21": Family(
+        "WAN21_T2V",
+        {
+            **{"image_model": "wan2.1", "dim": 128, "in_dim": 16, "out_dim": 16, "num_heads": 1},
+            **{"ffn_dim": 64, "num_layers": 1, "patch_size": (1, 2, 2), "freq_dim": 256},
+            **{"window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6},
+            "model_type": "t2v",
+        },
+        "diffusion_models",
+        context=4096,
+    ),
+    "HunyuanVideo": Family(
+        "HunyuanVideo",
+        {
+            **FLUX,
+            **{"image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16},
+            **{"patch_size": [1, 2, 2], "vec_in_dim": 768, "context_in_dim": 64, "theta": 256},
+            **{"meanflow": False, "meanflow_sum": False, "byt5": False, "guidance_embed": False},
+            **{"use_cond_type_embedding": False, "vision_in_dim": None},
+        },
+        "diffusion_models",
+        context=64,
+        pooled=768,
+    ),
+    "Chroma": Family(
+        "Chroma",
+        {
+            **FLUX,
+            **{"image_model": "chroma", "in_channels": 64, "out_channels": 64, "theta": 10000},
+            **{"context_in_dim": 32, "in_dim": 64, "out_dim": 128, "hidden_dim": 64},
+            **{"n_layers": 1, "txt_ids_dims": [], "vec_in_dim": 0},
+        },
+        "",
+        context=32,
+    ),
+    "Lumina2": Family(
+        "Lumina2",
+        {
+            **LUMINA,
+            **{"dim": 48, "n_heads": 2, "n_kv_heads": 1, "axes_dims": [8, 8, 8]},
+            **{"rope_theta": 10000.0, "ffn_dim_multiplier": 4.0},
+        },
+        "",
+        context=32,
+    ),
+    "ZImage": Family(
+        "ZImage",
+        {
+            **LUMINA,
+            **{"dim": 256, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [32, 48, 48]},
+            **{"rope_theta": 256.0, "ffn_dim_multiplier": 8 / 3, "z_image_modulation": True},
+            "time_scale": 1000.0,
+        },
+        "",
+        context=32,
+    ),
+}
+
+
+def randomise(module, seed=0):
+    """Seeded weights that keep activations near 1: ComfyUI's layers leave theirs unset."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in module.state_dict().items():
+        if not value.is_floating_point():
+            weights[name] = value
+        elif value.ndim > 1:
+            scale = 0.7 / math.sqrt(value[0].numel())
+            weights[name] = torch.randn(value.shape, generator=generator) * scale
+        else:
+            is_scale = name.endswith((".scale", "gamma")) or "norm" in name or "ayers.0" in name
+            is_scale = is_scale and not name.endswith("bias")
+            weights[name] = torch.full(value.shape, float(is_scale))
+    module.load_state_dict(weights)
+    return module
+
+
+def load(comfyui, name):
+    """MODEL of the family `name`, loaded inside torch.inference_mode() as a server does."""
+    import comfy.model_patcher
+
+    family = FAMILIES[name]
+    base = _build(family)
+    with torch.inference_mode():
+        if not family.stored:
+            cpu = torch.device("cpu")
+            model = comfy.model_patcher.CoreModelPatcher(base, load_device=cpu, offload_device=cpu)
+        elif family.stored == "checkpoints":
+            file = _save(base, comfyui, family.stored, name, prefix="model.diffusion_model.")
+            model = comfyui.nodes.CheckpointLoaderSimple().load_checkpoint(file)[0]
+        else:
+            file = _save(base, comfyui, family.stored, name)
+            model = comfyui.nodes.UNETLoader().load_unet(file, "default")[0]
+    assert type(model.model) is type(base)
+    return model
+
+
+def conditioning(name, tokens=8):
+    """An empty prompt: zeros of the family's widths."""
+    family = FAMILIES[name]
+    pooled = {"pooled_output": torch.zeros(1, family.pooled)} if family.pooled else {}
+    return [[torch.zeros(1, tokens, family.context), pooled]]
+
+
+def empty_latent(model, frames=1, side=16):
+    """Zeros, one picture or video."""
+    latent_format = model.get_model_object("latent_format")
+    time = [frames] if latent_format.latent_dimensions == 3 else []
+    return torch.zeros(1, latent_format.latent_channels, *time, side, side)
+
+
+def _build(family):
+    import comfy.supported_models
+
+    config = getattr(comfy.supported_models, family.config)(dict(family.unet))
+    config.set_inference_dtype(torch.float32, None)
+    base = config.get_model({}, device="cpu")
+    randomise(base.diffusion_model)
+    return base
+
+
+def _save(base, comfyui, folder, name, prefix=""):
+    path = comfyui.base / "models" / folder / f"tiny_{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = base.diffusion_model.state_dict().items()
+    save_file({prefix + key: value.half().contiguous() for key, value in weights}, path)
+    return path.name
