@@ -1,0 +1,161 @@
+"""The trainer on checkpoints of real families: draw, distil, load, guide."""
+
+import pytest
+import timm
+import torch
+
+from tests.comfy import tiny_checkpoints, tiny_decoders
+
+TAES = {"SD15": ("taesd", 4), "SDXL": ("taesdxl", 4), "SD3": ("taesd3", 16), "Flux": ("taef1", 16)}
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "SDXL" else name for name in TAES]
+
+
+@pytest.fixture(scope="module")
+def guider(comfyui):
+    guiders = comfyui.module("ppap_core.guiders")
+    torch.manual_seed(0)
+    net = timm.create_model("resnet10t", channels=(8, 8, 12, 16), stem_width=8, num_classes=5)
+    net.train()(torch.randn(32, 3, 32, 32))
+    info = guiders.GuiderInfo("timm/net", "net", "class", tuple("abcde"), "0")
+    guider = guiders.Guider(net, guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3), info)
+    return comfyui.module("nodes.types").LoadedGuider.of(guider)
+
+
+@pytest.fixture
+def checkpoint_file(comfyui):
+    """Name of a family -> the file of its tiny checkpoint, with a tiny VAE beside it."""
+
+    def save(name):
+        tiny_checkpoints.load(comfyui, name)  # writes the file
+        tae, channels = TAES[name]
+        tiny_decoders.save_taesd(comfyui.base / "models/vae_approx", tae, channels)
+        folder = tiny_checkpoints.FAMILIES[name].stored
+        return comfyui.base / "models" / folder / f"tiny_{name}.safetensors"
+
+    return save
+
+
+def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", **drawing):
+    bridge, engine = "ppap_core.comfy_bridge", "ppap_core.distillation"
+    draw = comfyui.module(f"{engine}.generate").GenerateSettings(
+        **{"num_images": 20, "width": 64, "height": 64, "steps": 2, "batch_size": 10, **drawing}
+    )
+    learn = comfyui.module(f"{engine}.settings").DistillSettings(
+        input=guider_input, num_experts=2, steps=2, batch_size=4
+    )
+    conditioning = comfyui.module(f"{bridge}.drawing").conditioning_of(
+        checkpoint, draw.read_prompts()
+    )
+    return comfyui.module(f"{bridge}.trainer").Trainer(
+        *(checkpoint, guider.guider, guider.patcher, conditioning, draw, learn),
+        *(folder / "images", folder / "run", folder / "out.safetensors"),
+    )
+
+
+def load(comfyui, *args, **kwargs):
+    return comfyui.module("ppap_core.comfy_bridge.checkpoint").load_checkpoint(*args, **kwargs)
+
+
+@pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
+@pytest.mark.parametrize("name", NAMES)
+def test_from_checkpoint_to_guided_picture(
+    comfyui, guider, checkpoint_file, tmp_path, name, guider_input
+):
+    checkpoint = load(comfyui, checkpoint_file(name), TAES[name][0])
+    trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, guider_input)
+    trainer.draw_pictures(lambda num: None)
+    data = trainer.training_set(lambda num: None)
+    assert len(data) == 20 and data.states.shape[1] == TAES[name][1]
+    expert_set, rows = trainer.teach(data, lambda progress: None)
+    assert all(row.expert_loss < 100 for row in rows)
+    assert expert_set.header.latent_format == checkpoint.latent_format_name
+    assert (expert_set.header.view, expert_set.header.input) == ("linear_rgb", guider_input)
+
+    loaded = comfyui.module("ppap_core.expert_file").load_experts(trainer.out)
+    target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
+    with torch.inference_mode():
+        guided = (
+            comfyui.node("PPAP_ApplyGuidance")
+            .execute(
+                model=checkpoint.model,
+                guider=guider.with_experts(loaded),
+                target=target,
+                guidance_scale=3.0,
+            )
+            .args[0]
+        )
+        draw = comfyui.module("ppap_core.comfy_bridge.drawing").build_draw
+        pictures = [
+            draw(checkpoint, trainer.drawing, trainer.conditioning, model)([7], [""]).image
+            for model in (checkpoint.model, guided)
+        ]
+    assert pictures[1].isfinite().all()
+    assert not torch.equal(*pictures)
+
+
+def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, tmp_path):
+    """The stored latent, decoded again, is the stored picture, but for half precision."""
+    checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
+    trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=3)
+    trainer.draw_pictures(lambda num: None)
+    images = comfyui.module("ppap_core.distillation.images")
+    for line, image in images.read_images(trainer.images, images.find_images(trainer.images)):
+        latent = images.read_latent(trainer.images, line)[None].float()
+        error = checkpoint.decode(latent)[0] - images.to_unit_range(image)
+        assert error.abs().max() < 0.05
+
+
+def test_a_picture_is_drawn_again_from_its_line(comfyui, guider, checkpoint_file, tmp_path):
+    checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
+    trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=7, batch_size=3)
+    trainer.draw_pictures(lambda num: None)
+    images = comfyui.module("ppap_core.distillation.images")
+    line = images.read_manifest(trainer.images)[4]
+    first, num = line["batch"]
+    again = build_trainer(
+        comfyui, guider, checkpoint, tmp_path / "again", seed=first, num_images=num, batch_size=num
+    )
+    again.draw_pictures(lambda n: None)
+    one, other = (folder / line["file"] for folder in (trainer.images, again.images))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_prompts_of_one_batch_become_rows_of_one_conditioning(comfyui):
+    join = comfyui.module("ppap_core.comfy_bridge.conditioning").join_conditioning
+    one, two = ([[torch.randn(1, 7, 4), {"pooled_output": torch.randn(1, 3)}]] for _ in range(2))
+    [[context, extra]] = join([one, two, one])
+    assert context.equal(torch.cat([one[0][0], two[0][0], one[0][0]]))
+    assert extra["pooled_output"].shape == (3, 3)
+    longer = [[torch.randn(1, 9, 4), {"pooled_output": torch.randn(1, 3)}]]
+    assert join([one, longer]) is None
+    assert join([one, one]) is one
+
+
+@pytest.mark.parametrize("width", [12, 0, 65])
+def test_sides_that_the_latent_cannot_have_are_refused(comfyui, checkpoint_file, width):
+    checkpoint = load(comfyui, checkpoint_file("SD15"))
+    with pytest.raises(ValueError, match=f"multiples of 8 for tiny_SD15.safetensors, got {width}"):
+        checkpoint.latent_shape(width, 64)
+
+
+def test_a_checkpoint_without_a_vae_asks_for_one(comfyui, checkpoint_file):
+    checkpoint = load(comfyui, checkpoint_file("SD15"))
+    with pytest.raises(ValueError, match="holds no VAE: name one with --vae"):
+        checkpoint.decode(torch.zeros(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no checkpoint"), (b"", "cannot load it"), (b"junk" * 99, "cannot load it")],
+)
+def test_what_comfyui_cannot_identify_is_refused(comfyui, tmp_path, content, message):
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load(comfyui, path)
+
+
+def test_an_unknown_vae_is_refused_with_the_known_ones(comfyui, checkpoint_file):
+    with pytest.raises(ValueError, match="no VAE 'nothing': give a file, or one of .*pixel_space"):
+        load(comfyui, checkpoint_file("SD15"), vae="nothing")
