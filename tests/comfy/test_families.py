@@ -118,6 +118,100 @@ def test_autograd_through_the_hosts_model_agrees_with_finite_differences(
     assert probe.ratios == pytest.approx([1.0, 1.0], rel=1e-2)
 
 
+def test_an_attention_without_backward_pass_is_set_aside_for_autograd(comfyui, load, guider):
+    """SageAttention's answers lack the graph; so do this one's."""
+    probe, model = Probe(comfyui, guider), load("SD15").clone()
+    calls = []
+
+    def without_graph(attention, *args, **kwargs):
+        calls.append(1)
+        return attention(*args, **kwargs).detach()
+
+    model.model_options["transformer_options"]["optimized_attention_override"] = without_graph
+    install = comfyui.module("ppap_core.comfy_bridge.hook").install_guidance
+    sample(install(model, probe, guider.patcher), "SD15")
+    assert calls
+    assert probe.ratios == pytest.approx([1.0, 1.0], rel=1e-2)
+
+
+def test_jacobians_differ_in_cost_and_are_all_guided(comfyui, load, guider):
+    """With CFG: none costs no evaluation of the model, jvp and backprop one of the prompt's."""
+    model = load("SD15").clone()
+    rows = []
+
+    def count(apply_model, args):
+        rows.append(len(args["input"]))
+        return apply_model(args["input"], args["timestep"], **args["c"])
+
+    model.set_model_unet_function_wrapper(count)
+    costs, pictures = {}, []
+    for jacobian in ("none", "jvp", "backprop"):
+        rows.clear()
+        guided = guide(comfyui, model, guider, jacobian=jacobian, **IN_X0)
+        pictures.append(sample(guided, "SD15", cfg=4.0))
+        costs[jacobian] = list(rows)
+    assert costs == {"none": [2, 2], "jvp": [2, 1, 2, 1], "backprop": [2, 1, 2, 1]}
+    assert all(picture.isfinite().all() for picture in pictures)
+    assert not torch.equal(pictures[1], pictures[2])
+
+
+def test_experts_of_another_latent_format_are_refused(comfyui, load, guider):
+    import dataclasses
+
+    module = comfyui.module("ppap_core.expert_file")
+    header = experts_header(comfyui, guider, latent_format="SDXL")
+    loaded = dataclasses.replace(guider, expert_set=module.ExpertSet(header, None))
+    with pytest.raises(ValueError, match="read SDXL states, the model works in SD15"):
+        guide(comfyui, load("SD15"), loaded)
+
+
+def experts_header(comfyui, guider, **settings):
+    module, noise = comfyui.module("ppap_core.expert_file"), comfyui.module("ppap_core.noise")
+    defaults = {"input": "x0_hat", "view": "linear_rgb", "latent_format": "SD15"}
+    return module.ExpertHeader.for_guider(
+        guider.guider,
+        checkpoint="tiny",
+        noise_ranges=(noise.NoiseRange(0.01, 100.0),),
+        lora=module.LoraSpec(1, 1.0, (), ()),
+        **defaults | settings,
+    )
+
+
+def test_auto_obeys_the_experts_file(comfyui, load, guider):
+    """A file for x0_hat and linear_rgb guides as those settings do, and settings override it."""
+    import dataclasses
+
+    module = comfyui.module("ppap_core.expert_file")
+    expert_set = module.ExpertSet(experts_header(comfyui, guider), None)
+    told = dataclasses.replace(guider, expert_set=expert_set)
+    model = load("SD15")
+
+    def picture(guider, **settings):
+        return sample(guide(comfyui, model, guider, **settings), "SD15")
+
+    by_file = picture(told)
+    assert torch.equal(by_file, picture(guider, view="linear_rgb", **IN_X0))
+    assert torch.equal(picture(told, guider_input="x_t"), picture(guider))
+    assert not torch.equal(by_file, picture(guider))
+
+
+def test_a_step_without_finite_gradient_is_unguided_and_told_at_the_end(
+    comfyui, load, guider, caplog
+):
+    model, calls = load("SD15"), []
+
+    def spoil_the_first_call(module, args, output):
+        calls.append(1)
+        return output * float("nan") if len(calls) == 1 else output
+
+    handle = guider.guider.register_forward_hook(spoil_the_first_call)
+    picture = sample(guide(comfyui, model, guider), "SD15", steps=3)
+    handle.remove()
+    late = guide(comfyui, model, guider, start_percent=0.3)  # the second of three steps is at 1/3
+    assert torch.equal(picture, sample(late, "SD15", steps=3))
+    assert caplog.text.count("not finite at 1 of 3 guided steps") == 1
+
+
 @pytest.mark.parametrize("name", ["Wan21", "HunyuanVideo"])
 def test_every_frame_of_a_video_is_guided(comfyui, load, guider, name):
     model = load(name)
