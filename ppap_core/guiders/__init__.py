@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from .guider import Guider, GuiderInfo, fingerprint
+from .model_folder import read_config
 from .preprocessing import Preprocessing
 from .timm_guider import load_timm_folder
+from .transformers_guider import load_transformers_folder
 
 __all__ = ["Guider", "GuiderInfo", "Preprocessing", "fingerprint", "list_guiders", "load_guider"]
 
 _SIGNS = ("config.json", "*.safetensors", "*.bin", "*.pth")
+# What a library writes into config.json -> who reads the folder. The first that fits.
+_LOADERS = {"architecture": load_timm_folder, "model_type": load_transformers_folder}
 
 
 def load_guider(folder: Path | str) -> Guider:
@@ -16,7 +20,14 @@ def load_guider(folder: Path | str) -> Guider:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"no guider folder {folder}")
-    return load_timm_folder(folder)
+    config = read_config(folder)
+    for sign, load in _LOADERS.items():
+        if isinstance(config.get(sign), str):
+            return load(folder, config)
+    raise ValueError(
+        f"{folder / 'config.json'} names no model: it has no "
+        f"{', '.join(map(repr, _LOADERS))}, by which a folder of the hub is known"
+    )
 
 
 def list_guiders(root: Path | str) -> list[str]:

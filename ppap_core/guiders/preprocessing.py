@@ -6,36 +6,64 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+Sides = tuple[int, int]
+INTERPOLATIONS = ("bilinear", "bicubic")
+CROP_MODES = ("center", "squash", "shortest", "fit", "own")
+
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize (antialiased), crop the centre, normalise: timm's evaluation transform.
+    """Resize, crop, normalise, as timm, transformers and torchvision do it for evaluation.
 
     `size`: (height, width) of the model's input. `crop_fraction`: share of the resized picture's
-    shorter side that the crop keeps. `crop_mode`: "center" keeps the proportions, "squash" does
-    not. `mean`, `std`: per channel, for pixels in [0, 1].
+    shorter side that the crop keeps; `resize_to` says the same in pixels. `mean`, `std`: per
+    channel, for pixels in [0, 1]. `crop_mode`:
+    "center" keeps the proportions and cuts the rest off, "squash" does not keep them;
+    the others show the whole picture in its proportions, so inputs differ in size:
+    "shortest" makes the shorter side `size`'s first, "fit" scales as little as it can to meet one
+    side of `size` and rounds both sides to a `multiple` (DPT, Depth Anything, ZoeDepth),
+    "own" keeps the picture's own size, rounded down to a `multiple` (GLPN).
+    `floor_crop`: half a pixel beside the middle is rounded down (transformers), not to even.
+    `reverse_channels`: the model reads blue, green, red.
     """
 
-    size: tuple[int, int]
+    size: Sides
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
     crop_mode: str = "center"
+    resize_to: Sides | None = None
+    multiple: int = 1
+    antialias: bool = True
+    align_corners: bool = False
+    floor_crop: bool = False
+    reverse_channels: bool = False
 
     def __post_init__(self):
-        if self.interpolation not in ("bilinear", "bicubic"):
+        if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation is 'bilinear' or 'bicubic', got {self.interpolation!r}"
             )
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(f"crop_fraction is in (0, 1], got {self.crop_fraction}")
-        if self.crop_mode not in ("center", "squash"):
-            raise ValueError(f"crop_mode is 'center' or 'squash', got {self.crop_mode!r}")
+        if self.crop_mode not in CROP_MODES:
+            raise ValueError(f"crop_mode is one of {CROP_MODES}, got {self.crop_mode!r}")
+        if self.multiple < 1 or (self.antialias and self.align_corners):
+            raise ValueError(
+                f"multiple is at least 1, align_corners goes without antialias; got {self}"
+            )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """`image`: (B, 3, H, W) in [-1, 1], any H and W -> (B, 3, *size), normalised."""
-        image = self._crop(self._resize(image))
+        """`image`: (B, 3, H, W) in [-1, 1], any H and W -> (B, 3, h, w), normalised.
+
+        h and w are `size`'s where the mode is "center" or "squash".
+        """
+        image = self._resize(image)
+        if self.crop_mode in ("center", "squash"):
+            image = self._crop(image)
+        if self.reverse_channels:
+            image = image.flip(1)
         mean = image.new_tensor(self.mean)[:, None, None]
         std = image.new_tensor(self.std)[:, None, None]
         return ((image + 1) / 2 - mean) / std
@@ -45,20 +73,42 @@ class Preprocessing:
         size = self._resized(sides)
         if size == sides:
             return image
-        return F.interpolate(image, size, mode=self.interpolation, antialias=True)
+        align_corners = True if self.align_corners else None
+        return F.interpolate(
+            image,
+            size,
+            mode=self.interpolation,
+            antialias=self.antialias,
+            align_corners=align_corners,
+        )
 
-    def _resized(self, sides: tuple[int, int]) -> tuple[int, int]:
-        wanted = tuple(math.floor(s / self.crop_fraction) for s in self.size)
+    def _resized(self, sides: Sides) -> Sides:
+        if self.crop_mode == "own":
+            return tuple(max(1, side // self.multiple) * self.multiple for side in sides)
+        if self.crop_mode == "fit":
+            return self._fitted(sides)
+        wanted = self.resize_to or tuple(math.floor(s / self.crop_fraction) for s in self.size)
         if self.crop_mode == "squash":
             return wanted
         want, short = max(zip(wanted, sides, strict=True), key=lambda pair: pair[0] / pair[1])
+        if self.crop_mode == "shortest":
+            want, short = wanted[0], min(sides)
         # torchvision's Resize (square inputs) cuts the longer side off, timm's own one rounds it.
         whole = int if wanted[0] == wanted[1] else round
         height, width = (whole(want * side / short) for side in sides)
         return height, width
 
+    def _fitted(self, sides: Sides) -> Sides:
+        """DPTImageProcessor's rule: of two scales take the one nearer to 1."""
+        scales = [want / side for want, side in zip(self.size, sides, strict=True)]
+        scale = scales[1] if abs(1 - scales[1]) < abs(1 - scales[0]) else scales[0]
+        multiples = (round(scale * side / self.multiple) for side in sides)
+        height, width = (max(1, number) * self.multiple for number in multiples)
+        return height, width
+
     def _crop(self, image: Tensor) -> Tensor:
+        whole = math.floor if self.floor_crop else round
         top, left = (
-            round((have - want) / 2) for have, want in zip(image.shape[-2:], self.size, strict=True)
+            whole((have - want) / 2) for have, want in zip(image.shape[-2:], self.size, strict=True)
         )
         return image[..., top : top + self.size[0], left : left + self.size[1]]

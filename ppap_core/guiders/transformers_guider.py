@@ -1,0 +1,146 @@
+"""transformers models for depth, semantic segmentation and classification, from a local folder."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .guider import Guider, GuiderInfo, fingerprint
+from .model_folder import CONFIG, WEIGHTS, read_weights
+from .transformers_preprocessing import transformers_preprocessing
+
+MAPPINGS = {
+    "depth": "DEPTH_ESTIMATION",
+    "segmentation": "SEMANTIC_SEGMENTATION",
+    "class": "IMAGE_CLASSIFICATION",
+}
+LOADERS = {
+    "depth": "AutoModelForDepthEstimation",
+    "segmentation": "AutoModelForSemanticSegmentation",
+    "class": "AutoModelForImageClassification",
+}
+MIN_DEPTH = 1e-3  # metres
+
+
+class TensorModel(nn.Module):
+    """A transformers model as a plain module: pixels (B, 3, h, w) -> the one tensor we want.
+
+    Class and segmentation logits are passed on. Depth is nearness, larger is nearer: `metric`
+    models, which answer in metres, are turned round into 1 / depth.
+    It is also what ComfyUI's patchers need: transformers' own modules refuse a new `device`.
+    """
+
+    def __init__(self, model: nn.Module, task: str, metric: bool = False):
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.metric = metric
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        answer = self.model(pixel_values=pixels, return_dict=True)
+        if self.task != "depth":
+            return answer.logits
+        depth = answer.predicted_depth
+        return 1 / depth.clamp(min=MIN_DEPTH) if self.metric else depth
+
+    def get_classifier(self) -> nn.Module | None:
+        """The last layer of a classifier, by the names that transformers gives it."""
+        if self.task != "class":
+            return None
+        heads = (getattr(self.model, name, None) for name in ("classifier", "fc", "head"))
+        return next((head for head in heads if isinstance(head, nn.Linear)), None)
+
+
+def load_transformers_folder(folder: Path, config: dict) -> Guider:
+    """Build the model that `config` names, with `folder`'s weights and preprocessing.
+
+    Raises ValueError, in one line, for pickles only, a model that transformers does not know or
+    whose task is none of ours, and weights that do not fit.
+    """
+    weights = read_weights(folder)
+    task = _task(config, folder)
+    metric = task == "depth" and _is_metric(config, folder)
+    model = _load(task, folder)
+    info = GuiderInfo(
+        source=f"transformers/{folder.name}",
+        architecture=type(model).__name__,
+        task=task,
+        labels=_labels(model.config, task),
+        fingerprint=fingerprint(weights),
+    )
+    preprocessing = transformers_preprocessing(folder, whole=task != "class")
+    return Guider(TensorModel(model, task, metric), preprocessing, info)
+
+
+def _task(config: dict, folder: Path) -> str:
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    model_type = config.get("model_type")
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise ValueError(
+            f"guider {folder.name!r}: transformers {transformers.__version__} has no model_type "
+            f"{model_type!r}; a newer one may"
+        )
+    architecture = (config.get("architectures") or ["model without a task"])[0]
+    for task, mapping in MAPPINGS.items():
+        names = getattr(modeling_auto, f"MODEL_FOR_{mapping}_MAPPING_NAMES").get(model_type, ())
+        if architecture in ((names,) if isinstance(names, str) else names):
+            return task
+    raise ValueError(
+        f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
+        f"model for depth estimation, semantic segmentation or image classification"
+    )
+
+
+def _is_metric(config: dict, folder: Path) -> bool:
+    """Whether the network answers in metres; the others answer with inverse depth.
+
+    DepthPro's raw output is inverse depth; its processor turns it round. DPT is MiDaS, except
+    DINOv2's heads (NYU, KITTI), which are the ones with a projection.
+    """
+    kinds = {
+        "depth_anything": config.get("depth_estimation_type") == "metric",
+        "depth_pro": False,
+        "dpt": bool(config.get("add_projection")),
+        "glpn": True,
+        "zoedepth": True,
+    }
+    model_type = config["model_type"]
+    if model_type not in kinds:
+        raise ValueError(
+            f"guider {folder.name!r}: whether {model_type!r} answers with depth or with nearness "
+            f"is not known to this pack: choose one of {', '.join(kinds)}"
+        )
+    return kinds[model_type]
+
+
+def _load(task: str, folder: Path) -> nn.Module:
+    import transformers
+
+    try:
+        with torch.inference_mode(False):
+            model, report = getattr(transformers, LOADERS[task]).from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, in one line
+            )
+            model = model.float()
+    except (ValueError, OSError, RuntimeError, TypeError, KeyError, ImportError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"guider {folder.name!r} cannot be built: {reason}") from None
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report.get(kind):
+            first = min(map(str, report[kind]))
+            what = kind.replace("_", " ")
+            raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {what}: {first}")
+    return model
+
+
+def _labels(config, task: str) -> tuple[str, ...]:
+    if task == "depth":
+        return ()
+    return tuple(str(config.id2label[index]) for index in sorted(config.id2label))

@@ -1,0 +1,94 @@
+"""transformers' image processors, read off and followed differentiably."""
+
+from pathlib import Path
+
+import torch
+
+from .model_folder import read_config
+from .preprocessing import Preprocessing
+
+PROCESSOR = "preprocessor_config.json"
+OWN_SIZE = (480, 640)  # said of models that read pictures of any size: GLPN's training pictures
+TOLERANCE = 0.05  # in deviations; uint8 pictures are rounded when they are resized
+
+
+def transformers_preprocessing(folder: Path, whole: bool) -> Preprocessing:
+    """What `folder`/preprocessor_config.json describes.
+
+    `whole`: the model draws maps, so nothing may be cut off or added: a centre crop becomes a
+    resize of the shorter side, and no border is padded (ZoeDepth's mends its outermost pixels).
+    Raises ValueError if the file is missing, unknown to transformers, or asks for more than a
+    resize, a crop and a normalisation; that is found out by trying.
+    """
+    read_config(folder, PROCESSOR)
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        preprocessing = _read(processor.to_dict(), whole)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{folder / PROCESSOR} is not understood: {reason}") from None
+    _check(preprocessing, processor, folder, whole)
+    return preprocessing
+
+
+def _read(settings: dict, whole: bool) -> Preprocessing:
+    name = settings.get("image_processor_type", "")
+    normalises = settings.get("do_normalize")
+    common = {
+        "mean": tuple(settings["image_mean"]) if normalises else (0.0,) * 3,
+        "std": tuple(settings["image_std"]) if normalises else (1.0,) * 3,
+        # 0: nearest, 1: Lanczos; neither has a useful gradient in torch.
+        "interpolation": "bilinear" if int(settings.get("resample") or 0) in (0, 2) else "bicubic",
+        "antialias": not name.startswith(("DepthPro", "ZoeDepth")),
+        "align_corners": name.startswith("ZoeDepth"),
+        "floor_crop": True,
+        "reverse_channels": bool(settings.get("do_flip_channel_order")),
+    }
+    return Preprocessing(**common, **_geometry(settings, whole))
+
+
+def _geometry(settings: dict, whole: bool) -> dict:
+    size = settings.get("size") or {}
+    crop = None if whole or not settings.get("do_center_crop") else settings["crop_size"]
+    multiple = int(settings.get("ensure_multiple_of") or settings.get("size_divisor") or 1)
+    multiple = max(1, multiple)
+    if not size and settings.get("size_divisor"):
+        return {"size": OWN_SIZE, "crop_mode": "own", "multiple": multiple}
+    if settings.get("keep_aspect_ratio"):
+        return {"size": _sides(size), "crop_mode": "fit", "multiple": multiple}
+    if "shortest_edge" not in size:
+        sides = tuple(max(1, round(side / multiple)) * multiple for side in _sides(size))
+        return {"size": _sides(crop or size), "resize_to": sides, "crop_mode": "squash"}
+    short = int(size["shortest_edge"])
+    if settings.get("crop_pct") and not whole:  # ConvNeXt's rule
+        if short >= 384:
+            return {"size": (short, short), "crop_mode": "squash"}
+        crop, short = {"height": short, "width": short}, int(short / settings["crop_pct"])
+    if crop:
+        return {"size": _sides(crop), "resize_to": (short, short), "crop_mode": "center"}
+    return {"size": (short, short), "crop_mode": "shortest"}
+
+
+def _sides(size: dict) -> tuple[int, int]:
+    return int(size["height"]), int(size["width"])
+
+
+def _check(preprocessing: Preprocessing, processor, folder: Path, whole: bool) -> None:
+    """ValueError unless `preprocessing` gives what the library's own processor gives."""
+    rows, columns = (torch.linspace(0, 1, side) for side in (96, 128))
+    picture = torch.stack(
+        [rows[:, None] + 0 * columns, 0 * rows[:, None] + columns, rows[:, None] * columns]
+    )
+    pixels = (picture * 255).round().to(torch.uint8)
+    options = {"do_center_crop": False, "do_pad": False} if whole else {}
+    wanted = processor(images=[pixels.numpy()], return_tensors="pt", **options)["pixel_values"]
+    got = preprocessing(pixels[None] / 127.5 - 1)
+    if got.shape != wanted.shape or (got - wanted).abs().max() > TOLERANCE:
+        raise ValueError(
+            f"guider {folder.name!r}: {type(processor).__name__} does more than resize, crop and "
+            f"normalise, so its gradient cannot be taken: choose another model"
+        )
