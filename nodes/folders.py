@@ -7,6 +7,7 @@ import folder_paths
 from ..ppap_core.guiders import list_guiders
 
 GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_models"
+MORE_FILES = {PIXEL_MODELS: [".pt"]}  # guided-diffusion's checkpoints come so
 
 
 def register_folders() -> None:
@@ -14,7 +15,10 @@ def register_folders() -> None:
     for name in (GUIDERS, EXPERTS, PIXEL_MODELS):
         folder_paths.add_model_folder_path(name, str(own_folder(name)))
         paths, _ = folder_paths.folder_names_and_paths[name]
-        folder_paths.folder_names_and_paths[name] = (paths, {".safetensors"})
+        folder_paths.folder_names_and_paths[name] = (
+            paths,
+            {".safetensors", *MORE_FILES.get(name, [])},
+        )
 
 
 def own_folder(name: str) -> Path:

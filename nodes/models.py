@@ -21,7 +21,8 @@ class LoadPixelModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=file_names(PIXEL_MODELS),
-                    tooltip="A file in models/ppap_pixel_models.",
+                    tooltip="A file in models/ppap_pixel_models: this pack's own, or one of "
+                    "OpenAI's guided diffusion (256x256_diffusion_uncond.pt).",
                 )
             ],
             outputs=[

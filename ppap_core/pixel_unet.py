@@ -19,7 +19,8 @@ class PixelUNetConfig:
     """What has to be known to build a `PixelUNet`; stored beside its weights.
 
     `channel_mult` has one entry per resolution; `attention_levels` names the entries that get
-    self-attention. `prediction` is what the network answers: "eps" or "v".
+    self-attention. `prediction` is what the network answers: "eps" or "v". Norms have 32 groups as
+    in ADM, fewer where a group would hold less than `group_channels` channels.
     """
 
     image_size: int
@@ -31,6 +32,7 @@ class PixelUNetConfig:
     patch_size: int = 1
     in_channels: int = 3
     prediction: str = "v"
+    group_channels: int = 4
 
     def __post_init__(self):
         if self.prediction not in ("eps", "v"):
@@ -59,19 +61,20 @@ def timestep_embedding(timesteps: torch.Tensor, dim: int, max_period: float = 10
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def _group_norm(channels: int, ops, factory: dict):
-    """32 groups as in ADM; fewer where a group would hold less than four channels."""
-    return ops.GroupNorm(min(32, channels // 4), channels, **factory)
+def _group_norm(channels: int, ops, factory: dict, group_channels: int):
+    return ops.GroupNorm(min(32, channels // group_channels), channels, **factory)
 
 
 class ResBlock(nn.Module):
     """Residual block whose second norm is scaled and shifted by the time embedding."""
 
-    def __init__(self, channels, emb_channels, out_channels, resample, ops, **factory):
+    def __init__(
+        self, channels, emb_channels, out_channels, resample, ops, group_channels=4, **factory
+    ):
         super().__init__()
         self.resample = resample
         self.in_layers = nn.Sequential(
-            _group_norm(channels, ops, factory),
+            _group_norm(channels, ops, factory, group_channels),
             nn.SiLU(),
             ops.Conv2d(channels, out_channels, 3, padding=1, **factory),
         )
@@ -79,7 +82,7 @@ class ResBlock(nn.Module):
             nn.SiLU(), ops.Linear(emb_channels, 2 * out_channels, **factory)
         )
         self.out_layers = nn.Sequential(
-            _group_norm(out_channels, ops, factory),
+            _group_norm(out_channels, ops, factory, group_channels),
             nn.SiLU(),
             nn.Identity(),
             ops.Conv2d(out_channels, out_channels, 3, padding=1, **factory),
@@ -102,10 +105,10 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over all positions; q, k and v lie side by side within each head."""
 
-    def __init__(self, channels, num_head_channels, ops, **factory):
+    def __init__(self, channels, num_head_channels, ops, group_channels=4, **factory):
         super().__init__()
         self.num_heads = channels // num_head_channels
-        self.norm = _group_norm(channels, ops, factory)
+        self.norm = _group_norm(channels, ops, factory, group_channels)
         self.qkv = ops.Conv1d(channels, 3 * channels, 1, **factory)
         self.proj_out = ops.Conv1d(channels, channels, 1, **factory)
 
@@ -159,7 +162,7 @@ class PixelUNet(nn.Module):
         self.middle_block = build.middle()
         self.output_blocks = build.up()
         self.out = nn.Sequential(
-            _group_norm(build.channels, operations, factory),
+            _group_norm(build.channels, operations, factory, config.group_channels),
             nn.SiLU(),
             operations.Conv2d(build.channels, build.io_channels, 3, padding=1, **factory),
         )
@@ -197,13 +200,18 @@ class _Builder:
             out_channels,
             resample or nn.Identity(),
             self.ops,
+            self.config.group_channels,
             **self.factory,
         )
 
+    def attend(self):
+        config = self.config
+        return AttentionBlock(
+            self.channels, config.num_head_channels, self.ops, config.group_channels, **self.factory
+        )
+
     def attention(self, level):
-        wanted = level in self.config.attention_levels
-        head = self.config.num_head_channels
-        return [AttentionBlock(self.channels, head, self.ops, **self.factory)] if wanted else []
+        return [self.attend()] if level in self.config.attention_levels else []
 
     def down(self):
         first = self.ops.Conv2d(self.io_channels, self.channels, 3, padding=1, **self.factory)
@@ -221,14 +229,10 @@ class _Builder:
         return nn.ModuleList(stages)
 
     def middle(self):
-        head = self.config.num_head_channels
-        return Stage(
-            [
-                self.res(self.channels, self.channels),
-                AttentionBlock(self.channels, head, self.ops, **self.factory),
-                self.res(self.channels, self.channels),
-            ]
-        )
+        def res():
+            return self.res(self.channels, self.channels)
+
+        return Stage([res(), self.attend(), res()])
 
     def up(self):
         stages = []

@@ -6,6 +6,7 @@ the network with ComfyUI's own layers, whose weights are not initialised (model_
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 
 import comfy.latent_formats
 import comfy.model_base
@@ -15,9 +16,11 @@ import comfy.supported_models_base
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..adm import is_adm, read_adm
 from ..pixel_unet import PixelUNet, PixelUNetConfig
 
 HEADER_KEY = "ppap.pixel_model"
+PICKLED = (".pt", ".pth")  # read with weights_only: tensors, no code
 MODEL_TYPES = {
     "eps": comfy.model_base.ModelType.EPS,
     "v": comfy.model_base.ModelType.V_PREDICTION,
@@ -53,15 +56,15 @@ def is_pixel_model(path: Path | str) -> bool:
 def load_pixel_model(path: Path | str):
     """Load a pixel-space diffusion model as MODEL (a ComfyUI model patcher).
 
-    ValueError if the file is no safetensors file of this pack's pixel models.
+    Reads this pack's safetensors files and guided-diffusion's checkpoints (ADM), in safetensors or
+    `.pt`. ValueError for anything else.
     """
     path = Path(path)
     try:
-        with safe_open(path, "pt") as file:
-            config = _read_config(file.metadata() or {})
-            weights = {key: file.get_tensor(key).float() for key in file.keys()}
-    except (ValueError, SafetensorError, FileNotFoundError) as error:
-        raise ValueError(f"pixel model {path.name!r}: {error}") from None
+        config, weights = _read(path)
+    except (ValueError, OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        first = (str(error).splitlines() or [repr(error)])[0]
+        raise ValueError(f"pixel model {path.name!r}: {first}") from None
     with torch.inference_mode(False):
         base = _build(config)
         try:
@@ -81,10 +84,24 @@ def empty_conditioning():
     return [[None, {}]]
 
 
-def _read_config(metadata: dict) -> PixelUNetConfig:
-    if HEADER_KEY not in metadata:
-        raise ValueError(f"its header has no {HEADER_KEY}: this is no pixel model of this pack")
-    return PixelUNetConfig.from_dict(json.loads(metadata[HEADER_KEY]))
+def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
+    metadata, weights = {}, {}
+    if path.suffix in PICKLED:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(loaded, dict):
+            weights = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)}
+    else:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+    if HEADER_KEY in metadata:
+        config = PixelUNetConfig.from_dict(json.loads(metadata[HEADER_KEY]))
+        return config, {key: value.float() for key, value in weights.items()}
+    if is_adm(weights):
+        return read_adm(weights)
+    raise ValueError(
+        f"its header has no {HEADER_KEY} and its weights are not ADM's: this is no pixel model"
+    )
 
 
 def _build(config: PixelUNetConfig):

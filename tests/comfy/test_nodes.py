@@ -231,11 +231,12 @@ def test_an_image_to_image_model_is_refused(comfyui):
         hook.noise_coefficients(comfy.model_sampling.IMG_TO_IMG(), torch.ones(1))
 
 
-def test_new_model_folders_list_only_safetensors(comfyui):
+def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
     import folder_paths
 
     for name in ("ppap_guiders", "ppap_experts", "ppap_pixel_models"):
-        assert folder_paths.folder_names_and_paths[name][1] == {".safetensors"}
+        more = {".pt"} if name == "ppap_pixel_models" else set()
+        assert folder_paths.folder_names_and_paths[name][1] == {".safetensors"} | more
         assert len(folder_paths.get_folder_paths(name)) >= 2  # models/ and extra_model_paths.yaml
 
 
