@@ -84,6 +84,11 @@ def check_given(command: str, config) -> None:
         raise ValueError(f"{command} needs {' and '.join('--' + name for name in missing)}")
 
 
+def out_of_memory() -> int:
+    logging.error("out of memory: lower --batch-size or raise --accumulation")
+    return 1
+
+
 def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # ComfyUI's own stay away
     logging.getLogger(__package__).setLevel(logging.INFO)
@@ -91,9 +96,10 @@ def main() -> int:
     try:
         run(args)
     except torch.OutOfMemoryError:
-        logging.error("out of memory: lower --batch-size or raise --accumulation")
-        return 1
+        return out_of_memory()
     except (ValueError, OSError, RuntimeError) as error:
+        if "allocate memory" in str(error):  # the CPU has no exception of its own for it
+            return out_of_memory()
         logging.error("%s", error)
         return 1
     except KeyboardInterrupt:

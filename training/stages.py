@@ -4,6 +4,7 @@ To be imported once ComfyUI is booted (ppap_core.comfy_bridge.headless).
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
@@ -85,7 +86,11 @@ def teach(trainer: Trainer, config: Config) -> None:
 
 def evaluate(trainer: Trainer, experts: Path) -> str:
     """Agreement of an expert file with its guider, on all pictures of a folder."""
-    expert_set = load_experts(experts).for_guider(trainer.guider)
-    _, read = trainer.reader()
-    rows = agreement_per_range(trainer.guider, expert_set, ask_teacher(trainer), read=read)
-    return agreement_table(rows)
+    expert_set = load_experts(experts)
+    header = expert_set.header
+    as_trained = replace(trainer.distilling, input=header.input, view=header.view)
+    _, read = replace(trainer, distilling=as_trained).reader()
+    data = ask_teacher(trainer)
+    return agreement_table(
+        agreement_per_range(trainer.guider, expert_set.for_guider(trainer.guider), data, read=read)
+    )
