@@ -1,48 +1,65 @@
 """Adapters on any backbone: where LoRA goes, what is trained whole, how to read it off again."""
 
 import copy
+import logging
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ..expert_file import LoraSpec
 from ..experts import PEFT_PREFIX
+from .lora import attach, cost, peft_name
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+SMALL = 2**16  # parameters that an expert may have on any guider, however small
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class AdapterSettings:
-    """`max_touched`: share of the backbone's weights that LoRA may change, from the input on.
+    """Where an expert's parameters go, and how many there may be.
 
+    `max_touched`: share of the backbone's weights that LoRA may change, from the input on.
     Noise is a shift of the input, and early layers are where such shifts are best met (Lee et al.,
     "Surgical fine-tuning", 2023); the limit also bounds what a switch of experts has to copy.
+    `max_share`: trained parameters of one expert, as a share of the backbone's; the rank is lowered
+    until they fit (guiders under a million parameters: SMALL). 5.8 % is the paper's ResNet50.
+    `pattern`: a regular expression that names of layers have to contain; "" takes all.
+    `full`: the baseline of full fine-tuning; no LoRA, every weight is trained and stored.
     """
 
     rank: int = 8
     lora_alpha: float = 8.0
     max_touched: float = 0.25
+    max_share: float = 0.058
+    pattern: str = ""
+    full: bool = False
 
     def __post_init__(self):
         if self.rank < 1 or not self.lora_alpha > 0 or not 0 < self.max_touched <= 1:
             raise ValueError(
                 f"rank is at least 1, lora_alpha above 0, max_touched in (0, 1]; got {self}"
             )
+        if not 0 < self.max_share <= 1:
+            raise ValueError(f"max_share is in (0, 1], got {self.max_share}")
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(
+                f"pattern {self.pattern!r} is no regular expression: {error}"
+            ) from None
 
 
-def lora_layers(backbone: nn.Module, max_touched: float) -> list[str]:
-    """Linear layers and plain convolutions, from the input on, without the head.
-
-    Grouped and dilated convolutions are left out: peft's LoRA (0.21) does not follow them.
-    """
+def lora_layers(backbone: nn.Module, max_touched: float, pattern: str = "") -> list[str]:
+    """Linear layers and convolutions, from the input on, without the head and `left_out`'s."""
     budget = max_touched * sum(p.numel() for p in backbone.parameters())
-    head = backbone.get_classifier() if hasattr(backbone, "get_classifier") else None
     layers = []
-    for name, module in backbone.named_modules():
-        if module is head or not (isinstance(module, nn.Linear) or _is_plain_conv(module)):
+    for name, module, reason in _weighted(backbone, pattern):
+        if reason:
             continue
         budget -= module.weight.numel()
         if budget < 0:
@@ -51,18 +68,81 @@ def lora_layers(backbone: nn.Module, max_touched: float) -> list[str]:
     return layers
 
 
-def _is_plain_conv(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups == 1 and set(module.dilation) == {1}
+def left_out(backbone: nn.Module, pattern: str = "") -> dict[str, int]:
+    """Kinds of layers that get no LoRA whatever the budget, and how many there are of each."""
+    return dict(Counter(reason for _, _, reason in _weighted(backbone, pattern) if reason))
+
+
+def _weighted(backbone: nn.Module, pattern: str):
+    """(name, module, reason to leave it out or "") of all layers that multiply by a weight."""
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1D, nn.MultiheadAttention)
+    heads = _head_modules(backbone)
+    owners = Counter(id(p) for _, p in backbone.named_parameters(remove_duplicate=False))
+    for name, module in backbone.named_modules():
+        if not isinstance(module, kinds):
+            continue
+        reason = ""
+        if id(module) in heads:
+            reason = "head"
+        elif isinstance(module, nn.MultiheadAttention):
+            reason = "joint input weight of MultiheadAttention"
+        elif getattr(module, "groups", 1) > 1:
+            reason = "grouped convolution"
+        elif getattr(module, "transposed", False):
+            reason = "transposed convolution"
+        elif owners[id(module.weight)] > 1:
+            reason = "weight shared by several layers"
+        elif not re.search(pattern, name):
+            reason = "not in the pattern"
+        yield name, module, reason
+
+
+def _head_modules(backbone: nn.Module) -> set[int]:
+    head = backbone.get_classifier() if hasattr(backbone, "get_classifier") else None
+    heads = head if isinstance(head, tuple) else (head,)
+    return {id(module) for head in heads if head is not None for module in head.modules()}
 
 
 def whole_tensors(backbone: nn.Module) -> list[str]:
     """Norms (with running statistics) and all biases: small, so each expert has its own."""
     names = {n for n, _ in backbone.named_parameters() if n.endswith(".bias")}
     for name, module in backbone.named_modules():
-        if isinstance(module, NORMS):
-            tensors = [*module.named_parameters(), *module.named_buffers()]
-            names |= {f"{name}.{n}" for n, t in tensors if t.is_floating_point()}
-    return sorted(names)
+        if isinstance(module, NORMS) or "norm" in type(module).__name__.lower():
+            tensors = [
+                *module.named_parameters(recurse=False),
+                *module.named_buffers(recurse=False),
+            ]
+            small = (n for n, t in tensors if t.is_floating_point() and t.ndim == 1)
+            names |= {f"{name}.{n}" for n in small}
+    return sorted(names & backbone.state_dict().keys())
+
+
+def _all_tensors(backbone: nn.Module) -> list[str]:
+    return sorted(n for n, t in backbone.state_dict().items() if t.is_floating_point())
+
+
+def _fit_rank(backbone: nn.Module, layers: list[str], settings: AdapterSettings) -> int:
+    """The settings' rank, or the highest that keeps an expert within `max_share`."""
+    parameters = dict(backbone.named_parameters())
+    total = sum(p.numel() for p in parameters.values())
+    whole = sum(parameters[n].numel() for n in whole_tensors(backbone) if n in parameters)
+    budget = max(settings.max_share * total, SMALL) - whole
+    per_rank = sum(cost(parameters[f"{layer}.weight"]) for layer in layers)
+    rank = min(settings.rank, int(budget // per_rank))
+    if rank < 1:
+        raise ValueError(
+            f"rank 1 on {len(layers)} layers and {whole:,} whole parameters are more than "
+            f"{settings.max_share:.1%} of the guider's {total:,}: raise max_share or lower "
+            f"max_touched"
+        )
+    if rank < settings.rank:
+        log.warning(
+            "LoRA rank %d instead of %d: an expert has at most %.1f %% of the guider's parameters",
+            *(rank, settings.rank, 100 * settings.max_share),
+        )
+    return rank
 
 
 class Student(nn.Module):
@@ -70,21 +150,15 @@ class Student(nn.Module):
 
     def __init__(self, backbone: nn.Module, settings: AdapterSettings):
         super().__init__()
-        layers = lora_layers(backbone, settings.max_touched)
-        if not layers:
-            raise ValueError("no layer of the guider fits LoRA's share: raise max_touched")
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.lora_alpha,
-            # A pattern has to match whole names; in a list, "conv1" means "layer1.0.conv1" too.
-            target_modules="|".join(map(re.escape, layers)),
-        )
-        self.model = inject_adapter_in_model(config, copy.deepcopy(backbone))
-        wrapped = {f"{layer}.bias": f"{layer}.base_layer.bias" for layer in layers}
-        replaced = [wrapped.get(name, name) for name in whole_tensors(backbone)]
-        self.spec = LoraSpec(settings.rank, settings.lora_alpha, tuple(layers), tuple(replaced))
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_("lora_" in name or name in replaced)
+        self.spec = _full_spec(backbone, settings) if settings.full else _spec(backbone, settings)
+        self.model = copy.deepcopy(backbone).requires_grad_(False)
+        scaling = self.spec.lora_alpha / self.spec.rank
+        for layer in self.spec.layers:
+            attach(self.model.get_submodule(layer), self.spec.rank, scaling)
+        trained = self.spec.keys()
+        for key, value in self._named().items():
+            if key in trained and isinstance(value, nn.Parameter):
+                value.requires_grad_(True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -94,19 +168,41 @@ class Student(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """The adapter as it stands, under peft's keys; copies on the CPU."""
-        state = {
-            PEFT_PREFIX + name.replace(".default.", "."): value
-            for name, value in self.model.state_dict().items()
-        }
-        return {key: state[key].detach().cpu().clone() for key in sorted(self.spec.keys())}
+        named = self._named()
+        return {key: named[key].detach().cpu().clone() for key in sorted(self.spec.keys())}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take the adapter that `tensors()` gave."""
-        state = self.model.state_dict()
-        own = {PEFT_PREFIX + name.replace(".default.", "."): name for name in state}
+        named = self._named()
         with torch.no_grad():
             for key, value in tensors.items():
-                state[own[key]].copy_(value)
+                named[key].copy_(value)
+
+    def _named(self) -> dict[str, Tensor]:
+        """peft's key -> the tensor itself."""
+        named = {}
+        for name, value in self.model.state_dict(keep_vars=True).items():
+            layer = name.removesuffix(".bias")
+            name = f"{layer}.base_layer.bias" if layer in self.spec.layers else peft_name(name)
+            named[PEFT_PREFIX + name] = value
+        return named
+
+
+def _spec(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:
+    layers = lora_layers(backbone, settings.max_touched, settings.pattern)
+    if not layers:
+        raise ValueError("no layer of the guider fits LoRA's share: raise max_touched")
+    rank = _fit_rank(backbone, layers, settings)
+    without = ", ".join(f"{n} x {kind}" for kind, n in left_out(backbone, settings.pattern).items())
+    log.info("LoRA of rank %d on %d layers; left out: %s", rank, len(layers), without or "none")
+    wrapped = {f"{layer}.bias": f"{layer}.base_layer.bias" for layer in layers}
+    replaced = [wrapped.get(name, name) for name in whole_tensors(backbone)]
+    lora_alpha = settings.lora_alpha * rank / settings.rank  # the scaling stays as it was set
+    return LoraSpec(rank, lora_alpha, tuple(layers), tuple(replaced))
+
+
+def _full_spec(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:
+    return LoraSpec(settings.rank, settings.lora_alpha, (), tuple(_all_tensors(backbone)))
 
 
 def count_trainable(student: Student) -> int:

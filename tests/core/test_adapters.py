@@ -1,18 +1,26 @@
 """Where LoRA goes, what an expert may cost, and that nothing trained is lost."""
 
+import copy
+import logging
+import re
+
 import pytest
 import timm
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from ppap_core.distillation.adapters import (
     AdapterSettings,
     Student,
     count_trainable,
+    left_out,
     lora_layers,
     whole_tensors,
 )
-from ppap_core.experts import PEFT_PREFIX
+from ppap_core.experts import PEFT_PREFIX, Expert, ExpertSwitch
+from ppap_core.noise import NoiseRange
 
 BACKBONES = {
     "resnet18": {"channels": (16, 24, 32, 48), "num_classes": 5},
@@ -58,15 +66,25 @@ def test_the_backbone_is_not_touched_by_its_student(backbone):
 
 
 @pytest.mark.parametrize("max_touched", [0.2, 0.5, 1.0])
-def test_lora_sits_on_the_named_layers_and_nowhere_else(backbone, max_touched):
-    """peft takes a listed "conv1" for every layer that ends so; ResNet's stem is called that."""
-    student = Student(backbone, AdapterSettings(max_touched=max_touched))
-    found = {
-        name.removesuffix(".lora_A.default")
-        for name, _ in student.model.named_modules()
-        if name.endswith(".lora_A.default")
-    }
-    assert found == set(student.spec.layers)
+def test_a_student_answers_as_pefts_lora_does_with_its_factors(backbone, max_touched):
+    """And on the named layers only: peft takes a listed "conv1" for every layer that ends so."""
+    student = Student(backbone, AdapterSettings(rank=3, lora_alpha=5.0, max_touched=max_touched))
+    with torch.no_grad():
+        for parameter in student.trainable():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    config = LoraConfig(
+        r=student.spec.rank,
+        lora_alpha=student.spec.lora_alpha,
+        target_modules="|".join(map(re.escape, student.spec.layers)),
+    )
+    reference = inject_adapter_in_model(config, copy.deepcopy(backbone))
+    state = reference.state_dict()
+    for key, value in student.tensors().items():
+        name = re.sub(r"(lora_[AB])\.", r"\1.default.", key.removeprefix(PEFT_PREFIX))
+        state[name].copy_(value)
+    assert sum("lora_A" in name for name in state) == len(student.spec.layers)
+    image = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(student(image), reference(image), rtol=1e-4, atol=1e-4)
 
 
 def test_all_that_is_trained_is_in_the_experts_tensors(backbone):
@@ -114,6 +132,96 @@ def test_batch_norm_brings_its_running_statistics():
     student(torch.randn(8, 3, 8, 8) + 3)
     mean = student.tensors()[f"{PEFT_PREFIX}1.running_mean"]
     assert not mean.equal(torch.zeros(4))
+
+
+def odd_backbone():
+    """One layer of each kind that is treated on its own; weights are standardised in "stem"."""
+    return nn.ModuleDict(
+        {
+            "stem": timm.layers.ScaledStdConv2d(3, 8, 3),
+            "dilated": nn.Conv2d(8, 8, 3, dilation=2),
+            "depthwise": nn.Conv2d(8, 8, 3, groups=8),
+            "up": nn.ConvTranspose2d(8, 8, 2),
+            "attention": nn.MultiheadAttention(8, 2),
+            "conv1d": Conv1D(4, 8),
+        }
+    )
+
+
+def test_what_gets_no_lora_is_named_and_counted():
+    backbone = odd_backbone()
+    assert lora_layers(backbone, 1.0) == ["stem", "dilated", "attention.out_proj", "conv1d"]
+    assert left_out(backbone) == {
+        "grouped convolution": 1,
+        "transposed convolution": 1,
+        "joint input weight of MultiheadAttention": 1,
+    }
+    assert left_out(backbone, "^stem|out_proj")["not in the pattern"] == 2
+
+
+@pytest.mark.parametrize("name", ["stem", "dilated", "conv1d"])
+def test_odd_layers_answer_unmerged_as_merged(name):
+    torch.manual_seed(0)
+    layer = nn.Sequential(odd_backbone()[name])
+    student = Student(layer, AdapterSettings(rank=2, max_touched=1.0))
+    with torch.no_grad():
+        for parameter in student.trainable():
+            parameter.add_(torch.randn_like(parameter))
+    x = torch.randn(2, 8) if name == "conv1d" else torch.randn(2, layer[0].in_channels, 9, 9)
+    expected = student(x)
+    assert not torch.allclose(expected, layer(x), atol=0.1)
+    scaling = student.spec.lora_alpha / student.spec.rank
+    ExpertSwitch(layer).activate(Expert(NoiseRange(0, 1), student.tensors(), scaling))
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_a_shared_weight_stays_shared():
+    backbone = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+    backbone[2].weight = backbone[0].weight
+    assert lora_layers(backbone, 1.0) == ["1"]
+    assert left_out(backbone) == {"weight shared by several layers": 2}
+
+
+def test_rank_is_lowered_to_the_share_and_said_so(caplog):
+    with torch.device("meta"):
+        backbone = timm.create_model("resnet50")
+    total = sum(p.numel() for p in backbone.parameters())
+    asked = AdapterSettings(rank=64, lora_alpha=32.0, max_share=0.03)
+    with caplog.at_level(logging.WARNING):
+        student = Student(backbone, asked)
+    weights = (backbone.get_submodule(name).weight for name in student.spec.layers)
+    one_more = sum(w.shape[0] + w[0].numel() for w in weights)
+    assert count_trainable(student) <= 0.03 * total < count_trainable(student) + one_more
+    assert f"rank {student.spec.rank} instead of 64" in caplog.text
+    assert student.spec.lora_alpha / student.spec.rank == pytest.approx(0.5)
+
+
+def test_a_share_that_holds_no_rank_is_refused():
+    with torch.device("meta"):
+        backbone = timm.create_model("resnet50")
+    with pytest.raises(ValueError, match="raise max_share or lower max_touched"):
+        Student(backbone, AdapterSettings(max_share=0.001))
+
+
+def test_full_fine_tuning_trains_and_stores_every_floating_tensor():
+    torch.manual_seed(0)
+    backbone = timm.create_model("resnet18", **BACKBONES["resnet18"]).eval()
+    student = Student(backbone, AdapterSettings(full=True)).train()
+    assert count_trainable(student) == sum(p.numel() for p in backbone.parameters())
+    assert student.spec.layers == ()
+    assert not any("num_batches_tracked" in name for name in student.spec.replaced)
+    student(torch.randn(4, 3, 32, 32)).sum().backward()
+    torch.optim.SGD(student.trainable(), lr=0.1).step()
+    student.eval()
+    ExpertSwitch(backbone).activate(Expert(NoiseRange(0, 1), student.tensors(), 1.0))
+    image = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(backbone(image), student(image))
+
+
+@pytest.mark.parametrize("settings", [{"max_share": 0.0}, {"max_share": 2.0}, {"pattern": "("}])
+def test_impossible_limits_are_refused(settings):
+    with pytest.raises(ValueError, match="max_share is in|is no regular expression"):
+        AdapterSettings(**settings)
 
 
 @pytest.mark.parametrize(
