@@ -7,6 +7,7 @@ of switches leaves the guider bit for bit as it was.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +24,21 @@ class Expert:
 
     `tensors` has peft's keys: `<layer>.lora_A.weight` and `<layer>.lora_B.weight` are the factors
     of a weight's low-rank change, any other key is a parameter or buffer to replace. `scaling` is
-    lora_alpha / rank.
+    lora_alpha / rank. Names are worked out once: experts are switched many times.
     """
 
     noise_range: NoiseRange
     tensors: Mapping[str, Tensor]
     scaling: float
 
-    def layers(self) -> list[str]:
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
         """Names of the layers whose weights get a low-rank change."""
-        return sorted(
-            _plain(key.removesuffix(LORA_A)) for key in self.tensors if key.endswith(LORA_A)
-        )
+        factors = (key for key in self.tensors if key.endswith(LORA_A))
+        return tuple(sorted(_plain(key.removesuffix(LORA_A)) for key in factors))
 
-    def factors(self, layer: str) -> tuple[Tensor, Tensor]:
-        key = PEFT_PREFIX + layer
-        return self.tensors[key + LORA_B], self.tensors[key + LORA_A]
-
-    def replacements(self) -> dict[str, Tensor]:
+    @cached_property
+    def replacements(self) -> Mapping[str, Tensor]:
         """Backbone tensor name -> its value for this expert."""
         return {
             _plain(key): value
@@ -48,8 +46,13 @@ class Expert:
             if not key.endswith((LORA_A, LORA_B))
         }
 
-    def touched(self) -> set[str]:
-        return {f"{layer}.weight" for layer in self.layers()} | set(self.replacements())
+    @cached_property
+    def touched(self) -> frozenset[str]:
+        return frozenset({f"{layer}.weight" for layer in self.layers} | set(self.replacements))
+
+    def factors(self, layer: str) -> tuple[Tensor, Tensor]:
+        key = PEFT_PREFIX + layer
+        return self.tensors[key + LORA_B], self.tensors[key + LORA_A]
 
 
 def _plain(peft_key: str) -> str:
@@ -86,8 +89,8 @@ class NoiseExperts:
 
 
 def _shapes(expert: Expert) -> dict[str, torch.Size]:
-    shapes = {name: value.shape for name, value in expert.replacements().items()}
-    for layer in expert.layers():
+    shapes = {name: value.shape for name, value in expert.replacements.items()}
+    for layer in expert.layers:
         lora_b, lora_a = expert.factors(layer)
         if lora_b.shape[1] != lora_a.shape[0]:
             raise ValueError(
@@ -109,14 +112,23 @@ class ExpertSwitch:
         self.backbone = backbone
         self.active: Expert | None = None
         self._originals: dict[str, Tensor] = {}
+        self._owners = {
+            f"{path}.{name}" if path else name: (module, name)
+            for path, module in backbone.named_modules()
+            for name in (*module._parameters, *module._buffers)
+        }
+
+    def _tensor(self, name: str) -> Tensor:
+        """As it is now: who moves a model between devices may put other tensors in its place."""
+        return getattr(*self._owners[name])
 
     def activate(self, expert: Expert | None) -> None:
         """Make `expert` the active one (None: the plain backbone). Free if it already is."""
         if expert is self.active:
             return
         with torch.inference_mode(False), torch.no_grad():  # the first alone would enable gradients
-            weights = _tensors_of(self.backbone)
-            wanted = expert.touched() if expert else set()
+            wanted = expert.touched if expert else frozenset()
+            weights = {name: self._tensor(name) for name in wanted | self._originals.keys()}
             for name in wanted - self._originals.keys():
                 self._originals[name] = weights[name].detach().clone()
             for name in self._originals.keys() - wanted:
@@ -136,15 +148,18 @@ class ExpertSwitch:
 
 def merge(expert: Expert, weights: Mapping[str, Tensor], originals: Mapping[str, Tensor]) -> None:
     """Write `originals + scaling B A`, and the replaced tensors, into `weights`."""
-    for layer in expert.layers():
+    for layer in expert.layers:
         name = f"{layer}.weight"
-        weight = weights[name].view(len(weights[name]), -1)
+        weight = weights[name]
         lora_b, lora_a = (f.flatten(1).to(weight) for f in expert.factors(layer))
         original = originals[name].to(weight.device).flatten(1)
-        torch.addmm(original, lora_b, lora_a, alpha=expert.scaling, out=weight)
-    for name, value in expert.replacements().items():
-        weights[name].copy_(value)
-
-
-def _tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    return dict(module.named_parameters()) | dict(module.named_buffers())
+        if weight.is_contiguous():
+            torch.addmm(
+                original, lora_b, lora_a, alpha=expert.scaling, out=weight.view(original.shape)
+            )
+        else:  # channels last: its bytes are no matrix
+            merged = torch.addmm(original, lora_b, lora_a, alpha=expert.scaling)
+            weight.copy_(merged.view(weight.shape))
+    if expert.replacements:
+        names, values = zip(*expert.replacements.items(), strict=True)
+        torch._foreach_copy_([weights[name] for name in names], values)

@@ -6,13 +6,18 @@ from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import read_config
 from .preprocessing import Preprocessing
 from .timm_guider import load_timm_folder
+from .torchvision_guider import load_torchvision_folder
 from .transformers_guider import load_transformers_folder
 
 __all__ = ["Guider", "GuiderInfo", "Preprocessing", "fingerprint", "list_guiders", "load_guider"]
 
 _SIGNS = ("config.json", "*.safetensors", "*.bin", "*.pth")
 # What a library writes into config.json -> who reads the folder. The first that fits.
-_LOADERS = {"architecture": load_timm_folder, "model_type": load_transformers_folder}
+_LOADERS = {
+    "torchvision": load_torchvision_folder,
+    "architecture": load_timm_folder,
+    "model_type": load_transformers_folder,
+}
 
 
 def load_guider(folder: Path | str) -> Guider:

@@ -1,5 +1,6 @@
 """Experts are part of the guider exactly while they are wanted, and leave no trace."""
 
+import copy
 import gc
 import random
 
@@ -104,7 +105,7 @@ def test_a_switch_writes_where_the_expert_reaches_and_nowhere_else(backbone):
     """Experts of different reach: what only the first one touched is put back by the second."""
     before = snapshot(backbone)
     wide = expert_of(trained_student(backbone))
-    name = next(iter(wide.replacements()))
+    name = next(iter(wide.replacements))
     narrow = Expert(wide.noise_range, {PEFT_PREFIX + name: before[name] + 1}, 1.0)
     switch = ExpertSwitch(backbone)
     switch.activate(wide)
@@ -120,6 +121,17 @@ def test_two_expert_sets_share_one_guider_undisturbed(backbone):
         for experts, expected in zip(sets, alone, strict=True):
             switch.activate(experts.experts[index])
             assert_same(backbone, expected[index])
+
+
+def test_weights_that_lie_channels_last_are_merged_and_restored_alike(backbone):
+    plain, (expert,) = snapshot(backbone), some_experts(backbone, num=1).experts
+    expected = snapshot_of_active(ExpertSwitch(copy.deepcopy(backbone)), expert)
+    switch = ExpertSwitch(backbone.to(memory_format=torch.channels_last))
+    now = snapshot_of_active(switch, expert)
+    for name, value in expected.items():
+        torch.testing.assert_close(now[name], value)
+    switch.restore()
+    assert_same(backbone, plain)
 
 
 def test_switching_inside_inference_mode_leaves_ordinary_weights(backbone):

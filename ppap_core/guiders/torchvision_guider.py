@@ -1,0 +1,121 @@
+"""torchvision's classifiers and segmentation models, from a local folder.
+
+torchvision has no folder layout of its own; ours is `model.safetensors` (the state dict) and
+`config.json`: {"torchvision": "<builder>"}, and, as far as the builder's own weights do not know
+better, "num_classes", "labels", "weights" (a name in its weights enum, such as "IMAGENET1K_V1") and
+"args" for the builder.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .guider import Guider, GuiderInfo, fingerprint
+from .model_folder import fill, read_weights
+from .preprocessing import Preprocessing
+
+NOT_OURS = ("detection", "video", "optical_flow", "quantization")
+
+
+class TensorModel(nn.Module):
+    """Pixels (B, 3, h, w) -> logits (B, K) or (B, K, h, w), without auxiliary outputs."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        answer = self.model(pixels)
+        if isinstance(answer, dict):
+            return answer["out"]
+        return answer[0] if isinstance(answer, tuple) else answer
+
+    def get_classifier(self) -> nn.Module | None:
+        """The head of a classifier; None for a segmentation model."""
+        if hasattr(self.model, "backbone"):
+            return None
+        names = ("fc", "head", "heads", "classifier")
+        return next(
+            (getattr(self.model, name) for name in names if hasattr(self.model, name)), None
+        )
+
+
+def load_torchvision_folder(folder: Path, config: dict) -> Guider:
+    """Build the model that `config` names and load `folder`'s weights.
+
+    Raises ValueError, in one line, for pickles only, a builder that torchvision does not know or
+    that builds neither classifiers nor segmentation models, and weights that do not fit.
+    """
+    weights = read_weights(folder)
+    known, task = _known(config, folder)
+    model = _build(config, weights, known, task, folder)
+    fill(model, weights, folder)
+    info = GuiderInfo(
+        source=f"torchvision/{folder.name}",
+        architecture=config["torchvision"],
+        task=task,
+        labels=_labels(config, known),
+        fingerprint=fingerprint(weights),
+    )
+    return Guider(TensorModel(model), torchvision_preprocessing(known.transforms(), task), info)
+
+
+def torchvision_preprocessing(transform, task: str) -> Preprocessing:
+    """torchvision's own evaluation transform, as its weights describe it."""
+    resize_to = (transform.resize_size[0],) * 2
+    return Preprocessing(
+        size=resize_to if task == "segmentation" else (transform.crop_size[0],) * 2,
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=transform.interpolation.value,
+        crop_mode="shortest" if task == "segmentation" else "center",
+        resize_to=resize_to,
+    )
+
+
+def _known(config: dict, folder: Path):
+    """An entry of the builder's weights enum (the default one unless named), and our task."""
+    from torchvision import models
+
+    name = config["torchvision"]
+    if name not in models.list_models():
+        raise ValueError(f"guider {folder.name!r}: torchvision has no model {name!r}")
+    module = models.get_model_builder(name).__module__
+    if any(f".{kind}" in module for kind in NOT_OURS):
+        raise ValueError(
+            f"guider {folder.name!r}: {name!r} is no guider: choose a classifier or a segmentation "
+            f"model of torchvision"
+        )
+    entries = models.get_model_weights(name)
+    wanted = config.get("weights", "DEFAULT")
+    if wanted not in entries.__members__:
+        raise ValueError(
+            f"guider {folder.name!r}: {name!r} has weights {', '.join(entries.__members__)}, "
+            f"not {wanted!r}"
+        )
+    return entries[wanted], "segmentation" if ".segmentation" in module else "class"
+
+
+def _build(config: dict, weights: dict[str, Tensor], known, task: str, folder: Path) -> nn.Module:
+    from torchvision import models
+
+    settings = {"num_classes": config.get("num_classes", len(known.meta["categories"]))}
+    if task == "segmentation":
+        auxiliary = any(name.startswith("aux_classifier") for name in weights)
+        settings |= {"weights_backbone": None, "aux_loss": auxiliary}
+    settings |= config.get("args") or {}
+    try:
+        with torch.inference_mode(False):
+            return models.get_model(config["torchvision"], weights=None, **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"guider {folder.name!r}: its settings do not fit: {error}") from None
+
+
+def _labels(config: dict, known) -> tuple[str, ...]:
+    known_labels = known.meta["categories"]
+    num_classes = config.get("num_classes", len(known_labels))
+    for labels in (config.get("labels"), known_labels):
+        if labels and len(labels) == num_classes:
+            return tuple(map(str, labels))
+    return tuple(map(str, range(num_classes)))

@@ -1,0 +1,455 @@
+"""Any guider: from a folder of the hub's layout through adapters, expert file and gradient.
+
+Networks are small or tiny and their weights random. A handful runs every time, the rest is slow.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import save_file
+from timm.data import resolve_data_config
+from torchvision import models
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as tvF
+
+from ppap_core.distillation.adapters import AdapterSettings, Student, count_trainable
+from ppap_core.expert_file import ExpertHeader, ExpertSet, load_experts, save_experts
+from ppap_core.experts import Expert, NoiseExperts
+from ppap_core.guiders import load_guider
+from ppap_core.noise import partition_by_timestep
+
+HALF = [0.5] * 3
+
+# architecture -> arguments that make it small. Those with a star of their own run every time.
+QUICK_TIMM = {
+    "resnet18": {"channels": (8, 16, 24, 32)},
+    "deit_tiny_patch16_224": {"depth": 2, "img_size": 64},
+    "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)},
+    "nf_resnet26": {},
+}
+SLOW_TIMM = {
+    "resnet50": {},
+    "resnet50_gn": {},
+    "resnext26ts": {},
+    "resnetv2_50x1_bit": {},
+    "seresnet33ts": {},
+    "densenet121": {},
+    "vgg11_bn": {},
+    "vit_tiny_patch16_224": {"depth": 3},
+    "deit_tiny_distilled_patch16_224": {"depth": 3},
+    "deit3_small_patch16_224": {"depth": 3},
+    "beit_base_patch16_224": {"depth": 2},
+    "beitv2_base_patch16_224": {"depth": 2},
+    "eva02_tiny_patch14_224": {"depth": 2},
+    "cait_xxs24_224": {"depth": 2},
+    "xcit_nano_12_p16_224": {"depth": 2},
+    "convnextv2_atto": {},
+    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 2, 1)},
+    "swinv2_tiny_window8_256": {"depths": (1, 1, 2, 1)},
+    "maxvit_pico_rw_256": {},
+    "coatnet_nano_rw_224": {},
+    "efficientnet_b0": {},
+    "tf_efficientnet_lite0": {},
+    "efficientnetv2_rw_t": {},
+    "mobilenetv2_100": {},
+    "mobilenetv3_small_100": {},
+    "mobilenetv4_conv_small": {},
+    "mobilevitv2_050": {},
+    "regnety_002": {},
+    "dm_nfnet_f0": {},
+    "eca_nfnet_l0": {},
+    "levit_128s": {},
+    "mixer_s32_224": {"num_blocks": 2},
+    "poolformer_s12": {},
+    "pvt_v2_b0": {},
+    "repvgg_a0": {},
+    "hrnet_w18_small": {},
+    "fastvit_t8": {},
+    "edgenext_xx_small": {},
+    "inception_v3": {},
+}
+
+
+def vit(**settings):
+    small = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": 32}
+    return small | {"intermediate_size": 64, "patch_size": 8} | settings
+
+
+def dinov2():
+    return transformers.Dinov2Config(
+        **vit(patch_size=4, out_indices=[1, 2, 3, 4], reshape_hidden_states=False, mlp_ratio=2)
+    )
+
+
+DPT_HEAD = {"neck_hidden_sizes": [8, 12, 16, 16], "fusion_hidden_size": 8}
+SEGFORMER = {
+    **{"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16},
+    **{"num_attention_heads": [1, 2, 2, 4]},
+}
+
+
+def depth_anything(**settings):
+    return transformers.DepthAnythingConfig(
+        backbone_config=dinov2(), patch_size=4, reassemble_hidden_size=32, **DPT_HEAD, **settings
+    )
+
+
+def dpt(**settings):
+    return transformers.DPTConfig(
+        **vit(image_size=64), is_hybrid=False, backbone_out_indices=[0, 1, 2, 3], **DPT_HEAD
+    )
+
+
+def upernet():
+    backbone = transformers.ConvNextConfig(
+        hidden_sizes=[8, 12, 16, 24],
+        depths=[1, 1, 1, 1],
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    return transformers.UperNetConfig(
+        backbone_config=backbone, hidden_size=16, auxiliary_channels=8, pool_scales=[1, 2]
+    )
+
+
+def beit():
+    return transformers.BeitConfig(
+        **vit(image_size=64, patch_size=16), out_indices=[1, 2, 3, 4], num_labels=5
+    )
+
+
+def zoedepth():
+    """Its relative depth network is a BEiT."""
+    backbone = transformers.BeitConfig(
+        **vit(image_size=64, patch_size=16),
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+        use_relative_position_bias=True,
+        add_fpn=False,
+    )
+    return transformers.ZoeDepthConfig(
+        backbone_config=backbone,
+        backbone_hidden_size=32,
+        **DPT_HEAD,
+        bottleneck_features=8,
+        num_relative_features=4,
+        bin_embedding_dim=8,
+        num_attractors=[4, 2, 2, 1],
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.001, "max_depth": 10.0}],
+    )
+
+
+def size(side):
+    return {"size": {"height": side, "width": side}}
+
+
+# model class: config, image processor, whether nearness is 1 / the network's own depth
+TRANSFORMERS = {
+    "DepthAnythingForDepthEstimation": (
+        depth_anything,
+        "DPTImageProcessor",
+        {"keep_aspect_ratio": True, "ensure_multiple_of": 4, **size(32)},
+        False,
+    ),
+    "DPTForDepthEstimation": (
+        dpt,
+        "DPTImageProcessor",
+        {"keep_aspect_ratio": True, "ensure_multiple_of": 32, **size(64)},
+        False,
+    ),
+    "DPTForSemanticSegmentation": (dpt, "DPTImageProcessor", size(64), False),
+    "GLPNForDepthEstimation": (
+        lambda: transformers.GLPNConfig(**SEGFORMER),
+        "GLPNImageProcessor",
+        {},
+        True,
+    ),
+    "ZoeDepthForDepthEstimation": (
+        zoedepth,
+        "ZoeDepthImageProcessor",
+        {"keep_aspect_ratio": False, "ensure_multiple_of": 32, **size(64)},
+        True,
+    ),
+    "SegformerForSemanticSegmentation": (
+        lambda: transformers.SegformerConfig(**SEGFORMER, num_labels=7),
+        "SegformerImageProcessor",
+        size(64),
+        False,
+    ),
+    "UperNetForSemanticSegmentation": (upernet, "SegformerImageProcessor", size(64), False),
+    "BeitForSemanticSegmentation": (beit, "BeitImageProcessor", size(64), False),
+    "MobileNetV2ForSemanticSegmentation": (
+        lambda: transformers.MobileNetV2Config(num_labels=4, depth_multiplier=0.35, image_size=64),
+        "MobileNetV2ImageProcessor",
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 48, "width": 48}},
+        False,
+    ),
+    "MobileViTForSemanticSegmentation": (
+        lambda: transformers.MobileViTConfig(
+            hidden_sizes=[16, 20, 24],
+            neck_hidden_sizes=[8, 8, 16, 16, 24, 24, 32],
+            aspp_out_channels=16,
+            num_labels=3,
+        ),
+        "MobileViTImageProcessor",
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+        False,
+    ),
+    "ViTForImageClassification": (
+        lambda: transformers.ViTConfig(**vit(num_labels=6)),
+        "ViTImageProcessor",
+        size(32),
+        False,
+    ),
+}
+QUICK_TRANSFORMERS = ("GLPNForDepthEstimation", "UperNetForSemanticSegmentation")
+TORCHVISION = ("resnet18", "vit_b_32", "lraspp_mobilenet_v3_large")
+
+
+def marked(quick, slow):
+    return [*quick, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+
+
+def timm_folder(folder, name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5, **(QUICK_TIMM | SLOW_TIMM)[name])
+    folder.mkdir()
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
+    settings = (QUICK_TIMM | SLOW_TIMM)[name]
+    config = {"architecture": name, "num_classes": 5, "model_args": settings}
+    keys = ("mean", "std", "interpolation", "crop_pct", "crop_mode", "input_size")
+    data = resolve_data_config({}, model=model)
+    if "img_size" in settings:
+        data["input_size"] = (3, settings["img_size"], settings["img_size"])
+    config["pretrained_cfg"] = {key: data[key] for key in keys}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def transformers_folder(folder, name):
+    torch.manual_seed(0)
+    build, processor, settings, _ = TRANSFORMERS[name]
+    getattr(transformers, name)(build()).save_pretrained(folder)
+    getattr(transformers, processor)(image_mean=HALF, image_std=HALF, **settings).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def torchvision_folder(folder, name):
+    torch.manual_seed(0)
+    folder.mkdir()
+    settings = {"weights_backbone": None} if name.startswith("lraspp") else {}
+    model = models.get_model(name, weights=None, num_classes=21, **settings)
+    save_file(model.state_dict(), folder / "model.safetensors")
+    config = {"torchvision": name, "num_classes": 21}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def picture(height, width):
+    generator = torch.Generator().manual_seed(height + width)
+    return torch.rand(1, 3, height, width, generator=generator)
+
+
+def distilled(guider, student, image):
+    """Two steps of AdamW towards another answer."""
+    optimizer = torch.optim.AdamW(student.train().trainable(), lr=1e-3)
+    pixels = guider.preprocessing(image)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (student(pixels).float() - 1).square().mean().backward()
+        optimizer.step()
+    return student.eval()
+
+
+def two_experts(guider, image):
+    student = Student(guider.backbone, AdapterSettings(rank=2))
+    budget = max(0.058 * sum(p.numel() for p in guider.backbone.parameters()), 2**16)
+    assert count_trainable(student) <= budget
+    distilled(guider, student, image)
+    scaling = student.spec.lora_alpha / student.spec.rank
+    experts = [Expert(r, student.tensors(), scaling) for r in partition_by_timestep(2)]
+    header = ExpertHeader.for_guider(
+        guider,
+        input="x_t",
+        view="identity",
+        latent_format="pixels",
+        checkpoint="none",
+        noise_ranges=tuple(expert.noise_range for expert in experts),
+        lora=student.spec,
+    )
+    return student, ExpertSet(header, NoiseExperts(experts))
+
+
+def check_from_adapter_to_gradient(guider, folder: Path):
+    side = max(64, *guider.preprocessing.size) if guider.info.task == "class" else 64
+    image = torch.cat([picture(side, side), picture(side, side).flip(-1)]) * 2 - 1
+    before = {k: v.clone() for k, v in guider.backbone.state_dict().items()}
+    student, expert_set = two_experts(guider, image)
+    save_experts(expert_set, folder / "experts.safetensors")
+    experts = load_experts(folder / "experts.safetensors").for_guider(guider)
+    guider.switch.activate(experts.select(1.0))
+    image.requires_grad_(True)
+    answer = guider(image)
+    torch.testing.assert_close(
+        answer, student(guider.preprocessing(image)).float(), rtol=1e-3, atol=1e-3
+    )
+    (gradient,) = torch.autograd.grad(answer.square().mean(), image)
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+    guider.switch.restore()
+    after = guider.backbone.state_dict()
+    assert all(after[name].equal(value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("name", marked(QUICK_TIMM, SLOW_TIMM))
+def test_a_timm_classifier_becomes_a_guider_with_experts(tmp_path, name):
+    guider = load_guider(timm_folder(tmp_path / "net", name))
+    assert guider.info.task == "class"
+    check_from_adapter_to_gradient(guider, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", marked(QUICK_TRANSFORMERS, [n for n in TRANSFORMERS if n not in QUICK_TRANSFORMERS])
+)
+def test_a_transformers_model_becomes_a_guider_with_experts(tmp_path, name):
+    guider = load_guider(transformers_folder(tmp_path / "net", name))
+    answer = guider(picture(64, 96) * 2 - 1)
+    assert answer.ndim == {"class": 2, "segmentation": 4, "depth": 3}[guider.info.task]
+    if guider.info.task != "depth":
+        assert answer.shape[1] == len(guider.info.labels)
+    check_from_adapter_to_gradient(guider, tmp_path)
+
+
+@pytest.mark.parametrize("name", marked((), TORCHVISION))
+def test_a_torchvision_model_becomes_a_guider_with_experts(tmp_path, name):
+    check_from_adapter_to_gradient(
+        load_guider(torchvision_folder(tmp_path / "net", name)), tmp_path
+    )
+
+
+def own_answer(folder, name, image):
+    """What transformers itself says: its model on its processor's pixels of the whole picture."""
+    model = getattr(transformers, name).from_pretrained(folder).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    options = {} if "Classification" in name else {"do_center_crop": False, "do_pad": False}
+    pixels = processor(images=list(image * 255), return_tensors="pt", **options)["pixel_values"]
+    with torch.no_grad():
+        answer = model(pixel_values=pixels)
+    return pixels, answer.predicted_depth if "Depth" in name else answer.logits
+
+
+@pytest.mark.parametrize("sides", [(512, 768), (768, 512), (1024, 1024), (333, 500)])
+@pytest.mark.parametrize(
+    "name",
+    marked(
+        ("MobileViTForSemanticSegmentation",),
+        set(TRANSFORMERS) - {"MobileViTForSemanticSegmentation"},
+    ),
+)
+def test_pixels_and_answers_are_transformers_own(tmp_path, name, sides):
+    if name == "GLPNForDepthEstimation":
+        sides = tuple(side // 4 for side in sides)  # it keeps the picture's size
+    folder = transformers_folder(tmp_path / "net", name)
+    guider, image = load_guider(folder), picture(*sides)
+    pixels, expected = own_answer(folder, name, image)
+    torch.testing.assert_close(guider.preprocessing(image * 2 - 1), pixels, rtol=0, atol=1e-4)
+    if TRANSFORMERS[name][3]:
+        expected = 1 / expected
+    with torch.no_grad():
+        torch.testing.assert_close(guider(image * 2 - 1), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("sides", [(512, 768), (768, 512), (1024, 1024), (333, 500)])
+@pytest.mark.parametrize("crop_fraction", [0.875, 0.95])
+def test_timms_geometry_on_real_pictures_in_float(sides, crop_fraction):
+    """torchvision's resize and centre crop, which timm composes, on tensors instead of PIL."""
+    from ppap_core.guiders import Preprocessing
+
+    preprocessing = Preprocessing((224, 224), (0.0,) * 3, (1.0,) * 3, "bicubic", crop_fraction)
+    image = picture(*sides)
+    resized = tvF.resize(
+        image, int(224 / crop_fraction), interpolation=InterpolationMode.BICUBIC, antialias=True
+    )
+    expected = tvF.center_crop(resized, [224, 224])
+    torch.testing.assert_close(preprocessing(image * 2 - 1), expected, rtol=0, atol=1e-4)
+
+
+def changed_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric"),
+    [({}, False), ({"depth_estimation_type": "metric", "max_depth": 20}, True)],
+)
+def test_metric_depth_is_turned_round_so_that_larger_is_nearer(tmp_path, changes, metric):
+    name = "DepthAnythingForDepthEstimation"
+    folder = changed_config(transformers_folder(tmp_path / "net", name), **changes)
+    image = picture(32, 32)
+    _, own = own_answer(folder, name, image)
+    with torch.no_grad():
+        answer = load_guider(folder)(image * 2 - 1)
+    expected = 1 / own if metric else own
+    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_half_precision_weights_are_used_in_float32(tmp_path):
+    folder = transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation")
+    model = transformers.UperNetForSemanticSegmentation.from_pretrained(folder).half()
+    model.save_pretrained(folder)
+    backbone = load_guider(folder).backbone
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+
+
+def spoiled_weights(folder):
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(sorted(weights)[0])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "preprocessor_config.json").unlink(), "has no preprocessor_config.json"),
+        (lambda f: changed_config(f, hidden_size=24), "does not fit config.json: mismatched keys"),
+        (spoiled_weights, "does not fit config.json: missing keys"),
+        (lambda f: changed_config(f, auto_map={"AutoModel": "x.Y"}), "run code of its own"),
+        (lambda f: changed_config(f, model_type="tipsv2_dpt"), "which is no guider"),
+        (
+            lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+            "found only pytorch_model.bin; pickles can run code",
+        ),
+    ],
+)
+def test_a_spoiled_transformers_folder_is_refused_in_one_line(tmp_path, spoil, message):
+    folder = transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation")
+    spoil(folder)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_guider(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_processor_that_does_more_is_refused(tmp_path):
+    """EfficientNet's may normalise twice, LeViT's resizes by a rule of its own."""
+    folder = transformers_folder(tmp_path / "net", "ViTForImageClassification")
+    transformers.LevitImageProcessor().save_pretrained(folder)
+    with pytest.raises(ValueError, match="LevitImageProcessor.* does more than resize"):
+        load_guider(folder)
+
+
+def test_a_students_adapter_can_be_one_rank_only(tmp_path):
+    guider = load_guider(transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation"))
+    settings = replace(AdapterSettings(), rank=1, pattern="decode_head", max_touched=1.0)
+    layers = Student(guider.backbone, settings).spec.layers
+    assert layers and all("decode_head" in layer for layer in layers)
