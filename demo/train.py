@@ -19,7 +19,7 @@ from demo.scene_files import load_or_render
 
 DIFFUSION_STEPS = 6400
 NUM_GENERATED = 5000
-EXPERT_FLAGS = "--steps 280 --rank 16 --lora-alpha 16 --max-touched 1.0".split()
+EXPERT_FLAGS = "--steps 280 --rank 16 --lora-alpha 16 --max-touched 1.0 --max-share 1.0".split()
 
 
 def run_module(module: str, *flags: str | Path) -> None:

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ..expert_file import LoraSpec
 from ..experts import PEFT_PREFIX
-from .lora import attach, cost, peft_name
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 SMALL = 2**16  # parameters that an expert may have on any guider, however small
@@ -55,7 +55,10 @@ class AdapterSettings:
 
 
 def lora_layers(backbone: nn.Module, max_touched: float, pattern: str = "") -> list[str]:
-    """Linear layers and convolutions, from the input on, without the head and `left_out`'s."""
+    """Linear layers and plain convolutions, from the input on, without the head.
+
+    What peft's LoRA (0.21) does not follow is left out, see `left_out`.
+    """
     budget = max_touched * sum(p.numel() for p in backbone.parameters())
     layers = []
     for name, module, reason in _weighted(backbone, pattern):
@@ -79,6 +82,8 @@ def _weighted(backbone: nn.Module, pattern: str):
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1D, nn.MultiheadAttention)
     heads = _head_modules(backbone)
+    attentions = [m for m in backbone.modules() if isinstance(m, nn.MultiheadAttention)]
+    uncalled = {id(attention.out_proj) for attention in attentions} | set(map(id, attentions))
     owners = Counter(id(p) for _, p in backbone.named_parameters(remove_duplicate=False))
     for name, module in backbone.named_modules():
         if not isinstance(module, kinds):
@@ -86,12 +91,16 @@ def _weighted(backbone: nn.Module, pattern: str):
         reason = ""
         if id(module) in heads:
             reason = "head"
-        elif isinstance(module, nn.MultiheadAttention):
-            reason = "joint input weight of MultiheadAttention"
+        elif id(module) in uncalled:
+            reason = "weight inside a MultiheadAttention"
         elif getattr(module, "groups", 1) > 1:
             reason = "grouped convolution"
         elif getattr(module, "transposed", False):
             reason = "transposed convolution"
+        elif set(getattr(module, "dilation", [1])) != {1}:
+            reason = "dilated convolution"
+        elif type(module).forward not in (nn.Linear.forward, nn.Conv2d.forward):
+            reason = "layer with a forward pass of its own"
         elif owners[id(module.weight)] > 1:
             reason = "weight shared by several layers"
         elif not re.search(pattern, name):
@@ -129,8 +138,9 @@ def _fit_rank(backbone: nn.Module, layers: list[str], settings: AdapterSettings)
     total = sum(p.numel() for p in parameters.values())
     whole = sum(parameters[n].numel() for n in whole_tensors(backbone) if n in parameters)
     budget = max(settings.max_share * total, SMALL) - whole
-    per_rank = sum(cost(parameters[f"{layer}.weight"]) for layer in layers)
-    rank = min(settings.rank, int(budget // per_rank))
+    weights = [parameters[f"{layer}.weight"] for layer in layers]
+    per_rank = sum(len(weight) + weight[0].numel() for weight in weights)
+    rank = min(settings.rank, int(budget // per_rank)) if layers else settings.rank
     if rank < 1:
         raise ValueError(
             f"rank 1 on {len(layers)} layers and {whole:,} whole parameters are more than "
@@ -151,10 +161,16 @@ class Student(nn.Module):
     def __init__(self, backbone: nn.Module, settings: AdapterSettings):
         super().__init__()
         self.spec = _full_spec(backbone, settings) if settings.full else _spec(backbone, settings)
-        self.model = copy.deepcopy(backbone).requires_grad_(False)
-        scaling = self.spec.lora_alpha / self.spec.rank
-        for layer in self.spec.layers:
-            attach(self.model.get_submodule(layer), self.spec.rank, scaling)
+        self.model = copy.deepcopy(backbone)
+        if self.spec.layers:
+            config = LoraConfig(
+                r=self.spec.rank,
+                lora_alpha=self.spec.lora_alpha,
+                # A pattern has to match whole names; in a list, "conv1" means "layer1.0.conv1" too.
+                target_modules="|".join(map(re.escape, self.spec.layers)),
+            )
+            self.model = inject_adapter_in_model(config, self.model)
+        self.model.requires_grad_(False)
         trained = self.spec.keys()
         for key, value in self._named().items():
             if key in trained and isinstance(value, nn.Parameter):
@@ -180,17 +196,13 @@ class Student(nn.Module):
 
     def _named(self) -> dict[str, Tensor]:
         """peft's key -> the tensor itself."""
-        named = {}
-        for name, value in self.model.state_dict(keep_vars=True).items():
-            layer = name.removesuffix(".bias")
-            name = f"{layer}.base_layer.bias" if layer in self.spec.layers else peft_name(name)
-            named[PEFT_PREFIX + name] = value
-        return named
+        state = self.model.state_dict(keep_vars=True)
+        return {PEFT_PREFIX + n.replace(".default.", "."): value for n, value in state.items()}
 
 
 def _spec(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:
     layers = lora_layers(backbone, settings.max_touched, settings.pattern)
-    if not layers:
+    if not layers and any(not reason for *_, reason in _weighted(backbone, settings.pattern)):
         raise ValueError("no layer of the guider fits LoRA's share: raise max_touched")
     rank = _fit_rank(backbone, layers, settings)
     without = ", ".join(f"{n} x {kind}" for kind, n in left_out(backbone, settings.pattern).items())
