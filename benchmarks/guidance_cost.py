@@ -1,4 +1,4 @@
-"""What guidance costs: switching experts, the merged guider, guided sampling, memory.
+"""What guidance costs: switching experts, the merged guider, guided sampling, views, memory.
 
 python -m benchmarks.guidance_cost prints one table; every ratio is of times measured in turns in
 one run. ResNet50 has random weights; sampling uses the demo world.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.view_cost import view_costs
 from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from ppap_core.comfy_bridge.headless import boot
@@ -133,6 +134,7 @@ def sampling_cost(repeats: int) -> list[str]:
 def main() -> None:
     torch.manual_seed(0)
     lines = [*guider_costs(repeats=7), *sampling_cost(repeats=5)]
+    lines += view_costs(resnet50_with_experts()[0], in_turns, repeats=3)
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -176,22 +176,36 @@ def randomise(module, seed=0):
 
 def load(comfyui, name):
     """MODEL of the family `name`, loaded inside torch.inference_mode() as a server does."""
+    built, stored = build(name), FAMILIES[name].stored
+    with torch.inference_mode():
+        if stored == "checkpoints":
+            file = _save(built.model, comfyui, stored, name, prefix="model.diffusion_model.")
+            model = comfyui.nodes.CheckpointLoaderSimple().load_checkpoint(file)[0]
+        elif stored:
+            file = _save(built.model, comfyui, stored, name)
+            model = comfyui.nodes.UNETLoader().load_unet(file, "default")[0]
+        else:
+            model = built
+    assert type(model.model) is type(built.model)
+    return model
+
+
+def build(name):
+    """MODEL of the family `name` from ComfyUI's classes, without a file."""
+    import comfy.model_management
     import comfy.model_patcher
+    import comfy.supported_models
 
     family = FAMILIES[name]
-    base = _build(family)
-    with torch.inference_mode():
-        if not family.stored:
-            cpu = torch.device("cpu")
-            model = comfy.model_patcher.CoreModelPatcher(base, load_device=cpu, offload_device=cpu)
-        elif family.stored == "checkpoints":
-            file = _save(base, comfyui, family.stored, name, prefix="model.diffusion_model.")
-            model = comfyui.nodes.CheckpointLoaderSimple().load_checkpoint(file)[0]
-        else:
-            file = _save(base, comfyui, family.stored, name)
-            model = comfyui.nodes.UNETLoader().load_unet(file, "default")[0]
-    assert type(model.model) is type(base)
-    return model
+    config = getattr(comfy.supported_models, family.config)(dict(family.unet))
+    config.set_inference_dtype(torch.float32, None)
+    base = config.get_model({}, device="cpu")
+    randomise(base.diffusion_model)
+    return comfy.model_patcher.CoreModelPatcher(
+        base,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
 
 
 def conditioning(name, tokens=8):
@@ -206,16 +220,6 @@ def empty_latent(model, frames=1, side=16):
     latent_format = model.get_model_object("latent_format")
     time = [frames] if latent_format.latent_dimensions == 3 else []
     return torch.zeros(1, latent_format.latent_channels, *time, side, side)
-
-
-def _build(family):
-    import comfy.supported_models
-
-    config = getattr(comfy.supported_models, family.config)(dict(family.unet))
-    config.set_inference_dtype(torch.float32, None)
-    base = config.get_model({}, device="cpu")
-    randomise(base.diffusion_model)
-    return base
 
 
 def _save(base, comfyui, folder, name, prefix=""):
