@@ -1,7 +1,7 @@
 """Draw the shipped workflows in ComfyUI's own front end and save them as it saves them.
 
-python -m demo.workflows starts a server and headless Chromium, builds each graph from the recipe
-below, runs it, and writes workflows/<name>.json and its thumbnail <name>.jpg.
+python -m demo.workflows starts a server and headless Chromium, builds each graph of
+workflow_recipes.py, runs it, and writes workflows/<name>.json and its thumbnail <name>.jpg.
 """
 
 import argparse
@@ -15,86 +15,9 @@ from PIL import Image
 from demo.paths import OUTPUT
 from demo.serve import ComfyServer
 from demo.workflow_client import fetch_images, run_prompt
+from demo.workflow_recipes import RECIPES
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
-NOTE = """## Guide a picture with a classifier
-
-1. The diffusion model draws scenes and knows no classes.
-2. The guider is a classifier that has never seen noise; its **experts** let it read noisy pictures.
-3. Change **classes** in *Target Class*: sphere, cube, cylinder, cone, torus, capsule, octahedron, \
-jack, dumbbell, stairs. Mixtures work too: `cone:2, torus`.
-4. Bypass *Load PPAP Experts* (Ctrl+B) to see the guider fail without them.
-5. The lower row is the same noise without guidance."""
-
-# id: (type, position, size, widget values by name)
-CLASS_NODES = {
-    "note": ("MarkdownNote", (-520, 60), (440, 300), {"": NOTE}),
-    "model": ("PPAP_LoadPixelModel", (0, 60), (330, 100), {}),
-    "latent": (
-        "EmptyLatentImage",
-        (0, 220),
-        (330, 110),
-        {"width": 32, "height": 32, "batch_size": 4},
-    ),
-    "guider": ("PPAP_LoadGuider", (0, 400), (330, 60), {}),
-    "experts": ("PPAP_LoadExperts", (0, 520), (330, 150), {}),
-    "target": ("PPAP_TargetClass", (0, 740), (330, 130), {"classes": "torus"}),
-    "guided": (
-        "PPAP_GuidedKSampler",
-        (400, 60),
-        (330, 480),
-        {"seed": 4, "steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
-        | {"guidance_scale": 10.0},
-    ),
-    "plain": (
-        "KSampler",
-        (400, 620),
-        (330, 270),
-        {"seed": 4, "steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"},
-    ),
-    "vae": ("VAELoader", (800, 60), (270, 60), {"vae_name": "pixel_space"}),
-    "decode": ("VAEDecode", (800, 180), (270, 50), {}),
-    "decode_plain": ("VAEDecode", (800, 620), (270, 50), {}),
-    "enlarge": (
-        "ImageScaleBy",
-        (800, 290),
-        (270, 90),
-        {"upscale_method": "bicubic", "scale_by": 8.0},
-    ),
-    "enlarge_plain": (
-        "ImageScaleBy",
-        (800, 730),
-        (270, 90),
-        {"upscale_method": "bicubic", "scale_by": 8.0},
-    ),
-    "save": ("SaveImage", (1130, 60), (480, 500), {"filename_prefix": "ppap/guided"}),
-    "save_plain": ("PreviewImage", (1130, 620), (480, 500), {}),
-}
-# (from, output), (to, input)
-CLASS_LINKS = [
-    (("model", "model"), ("guided", "model")),
-    (("model", "unconditional"), ("guided", "positive")),
-    (("model", "unconditional"), ("guided", "negative")),
-    (("latent", "LATENT"), ("guided", "latent_image")),
-    (("guider", "guider"), ("experts", "guider")),
-    (("experts", "guider"), ("target", "guider")),
-    (("experts", "guider"), ("guided", "guider")),
-    (("target", "target"), ("guided", "target")),
-    (("model", "model"), ("plain", "model")),
-    (("model", "unconditional"), ("plain", "positive")),
-    (("model", "unconditional"), ("plain", "negative")),
-    (("latent", "LATENT"), ("plain", "latent_image")),
-    (("guided", "LATENT"), ("decode", "samples")),
-    (("vae", "VAE"), ("decode", "vae")),
-    (("decode", "IMAGE"), ("enlarge", "image")),
-    (("enlarge", "IMAGE"), ("save", "images")),
-    (("plain", "LATENT"), ("decode_plain", "samples")),
-    (("vae", "VAE"), ("decode_plain", "vae")),
-    (("decode_plain", "IMAGE"), ("enlarge_plain", "image")),
-    (("enlarge_plain", "IMAGE"), ("save_plain", "images")),
-]
-RECIPES = {"class_guidance": (CLASS_NODES, CLASS_LINKS)}
-
 BUILD = """
 async ([recipe, links]) => {
   app.graph.clear();
@@ -126,7 +49,7 @@ async ([recipe, links]) => {
 
 def draw(page, name: str) -> tuple[dict, dict]:
     """Build a recipe in the front end: its UI JSON and its API prompt."""
-    nodes, links = RECIPES[name]
+    nodes, links = RECIPES[name]()
     return tuple(page.evaluate(BUILD, [nodes, links]))
 
 

@@ -1,0 +1,244 @@
+"""The graphs of the shipped workflows: nodes with their places and widgets, and links.
+
+A node is (type, position, size, widget values by name), a link ((from, output), (to, input)).
+"""
+
+from pathlib import Path
+
+NOTES = Path(__file__).parent / "workflow_notes"
+SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
+EIGHTFOLD = {"upscale_method": "bicubic", "scale_by": 8.0}
+RELATIVE = {"scale_rule": "relative"}
+COLUMN, ROW = 400, 560
+
+
+def note(name: str, height: int = 330) -> dict:
+    text = (NOTES / f"{name}.md").read_text("utf-8").strip()
+    return {"note": ("MarkdownNote", (-520, 60), (440, height), {"": text})}
+
+
+def guider(task: str, name: str, y: int, prefix: str = "") -> tuple[dict, list]:
+    """A guider with its experts in the left column."""
+    nodes = {
+        f"{prefix}guider": ("PPAP_LoadGuider", (0, y), (330, 90), {"guider": name}),
+        f"{prefix}experts": (
+            *("PPAP_LoadExperts", (0, y + 150), (330, 150)),
+            {"experts": f"{name}.safetensors"},
+        ),
+    }
+    return nodes, [((f"{prefix}guider", "guider"), (f"{prefix}experts", "guider"))]
+
+
+def start(batch_size: int) -> dict:
+    size = {"width": 32, "height": 32, "batch_size": batch_size}
+    return {
+        "model": ("PPAP_LoadPixelModel", (0, 60), (330, 100), {}),
+        "latent": ("EmptyLatentImage", (0, 220), (330, 110), size),
+        "vae": ("VAELoader", (2 * COLUMN, 60), (270, 60), {"vae_name": "pixel_space"}),
+    }
+
+
+def sampler(name: str, row: int, values: dict, guided: bool = True) -> tuple[dict, list]:
+    """A sampler in the middle column, fed with model, conditioning and latent."""
+    kind = "PPAP_GuidedKSampler" if guided else "KSampler"
+    place = (COLUMN, 60 + row * ROW)
+    nodes = {name: (kind, place, (330, 480 if guided else 270), SAMPLING | values)}
+    links = [(("model", "unconditional"), (name, side)) for side in ("positive", "negative")]
+    links += [(("model", "model"), (name, "model")), (("latent", "LATENT"), (name, "latent_image"))]
+    return nodes, links
+
+
+def show(name: str, row: int, saved: bool = False) -> tuple[dict, list]:
+    """Decode what the sampler `name` made, enlarge it, and save or preview it."""
+    x, y = 2 * COLUMN, 180 + row * ROW
+    kind = "SaveImage" if saved else "PreviewImage"
+    values = {"filename_prefix": "ppap/guided"} if saved else {}
+    nodes = {
+        f"{name} decode": ("VAEDecode", (x, y), (270, 50), {}),
+        f"{name} enlarge": ("ImageScaleBy", (x, y + 110), (270, 90), EIGHTFOLD),
+        f"{name} show": (kind, (x + 330, 60 + row * ROW), (480, 500), values),
+    }
+    links = [
+        ((name, "LATENT"), (f"{name} decode", "samples")),
+        (("vae", "VAE"), (f"{name} decode", "vae")),
+        ((f"{name} decode", "IMAGE"), (f"{name} enlarge", "image")),
+        ((f"{name} enlarge", "IMAGE"), (f"{name} show", "images")),
+    ]
+    return nodes, links
+
+
+def join(*parts: tuple[dict, list] | dict, links: tuple = ()) -> tuple[dict, list]:
+    nodes, found = {}, []
+    for part in parts:
+        more, own = (part, []) if isinstance(part, dict) else part
+        nodes |= more
+        found += own
+    return nodes, [*found, *links]
+
+
+def guide_by(sampled: str, experts: str, target: str) -> list:
+    return [((experts, "guider"), (sampled, "guider")), ((target, "target"), (sampled, "target"))]
+
+
+def class_guidance() -> tuple[dict, list]:
+    return join(
+        note("class_guidance"),
+        start(batch_size=4),
+        guider("class", "demo-shapes-resnet", 400),
+        {"target": ("PPAP_TargetClass", (0, 740), (330, 130), {"classes": "torus"})},
+        sampler("guided", 0, {"seed": 4, "guidance_scale": 10.0}),
+        show("guided", 0, saved=True),
+        sampler("plain", 1, {"seed": 4}, guided=False),
+        show("plain", 1),
+        links=[
+            (("experts", "guider"), ("target", "guider")),
+            *guide_by("guided", "experts", "target"),
+        ],
+    )
+
+
+def reference(seed: int) -> tuple[dict, list]:
+    """An unguided picture, decoded: what a depth target is taken from."""
+    nodes, links = sampler("reference", 1, {"seed": seed}, guided=False)
+    more, shown = show("reference", 1)
+    return nodes | more, [*links, *shown]
+
+
+def map_target(y: int, image: str, values: dict) -> tuple[dict, list]:
+    nodes = {
+        "target": ("PPAP_TargetMap", (0, y), (330, 220), values),
+        "target show": ("PreviewImage", (0, y + 290), (330, 300), {}),
+    }
+    links = [
+        (("experts", "guider"), ("target", "guider")),
+        ((image, "IMAGE"), ("target", "image")),
+        (("target", "preview"), ("target show", "images")),
+    ]
+    return nodes, links
+
+
+def depth_from_reference() -> tuple[dict, list]:
+    return join(
+        note("depth_from_reference"),
+        start(batch_size=4),
+        guider("depth", "demo-scenes-depth", 400),
+        reference(seed=11),
+        map_target(760, "reference decode", {"source": "reference picture"}),
+        sampler("guided", 0, {"seed": 4, "guidance_scale": 0.3} | RELATIVE),
+        show("guided", 0, saved=True),
+        links=guide_by("guided", "experts", "target"),
+    )
+
+
+def segmentation_from_masks() -> tuple[dict, list]:
+    masks = {
+        "nothing": ("SolidMask", (-520, 460), (210, 110), {"value": 0, "width": 32, "height": 32}),
+        "floor": ("SolidMask", (-520, 630), (210, 110), {"value": 1, "width": 32, "height": 14}),
+        "box": ("SolidMask", (-520, 800), (210, 110), {"value": 1, "width": 18, "height": 10}),
+        "floor mask": (
+            *("MaskComposite", (-280, 460), (210, 150)),
+            {"x": 0, "y": 18, "operation": "add"},
+        ),
+        "box mask": (
+            *("MaskComposite", (-280, 680), (210, 150)),
+            {"x": 7, "y": 12, "operation": "add"},
+        ),
+        "floor target": (
+            *("PPAP_TargetMasks", (0, 760), (330, 150)),
+            {"class_name": "floor", "elsewhere": "wall"},
+        ),
+        "target": ("PPAP_TargetMasks", (0, 980), (330, 150), {"class_name": "object"}),
+        "bigger": ("ImageScaleBy", (0, 1200), (330, 90), {"upscale_method": "nearest-exact"}),
+        "target show": ("PreviewImage", (0, 1350), (330, 300), {}),
+    }
+    masks["bigger"][3]["scale_by"] = 8.0
+    return join(
+        note("segmentation_from_masks"),
+        start(batch_size=4),
+        guider("segmentation", "demo-scenes-segmentation", 400),
+        masks,
+        sampler("guided", 0, {"seed": 4, "guidance_scale": 0.3} | RELATIVE),
+        show("guided", 0, saved=True),
+        sampler("plain", 1, {"seed": 4}, guided=False),
+        show("plain", 1),
+        links=[
+            (("nothing", "MASK"), ("floor mask", "destination")),
+            (("floor", "MASK"), ("floor mask", "source")),
+            (("nothing", "MASK"), ("box mask", "destination")),
+            (("box", "MASK"), ("box mask", "source")),
+            (("floor mask", "MASK"), ("floor target", "mask")),
+            (("box mask", "MASK"), ("target", "mask")),
+            (("floor target", "target"), ("target", "target")),
+            (("experts", "guider"), ("floor target", "guider")),
+            (("experts", "guider"), ("target", "guider")),
+            (("target", "preview"), ("bigger", "image")),
+            (("bigger", "IMAGE"), ("target show", "images")),
+            *guide_by("guided", "experts", "target"),
+        ],
+    )
+
+
+def class_and_depth() -> tuple[dict, list]:
+    """Two guiders: Apply Guidance for the depth, the guided sampler for the class."""
+    class_nodes, class_links = guider("class", "demo-shapes-resnet", 60, prefix="class ")
+    class_nodes = {
+        name: (kind, (-COLUMN - 520, place[1] + 400), size, values)
+        for name, (kind, place, size, values) in class_nodes.items()
+    }
+    nodes, links = join(
+        note("class_and_depth"),
+        start(batch_size=4),
+        guider("depth", "demo-scenes-depth", 400),
+        (class_nodes, class_links),
+        {
+            "class target": (
+                *("PPAP_TargetClass", (-520, 460), (330, 130)),
+                {"classes": "cone"},
+            ),
+            "apply": (
+                *("PPAP_ApplyGuidance", (-520, 660), (330, 300)),
+                {"guidance_scale": 0.2} | RELATIVE,
+            ),
+        },
+        reference(seed=11),
+        map_target(760, "reference decode", {"source": "reference picture"}),
+        sampler("guided", 0, {"seed": 4, "guidance_scale": 0.2} | RELATIVE),
+        show("guided", 0, saved=True),
+        links=[
+            *guide_by("apply", "experts", "target"),
+            *guide_by("guided", "class experts", "class target"),
+            (("class experts", "guider"), ("class target", "guider")),
+            (("model", "model"), ("apply", "model")),
+        ],
+    )
+    links.remove((("model", "model"), ("guided", "model")))
+    return nodes, [*links, (("apply", "model"), ("guided", "model"))]
+
+
+def restyle_with_depth() -> tuple[dict, list]:
+    """The reference's latent, denoised again by 0.6, while its depth is kept."""
+    nodes, links = join(
+        note("restyle_with_depth"),
+        start(batch_size=1),
+        guider("depth", "demo-scenes-depth", 400),
+        reference(seed=21),
+        map_target(760, "reference decode", {"source": "reference picture"}),
+        {"copies": ("RepeatLatentBatch", (COLUMN, 900 + ROW), (330, 60), {"amount": 4})},
+        sampler("guided", 0, {"seed": 4, "guidance_scale": 0.3, "denoise": 0.6} | RELATIVE),
+        show("guided", 0, saved=True),
+        links=[
+            *guide_by("guided", "experts", "target"),
+            (("reference", "LATENT"), ("copies", "samples")),
+        ],
+    )
+    links.remove((("latent", "LATENT"), ("guided", "latent_image")))
+    return nodes, [*links, (("copies", "LATENT"), ("guided", "latent_image"))]
+
+
+RECIPES = {
+    "class_guidance": class_guidance,
+    "depth_from_reference": depth_from_reference,
+    "segmentation_from_masks": segmentation_from_masks,
+    "class_and_depth": class_and_depth,
+    "restyle_with_depth": restyle_with_depth,
+}
