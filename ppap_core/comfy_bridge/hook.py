@@ -101,14 +101,9 @@ def install_guidance(model, guidance: Guidance, *patchers):
         model_sampling = executor.class_obj.inner_model.model_sampling
         if not is_active(guidance, model_sampling, float(timestep[0])):
             return executor(x, timestep, model_options, seed)
-        shifts = []
 
         def shift(denoised, denoise):
-            if not shifts:
-                shifts.append(
-                    guided_shift(guidance, model_sampling, x, timestep, denoised, denoise)
-                )
-            return shifts[0].to(denoised)
+            return guided_shift(guidance, model_sampling, x, timestep, denoised, denoise)
 
         return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)
 
@@ -128,25 +123,33 @@ def install_guidance(model, guidance: Guidance, *patchers):
 
 
 def _predict_shifted(executor, x, timestep, model_options, seed, shift):
-    called = []
+    shifts = []
 
-    def pre_cfg(args):
-        called.append(True)
-        given = [index for index, cond in enumerate(args["conds"]) if cond is not None]
-        outs = list(args["conds_out"])
-        by = shift(outs[given[0]], lambda x: _denoise(args, given[0], x))
-        for index in given:
-            outs[index] = outs[index] + by
-        return outs
+    def find(args):
+        """Comes first: other functions, and other guidance, have not changed the estimate yet."""
+        if not shifts:
+            index = next(i for i, cond in enumerate(args["conds"]) if cond is not None)
+            estimate = args["conds_out"][index]
+            shifts.append(shift(estimate, lambda x: _denoise(args, index, x)).to(estimate))
+        return args["conds_out"]
+
+    def add(args):
+        return [
+            out if cond is None else out + shifts[0]
+            for out, cond in zip(args["conds_out"], args["conds"], strict=True)
+        ]
 
     options = dict(model_options)  # the sampler's own dict stays as it is
-    options["sampler_pre_cfg_function"] = [*options.get("sampler_pre_cfg_function", []), pre_cfg]
+    before = options.get("sampler_pre_cfg_function", [])
+    options["sampler_pre_cfg_function"] = [find, *before, add]
     denoised = executor(x, timestep, options, seed)
-    if called:
+    if shifts:
         return denoised
-    return denoised + shift(
-        denoised, lambda x: executor(x, timestep, _options_for(x, model_options), seed)
-    )
+
+    def denoise(x):
+        return executor(x, timestep, _options_for(x, model_options), seed)
+
+    return denoised + shift(denoised, denoise).to(denoised)
 
 
 def _denoise(args: dict, index: int, x: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Observation:
         return -(1 - estimate).square().sum(dim=1) / (2 * variance)
 
 
-def exact_guidance_by_estimate(comfyui, jacobian):
+def exact_guidance_by_estimate(comfyui, jacobian, scale=1.0):
     """ppap_core's Guidance with a guider that sees x0_hat as it is."""
     guidance, guiders = comfyui.module("ppap_core.guidance"), comfyui.module("ppap_core.guiders")
 
@@ -71,7 +71,7 @@ def exact_guidance_by_estimate(comfyui, jacobian):
     guider = guiders.Guider(
         backbone, as_it_is, guiders.GuiderInfo("timm/net", "net", "class", ("y",), "0")
     )
-    strength = guidance.Strength(1.0)
+    strength = guidance.Strength(scale)
     return ToldTheNoise(guider, Observation(), strength, input="x0_hat", jacobian=jacobian)
 
 
@@ -203,6 +203,17 @@ def test_a_guider_of_the_estimate_reaches_the_posterior(comfyui, build_model, fa
 def test_a_guider_of_the_estimate_is_right_for_any_cfg(comfyui, build_model, sampler, cfg):
     guidance = exact_guidance_by_estimate(comfyui, "jvp")
     assert_posterior(comfyui, build_model("EPS"), sampler, cfg=cfg, guidance=guidance)
+
+
+@pytest.mark.parametrize("jacobian", ["none", "jvp"])
+def test_two_guidances_in_a_row_see_the_same_estimate(comfyui, build_model, jacobian):
+    """Two halves make one whole."""
+    model = build_model("EPS")
+    whole, *halves = (exact_guidance_by_estimate(comfyui, jacobian, s) for s in (1.0, 0.5, 0.5))
+    expected, _ = guided_statistics(comfyui, model, "dpmpp_2m", guidance=whole)
+    first = guided_model(comfyui, model, halves[0])
+    got, _ = guided_statistics(comfyui, first, "dpmpp_2m", guidance=halves[1])
+    assert got == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("by_estimate", [False, True])
