@@ -32,6 +32,12 @@ from ppap_core.atomic import save_safetensors
 
 NEAREST, FARTHEST = 2.8, 7.5  # depths between which all scenes lie
 PIXELS = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+# Small batches: after 1400 steps of 64 SegFormer had mIoU 0.92, after 3700 of 32 it had 0.98.
+RECIPES = {
+    DEPTH_GUIDER: Recipe(seed=0, epochs=2, batch=16, learning_rate=1e-3),
+    SEGMENTATION_GUIDER: Recipe(seed=0, epochs=4, batch=32),
+    DENSE_JUDGE: Recipe(seed=1, max_noise=0.06),
+}
 
 log = logging.getLogger(__name__)
 
@@ -166,20 +172,15 @@ def train_dense_judge(scenes: Scenes, recipe: Recipe) -> None:
 
 
 def train_missing() -> None:
-    guiders = {
-        DEPTH_GUIDER: partial(train_depth_guider, recipe=Recipe(seed=0, epochs=2, batch=32)),
-        SEGMENTATION_GUIDER: partial(
-            train_segmentation_guider, recipe=Recipe(seed=0, epochs=4, batch=32)
-        ),
-    }
+    guiders = {DEPTH_GUIDER: train_depth_guider, SEGMENTATION_GUIDER: train_segmentation_guider}
     missing = [folder for folder in guiders if not (folder / "config.json").exists()]
     if not missing and DENSE_JUDGE.exists():
         return
     first, second = halves(load_or_render(TRAIN_SCENES, 60_000, seed=0))
     for folder in missing:
-        guiders[folder](first)
+        guiders[folder](first, RECIPES[folder])
     if not DENSE_JUDGE.exists():
-        train_dense_judge(second, Recipe(seed=1, max_noise=0.06))
+        train_dense_judge(second, RECIPES[DENSE_JUDGE])
 
 
 def aligned_rmse(nearness: Tensor, truth: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ def _class_shares(target: SegmentationTarget, labels: Sequence[str]) -> str:
     maps = target.labels.where(target.mask > 0, VOID)
     shares = (maps.flatten() - VOID).bincount(minlength=len(labels) + 1) / maps.numel()
     names = ["void", *labels]
-    order = shares.argsort(descending=True)[:10].tolist()
+    order = shares.argsort(descending=True, stable=True)[:10].tolist()
     return ", ".join(f"{names[i]} {shares[i].item():.1%}" for i in order if shares[i])
 
 

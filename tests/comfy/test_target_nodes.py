@@ -184,7 +184,7 @@ def test_masks_are_chained_and_the_rest_is_filled(comfyui, segmentation_guider):
     assert (target.labels[0, :16, 8:] == 1).all() and (target.labels[0, :, :8] == 2).all()
     assert (target.labels[0, 16:, 8:] == 0).all()
     torch.testing.assert_close(preview[0, 31, 31], torch.tensor([1.0, 0.0, 0.0]))
-    assert info.endswith("wall 37.5%, floor 37.5%, object 25.0%")
+    assert info.endswith("floor 37.5%, wall 37.5%, object 25.0%")
 
 
 def test_a_classifier_makes_no_map_target(comfyui):
