@@ -22,7 +22,7 @@ from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 
-GUIDANCE_SCALE = 10.0
+GUIDANCE_SCALE = 0.2  # of the rule "relative": serves all guiders (demo/strength.py)
 STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
 
 
@@ -58,7 +58,7 @@ def guided_models(model, guider, experts, scale: float):
 
     def guide(label: int, with_experts):
         target = ClassTarget({label: 1.0}, len(SHAPES))
-        guidance = Guidance(guider, target, Strength(scale), with_experts)
+        guidance = Guidance(guider, target, Strength(scale, "relative"), with_experts)
         return install_guidance(model, guidance, patcher)
 
     return {

@@ -3,7 +3,7 @@
 `python -m demo.strength` asks for held-out real scenes (their class, their depth, their segments)
 and measures, by judges that guided nothing, how near the pictures come: without guidance, with each
 guider alone, and with its experts, under the rule "relative". Writes docs/evidence/strength.csv and
-strength.md, and a picture of the best depth and segmentation rows.
+strength.md, and a picture of depth and of segmentation guidance.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from demo.paths import (
     SEGMENTATION_EXPERTS,
     SEGMENTATION_GUIDER,
 )
-from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.run import GUIDANCE_SCALE, SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render
 from demo.scenes import SEGMENTS, SHAPES, Scenes
 from ppap_core.comfy_bridge.headless import boot
@@ -44,7 +44,6 @@ FILES = {
     "segmentation": (SEGMENTATION_GUIDER, SEGMENTATION_EXPERTS),
 }
 MEASURES = {"class": "accuracy", "depth": "aligned RMSE", "segmentation": "mIoU"}
-BEST = {"class": max, "depth": min, "segmentation": max}
 
 
 @dataclass(frozen=True)
@@ -131,17 +130,16 @@ def table(rows: list[Row], scales: tuple[float, ...]) -> str:
     return "\n".join(lines)
 
 
-def draw_best(task: str, found: list[tuple[Row, Tensor]], scenes: Scenes, num: int = 8):
-    """The target, and each method at its best scale."""
+def draw_rows(task: str, found: list[tuple[Row, Tensor]], scenes: Scenes, num: int = 8):
+    """The target, and each method at the scale that serves all guiders."""
     from ppap_core.targets.map_target import show_target
     from ppap_core.targets.palettes import HUES
 
     maps = show_target(build_target(task, scenes), SEGMENTS, HUES, []).preview
     rows = [GridRow("target", "", maps[:num])]
-    for method in dict.fromkeys(row.method for row, _ in found):
-        own = [pair for pair in found if pair[0].method == method]
-        row, pictures = BEST[task](own, key=lambda pair: pair[0].value)
-        rows.append(GridRow(method, f"{MEASURES[task]} {row.value:.3f}", pictures[:num]))
+    for row, pictures in found:
+        if row.scale in (0.0, GUIDANCE_SCALE):
+            rows.append(GridRow(row.method, f"{MEASURES[task]} {row.value:.3f}", pictures[:num]))
     return draw_grid([""] * num, rows)
 
 
@@ -166,7 +164,7 @@ def main() -> None:
     (args.output / "strength.md").write_text(text + "\n", encoding="utf-8")
     for task in ("depth", "segmentation"):
         own = [pair for pair in found if pair[0].guider == task]
-        draw_best(task, own, scenes).save(args.output / f"{task}.png")
+        draw_rows(task, own, scenes).save(args.output / f"{task}.png")
     sys.stdout.write(text + "\n")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 NUM_PICTURES = 6
-SCALE = 10.0  # the nodes' default
+SCALE = 0.2  # of the rule "relative": serves all guiders (demo/strength.py)
 FIRST_SEED = 1 << 32  # beyond every seed that a training draws
 
 
@@ -70,5 +70,7 @@ def _guided_model(trainer: "Trainer", expert_set: ExpertSet, experts, target: Ta
     checkpoint = trainer.checkpoint
     view = build_view(expert_set.header.view, checkpoint.model, checkpoint.vae)
     seen = expert_set.header.input
-    guidance = Guidance(trainer.guider, target, Strength(SCALE), experts, view.view, seen)
+    guidance = Guidance(
+        trainer.guider, target, Strength(SCALE, "relative"), experts, view.view, seen
+    )
     return install_guidance(checkpoint.model, guidance, trainer.patcher, *view.patchers)
