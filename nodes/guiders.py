@@ -15,22 +15,36 @@ class LoadGuider(io.ComfyNode):
             display_name="Load Off-the-shelf Guider",
             category=CATEGORY,
             description="Loads a vision model that has never seen noise, to steer sampling with.",
-            search_aliases=["classifier", "timm", "vision model", "guide", "PPAP"],
+            search_aliases=[
+                *("classifier", "timm", "transformers", "torchvision", "vision model", "guide"),
+                *("depth", "Depth Anything", "DPT", "MiDaS", "segmentation", "SegFormer", "PPAP"),
+            ],
             inputs=[
                 io.Combo.Input(
                     "guider",
                     options=guider_names(),
                     tooltip="A folder in models/ppap_guiders with config.json and "
-                    "model.safetensors, as the Hugging Face hub lays out timm models.",
-                )
+                    "model.safetensors, as the Hugging Face hub lays out timm and transformers "
+                    "models, or the name of one that can be downloaded.",
+                ),
+                io.Boolean.Input(
+                    "allow_download",
+                    default=False,
+                    optional=True,
+                    tooltip="Download the guider from huggingface.co if it is one of the known "
+                    "names and not here yet. Off: nothing ever goes over the network.",
+                ),
             ],
             outputs=[GuiderSocket.Output(display_name="guider")],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, guider):
-        return sorted(f.stat().st_mtime_ns for f in guider_folder(guider).iterdir())
+    def fingerprint_inputs(cls, guider, **_):
+        try:
+            return sorted(f.stat().st_mtime_ns for f in guider_folder(guider).iterdir())
+        except ValueError:  # not here yet; execute says so or downloads it
+            return guider
 
     @classmethod
-    def execute(cls, guider):
-        return io.NodeOutput(LoadedGuider.of(load_guider(guider_folder(guider))))
+    def execute(cls, guider, allow_download=False):
+        return io.NodeOutput(LoadedGuider.of(load_guider(guider_folder(guider, allow_download))))

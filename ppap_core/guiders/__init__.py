@@ -5,11 +5,22 @@ from pathlib import Path
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import read_config
 from .preprocessing import Preprocessing
+from .presets import PRESETS, Preset, fetch_preset
 from .timm_guider import load_timm_folder
 from .torchvision_guider import load_torchvision_folder
 from .transformers_guider import load_transformers_folder
 
-__all__ = ["Guider", "GuiderInfo", "Preprocessing", "fingerprint", "list_guiders", "load_guider"]
+__all__ = [
+    "PRESETS",
+    "Guider",
+    "GuiderInfo",
+    "Preprocessing",
+    "Preset",
+    "fetch_preset",
+    "fingerprint",
+    "list_guiders",
+    "load_guider",
+]
 
 _SIGNS = ("config.json", "*.safetensors", "*.bin", "*.pth")
 # What a library writes into config.json -> who reads the folder. The first that fits.
@@ -36,7 +47,8 @@ def load_guider(folder: Path | str) -> Guider:
 
 
 def list_guiders(root: Path | str) -> list[str]:
-    """Folders below `root` that look like a model, as names with forward slashes."""
+    """Visible folders below `root` that look like a model, as names with forward slashes."""
     root = Path(root)
     folders = {path.parent for sign in _SIGNS for path in root.rglob(sign)} - {root}
-    return sorted(folder.relative_to(root).as_posix() for folder in folders)
+    names = (folder.relative_to(root) for folder in folders)
+    return sorted(name.as_posix() for name in names if not any(p[0] == "." for p in name.parts))

@@ -1,0 +1,84 @@
+"""Guiders known by name, and their download from the Hugging Face hub when a user asks for it."""
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .model_folder import CONFIG, WEIGHTS
+from .transformers_preprocessing import PROCESSOR
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A repository of the hub that holds `files`; its weights are safetensors."""
+
+    repo: str
+    task: str
+    files: tuple[str, ...] = (CONFIG, WEIGHTS)
+
+
+PRESETS = {
+    preset.repo: preset
+    for preset in (
+        Preset("timm/resnet50.a1_in1k", "class"),
+        Preset("timm/deit_small_patch16_224.fb_in1k", "class"),
+        Preset("timm/convnext_tiny.in12k_ft_in1k", "class"),
+        Preset("depth-anything/Depth-Anything-V2-Small-hf", "depth", (CONFIG, PROCESSOR, WEIGHTS)),
+    )
+}
+
+
+def fetch_preset(
+    preset: Preset, root: Path, allow_download: bool, endpoint: str | None = None
+) -> Path:
+    """Download `preset` into `root`/<repository>, whole or not at all, and say where it lies.
+
+    The weights are compared with the SHA-256 that the hub states for them. Raises ValueError,
+    saying which files go where, if `allow_download` is off or the hub cannot be reached.
+    """
+    folder = root / preset.repo
+    page, names = f"https://huggingface.co/{preset.repo}", ", ".join(preset.files)
+    by_hand = f"download {names} from {page} into {folder}"
+    if not allow_download:
+        raise ValueError(f"{preset.repo} is not here: tick allow_download, or {by_hand}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Hidden, so that a half is not offered; beside its place, so that it can be renamed.
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as partial:
+        whole = Path(partial) / "whole"
+        try:
+            for name in preset.files:
+                _fetch(preset.repo, name, whole, endpoint)
+        except Exception as error:  # the client's HTTP library, so its errors, changed twice
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ValueError(f"{preset.repo} was not downloaded ({reason}): {by_hand}") from error
+        os.replace(whole, folder)
+    return folder
+
+
+def _fetch(repo: str, name: str, folder: Path, endpoint: str | None) -> None:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    stated = get_hf_file_metadata(hf_hub_url(repo, name, endpoint=endpoint), token=False)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as cache:
+        path = hf_hub_download(
+            repo, name, revision=stated.commit_hash, local_dir=cache, endpoint=endpoint, token=False
+        )
+        _check_hash(Path(path), stated.etag or "")
+        folder.mkdir(exist_ok=True)
+        os.replace(path, folder / name)
+
+
+def _check_hash(path: Path, etag: str) -> None:
+    """The hub's etag of a large file is its SHA-256; that of a small one is not checked."""
+    if not re.fullmatch("[0-9a-f]{64}", etag):
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**22):
+            digest.update(chunk)
+    found = digest.hexdigest()
+    if found != etag:
+        raise OSError(f"{path.name} has SHA-256 {found[:12]}, the hub says {etag[:12]}")

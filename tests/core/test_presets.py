@@ -1,0 +1,117 @@
+"""Presets: the hub's own client against a small server that answers as the hub does."""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import timm
+from safetensors.torch import save
+
+from ppap_core.guiders import PRESETS, Preset, fetch_preset, list_guiders, load_guider
+
+PRESET = Preset("timm/tiny", "class")
+SMALL = {"channels": [8, 8, 12, 16], "stem_width": 8, "num_classes": 4}
+
+
+def hub_files():
+    config = {"architecture": "resnet10t", "num_classes": 4, "model_args": SMALL}
+    weights = timm.create_model("resnet10t", **SMALL).state_dict()
+    return {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": save({k: v.contiguous() for k, v in weights.items()}),
+        "pytorch_model.bin": b"never asked for",
+    }
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Resolves files of one repository; `stated` overrides the SHA-256 of the weights."""
+
+    files: dict = {}
+    stated = ""
+    asked: list = []
+
+    def do_HEAD(self):
+        self.answer(b"")
+
+    def do_GET(self):
+        self.answer(None)
+
+    def answer(self, body):
+        name = self.path.split("?")[0].rsplit("/", 1)[-1]
+        self.asked.append(name)
+        if name not in self.files:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+            return
+        content = self.files[name]
+        digest = self.stated or hashlib.sha256(content).hexdigest()
+        etag = digest if name.endswith(".safetensors") else "0" * 40
+        self.send_response(200)
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("X-Repo-Commit", "c" * 40)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body is None:
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    handler = type("OneHub", (Hub,), {"files": hub_files(), "asked": []})
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        handler.url = f"http://127.0.0.1:{server.server_port}"
+        yield handler
+        server.shutdown()
+
+
+def test_a_preset_is_downloaded_whole_and_can_be_loaded(hub, tmp_path):
+    folder = fetch_preset(PRESET, tmp_path, True, hub.url)
+    assert folder == tmp_path / "timm" / "tiny"
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert "pytorch_model.bin" not in hub.asked
+    assert list_guiders(tmp_path) == ["timm/tiny"] and len(list((tmp_path / "timm").iterdir())) == 1
+    assert len(load_guider(folder).info.labels) == 4
+
+
+def test_nothing_is_asked_of_the_hub_unless_it_is_allowed(hub, tmp_path):
+    with pytest.raises(ValueError, match="tick allow_download, or download config.json") as caught:
+        fetch_preset(PRESET, tmp_path, False, hub.url)
+    assert str(tmp_path / "timm" / "tiny") in str(caught.value)
+    assert hub.asked == [] and list(tmp_path.iterdir()) == []
+
+
+def refused(hub_url, root):
+    with pytest.raises(ValueError) as caught:
+        fetch_preset(PRESET, root, True, hub_url)
+    assert "\n" not in str(caught.value)
+    assert "https://huggingface.co/timm/tiny into" in str(caught.value)
+    assert list_guiders(root) == [] and list((root / "timm").iterdir()) == []
+    return str(caught.value)
+
+
+def test_weights_with_another_hash_than_stated_are_refused(hub, tmp_path):
+    hub.stated = "a" * 64
+    assert "the hub says aaaaaaaaaaaa" in refused(hub.url, tmp_path)
+
+
+def test_a_file_that_the_hub_lacks_is_named(hub, tmp_path):
+    del hub.files["model.safetensors"]
+    assert "model.safetensors" in refused(hub.url, tmp_path)
+
+
+def test_an_unreachable_hub_is_one_line(tmp_path):
+    refused("http://127.0.0.1:9", tmp_path)
+
+
+def test_presets_need_nothing_but_safe_files():
+    assert all(
+        name.endswith((".json", ".safetensors")) for p in PRESETS.values() for name in p.files
+    )
