@@ -27,6 +27,7 @@ class Paths:
     images: str = ""
     run: str = ""
     labels: str = ""
+    allow_download: bool = False
     overwrite: bool = False
     force: bool = False
 
@@ -64,7 +65,8 @@ HELP = {
     "vae": "VAE file, or a name of ComfyUI's Load VAE, where the checkpoint holds none",
     "text_encoders": "text encoder files, with commas, where the checkpoint holds none",
     "clip_type": "what the text encoders belong to: sd3, flux, ...",
-    "guider": "the guider's folder, or its name in models/ppap_guiders",
+    "guider": "the guider's folder, its name in models/ppap_guiders, or a known one's on the hub",
+    "allow_download": "fetch a known guider that is not there from the Hugging Face hub",
     "out": "expert file to write",
     "images": "folder of pictures (default: inside the run's folder)",
     "run": "folder for the run's state and report (default: beside the expert file)",

@@ -19,7 +19,7 @@ from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
 from ppap_core.distillation.images import find_images
 from ppap_core.distillation.workers import rank
 from ppap_core.expert_file import load_experts
-from ppap_core.guiders import Guider, load_guider
+from ppap_core.guiders import PRESETS, Guider, fetch_preset, load_guider
 
 from .config import Config
 from .progress import Bar, Watcher
@@ -31,7 +31,7 @@ def build_trainer(config: Config) -> Trainer:
     """Load what the configuration names."""
     paths = config.paths
     encoders = [name.strip() for name in paths.text_encoders.split(",") if name.strip()]
-    guider = find_guider(paths.guider) if paths.guider else None
+    guider = find_guider(paths.guider, paths.allow_download) if paths.guider else None
     patcher = build_patcher(guider) if guider else None
     checkpoint = load_checkpoint(paths.checkpoint, paths.vae, encoders, paths.clip_type)
     return Trainer(
@@ -49,14 +49,15 @@ def build_trainer(config: Config) -> Trainer:
     )
 
 
-def find_guider(name: str) -> Guider:
-    """From a folder, or by its name in ComfyUI's models/ppap_guiders."""
-    folder = Path(name)
-    if not folder.is_dir():
-        folder = Path(folder_paths.models_dir) / "ppap_guiders" / name
-        if not folder.is_dir():
-            raise ValueError(f"there is no guider folder {name}, nor {folder}")
-    return load_guider(folder)
+def find_guider(name: str, allow_download: bool = False) -> Guider:
+    """From a folder, or by its name in ComfyUI's models/ppap_guiders; known ones from the hub."""
+    root = Path(folder_paths.models_dir) / "ppap_guiders"
+    for folder in (Path(name), root / name):
+        if folder.is_dir():
+            return load_guider(folder)
+    if name in PRESETS:
+        return load_guider(fetch_preset(PRESETS[name], root, allow_download))
+    raise ValueError(f"there is no guider folder {name}, nor {root / name}")
 
 
 def draw_pictures(trainer: Trainer) -> None:

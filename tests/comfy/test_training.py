@@ -7,6 +7,12 @@ import pytest
 import torch
 
 from demo.paths import GUIDER, PIXEL_MODEL
+from tests.core.test_any_guider import SLOW_TIMM, timm_folder, transformers_folder
+
+REAL = (
+    *("resnet50", "deit3_small_patch16_224"),
+    *("DPTForDepthEstimation", "SegformerForSemanticSegmentation"),
+)
 
 SMALL = {
     **{"num_images": 24, "width": 32, "height": 32, "sampling_steps": 3, "num_experts": 2},
@@ -77,6 +83,38 @@ def test_a_taken_name_is_refused_before_anything_is_drawn(comfyui, inputs):
     with pytest.raises(ValueError, match="taken.safetensors exists"):
         train(comfyui, inputs, "taken")
     assert file_of(comfyui, "taken").read_bytes() == b"precious"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", REAL)
+def test_a_real_architecture_trains_and_guides(comfyui, inputs, tmp_path, architecture):
+    guiders, targets = comfyui.module("ppap_core.guiders"), comfyui.module("ppap_core.targets")
+    build = timm_folder if architecture in SLOW_TIMM else transformers_folder
+    guider = guiders.load_guider(build(tmp_path / "guider", architecture))
+    inputs["guider"] = comfyui.module("nodes.types").LoadedGuider.of(guider)
+    small = {"num_images": 20, "steps": 2, "batch_size": 2}
+    with_experts, preview, _ = train(comfyui, inputs, architecture, **small)
+    assert preview.std() > 0.05
+    answer = guider(torch.rand(1, 3, 32, 32) * 2 - 1)
+    target = {
+        "class": lambda: targets.ClassTarget({0: 1.0}, answer.shape[1]),
+        "depth": lambda: targets.DepthTarget(torch.rand(8, 8)),
+        "segmentation": lambda: targets.SegmentationTarget(
+            torch.zeros(8, 8, dtype=torch.long), answer.shape[1]
+        ),
+    }[guider.info.task]()
+    with torch.inference_mode():
+        guided = (
+            comfyui.node("PPAP_ApplyGuidance")
+            .execute(model=inputs["model"], guider=with_experts, target=target, guidance_scale=10.0)
+            .result[0]
+        )
+        sample = comfyui.module("ppap_core.comfy_bridge.sampling").sample_pixels
+        plain, moved = (
+            sample(model, [0], 3, "ddim", "ddim_uniform", 32, 32)
+            for model in (inputs["model"], guided)
+        )
+    assert moved.isfinite().all() and not moved.equal(plain)
 
 
 @pytest.mark.parametrize("name", ["", "../out", "a/b", ".."])

@@ -1,0 +1,80 @@
+"""`python -m training` as a person types it, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.paths import GUIDER, PIXEL_MODEL
+from ppap_core.expert_file import load_experts
+from ppap_core.guiders import load_guider
+
+ROOT = Path(__file__).parents[2]
+SMALL = "--num-images 20 --generate-steps 3 --num-experts 2 --steps 3 --batch-size 8".split()
+
+
+def training(*flags):
+    command = [sys.executable, "-m", "training", *map(str, flags)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def train(out, *flags, command="all"):
+    given = ("--checkpoint", PIXEL_MODEL, "--guider", GUIDER, "--out", out)
+    return training(command, *given, *SMALL, *flags)
+
+
+def test_one_command_from_checkpoint_to_experts_and_again(tmp_path):
+    out = tmp_path / "mine.safetensors"
+    done = train(out)
+    assert done.returncode == 0, done.stderr
+    experts = load_experts(out)
+    assert experts.for_guider(load_guider(GUIDER))
+    assert experts.header.training["num_images"] == 18
+    for name in ("config.toml", "report.md", "agreement.png", "generated/manifest.jsonl"):
+        assert (tmp_path / "mine.run" / name).is_file(), name
+    assert (tmp_path / "mine.preview.png").is_file()
+    before = out.read_bytes()
+    again = train(out)
+    assert again.returncode == 1 and "exists: choose another name" in again.stderr
+    assert out.read_bytes() == before
+    config = tmp_path / "mine.run" / "config.toml"
+    repeated = training("distill", "--config", config, "--overwrite")
+    assert repeated.returncode == 0, repeated.stderr
+    assert out.read_bytes() == before
+    shown = training("inspect", out)
+    assert "timm/demo-shapes-resnet" in shown.stdout and "input x_t" in shown.stdout
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
+    done = train(tmp_path / "mine.safetensors", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for word in ("parameters", "steps       6 of 8 images", "20 to draw", "memory", "time"):
+        assert word in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "0"], "steps has to be at least 1"),
+        (["--guider", "nowhere"], "there is no guider folder nowhere"),
+        (["--checkpoint", "README.md"], "README.md': ComfyUI cannot load it"),
+        (["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
+        (["--prompts", "no.txt"], "there is no prompt file no.txt"),
+        (["--guider", "timm/resnet50.a1_in1k"], "tick allow_download, or download config.json"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, flags, message):
+    done = train(tmp_path / "mine.safetensors", *flags)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_checkpoints_pictures_are_refused(tmp_path):
+    images = tmp_path / "images"
+    (images / "images").mkdir(parents=True)
+    (images / "source.json").write_text('{"checkpoint": "other", "fingerprint": "0"}')
+    done = train(tmp_path / "mine.safetensors", "--images", images)
+    assert done.returncode == 1 and "were drawn by other" in done.stderr
