@@ -44,7 +44,7 @@ def test_an_adm_checkpoint_denoises_as_its_eps_says(comfyui, adm, suffix):
 def test_a_pickle_that_holds_code_is_refused(comfyui, tmp_path):
     module = comfyui.module("ppap_core.comfy_bridge.pixel_model")
     path = tmp_path / "evil.pt"
-    path.write_bytes(pickle.dumps({"x": pytest.raises}))
+    path.write_bytes(pickle.dumps({"x": pytest.raises}, protocol=2))
     with pytest.raises(ValueError, match="pixel model 'evil.pt': "):
         module.load_pixel_model(path)
 
