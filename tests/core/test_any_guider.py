@@ -64,7 +64,7 @@ SLOW_TIMM = {
     "dm_nfnet_f0": {},
     "eca_nfnet_l0": {},
     "levit_128s": {},
-    "mixer_s32_224": {"num_blocks": 2},
+    "mixer_s32_224": {},
     "poolformer_s12": {},
     "pvt_v2_b0": {},
     "repvgg_a0": {},
