@@ -1,7 +1,7 @@
 """Rebuild every shipped model of the demo world from nothing; what is there already is kept.
 
 Order: render scenes; train the guiders and the judges on clean renders; train the diffusion model;
-let it draw pictures; distil the guider's experts on those, without labels. Each stage can be
+let it draw pictures; distil the guiders' experts on those, without labels. Each stage can be
 interrupted and repeated: scenes, models and pictures that exist are not made again, and the
 diffusion model goes on from its last checkpoint.
 """
@@ -14,12 +14,33 @@ from pathlib import Path
 import torch
 
 from demo import clean_models, dense_models
-from demo.paths import CACHE, EXPERTS, GENERATED, GUIDER, HELDOUT_SCENES, PIXEL_MODEL, TRAIN_SCENES
+from demo.paths import (
+    CACHE,
+    DEPTH_EXPERTS,
+    DEPTH_GUIDER,
+    GENERATED,
+    GUIDER,
+    HELDOUT_SCENES,
+    PIXEL_MODEL,
+    SEGMENTATION_EXPERTS,
+    SEGMENTATION_GUIDER,
+    TRAIN_SCENES,
+)
+from demo.paths import EXPERTS as CLASS_EXPERTS
 from demo.scene_files import load_or_render
 
 DIFFUSION_STEPS = 6400
 NUM_GENERATED = 5000
-EXPERT_FLAGS = "--steps 280 --rank 16 --lora-alpha 16 --max-touched 1.0 --max-share 1.0".split()
+WIDE = "--max-touched 1.0 --max-share 1.0 --rank".split()
+MAPS = [*WIDE, *"8 --lora-alpha 8 --steps 200".split()]
+EXPERTS = {  # file: guider, flags
+    CLASS_EXPERTS: (
+        GUIDER,
+        [*WIDE, *"16 --lora-alpha 16 --steps 280 --partition timestep".split()],
+    ),
+    DEPTH_EXPERTS: (DEPTH_GUIDER, MAPS),
+    SEGMENTATION_EXPERTS: (SEGMENTATION_GUIDER, MAPS),
+}
 
 
 def run_module(module: str, *flags: str | Path) -> None:
@@ -42,10 +63,11 @@ def generate_images() -> None:
     )
 
 
-def distill_experts() -> None:
+def distill_experts(file: Path) -> None:
+    guider, flags = EXPERTS[file]
     run_module(
-        *("training", "distill", "--checkpoint", PIXEL_MODEL, "--guider", GUIDER),
-        *("--images", GENERATED, "--out", EXPERTS, "--run", CACHE / "experts", *EXPERT_FLAGS),
+        *("training", "distill", "--checkpoint", PIXEL_MODEL, "--guider", guider),
+        *("--images", GENERATED, "--out", file, "--run", CACHE / file.stem, *flags),
     )
 
 
@@ -59,8 +81,9 @@ def main() -> None:
     if not PIXEL_MODEL.exists():
         train_diffusion()
     generate_images()
-    if not EXPERTS.exists():
-        distill_experts()
+    for file in EXPERTS:
+        if not file.exists():
+            distill_experts(file)
 
 
 if __name__ == "__main__":

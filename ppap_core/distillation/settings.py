@@ -30,7 +30,7 @@ class DistillSettings:
     input: str = "x_t"
     view: str = "auto"
     num_experts: int = 5
-    partition: str = "timestep"
+    partition: str = "log_snr"
     initialisation: str = "carry_over"
     budget: str = "per_expert"
     steps: int = 800
