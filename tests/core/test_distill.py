@@ -18,7 +18,9 @@ from ppap_core.noise import add_noise, sample_sigma_ve
 
 SIDE = 12
 ADAPTER = AdapterSettings(rank=4, max_touched=1.0)
-QUICK = DistillSettings(num_experts=2, steps=4, batch_size=16, adapter=ADAPTER)
+QUICK = DistillSettings(
+    partition="timestep", num_experts=2, steps=4, batch_size=16, adapter=ADAPTER
+)
 
 
 def stripes(num, seed):
