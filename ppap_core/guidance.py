@@ -13,7 +13,7 @@ from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser
 from .noise import per_sample
-from .targets import ClassTarget
+from .targets import Target
 from .views import View, identity
 
 
@@ -89,7 +89,7 @@ class Guidance:
     def __init__(
         self,
         guider: Guider,
-        target: ClassTarget,
+        target: Target,
         strength: Strength,
         experts: NoiseExperts | None = None,
         view: View = identity,

@@ -162,15 +162,15 @@ class _Teaching:
         loss_of = loss_function(self.guider.info.task, self.settings)
         while run.step < phase.steps:
             start = time.perf_counter()
-            pieces, chosen = self.draw(run, phase, learner.device)
-            drawn = time.perf_counter()
-            loss = learner.learn(pieces, loss_of).item()
+            drawn = self.draw(run, phase, learner.device)
+            ready = time.perf_counter()
+            loss = learner.learn(drawn.pieces, loss_of).item()
             if not loss < float("inf"):
-                raise self._lost(run, phase, pieces, chosen, loss)
+                raise self._lost(run, phase, drawn, loss)
             run.step += 1
             run.losses[-1].append(loss)
             seconds = time.perf_counter() - start
-            rate, share = self.settings.batch_size / seconds, (drawn - start) / seconds
+            rate, share = self.settings.batch_size / seconds, (ready - start) / seconds
             self._tell(run, learner, Progress(phase, run.step, loss, rate, share))
         self._finish(run, phase, learner)
 
@@ -178,8 +178,8 @@ class _Teaching:
         return (self.settings.seed * 1_009 + phase + 1) * 10_000_019 + step
 
     @torch.no_grad()
-    def draw(self, run: Run, phase: Phase, device) -> tuple[list[tuple[Batch, float]], Tensor]:
-        """This process' pieces of the step's batch, and all images chosen for it.
+    def draw(self, run: Run, phase: Phase, device) -> "_Drawn":
+        """This process' share of the step's batch.
 
         A step draws from its own seed, so nothing but its number has to be remembered.
         """
@@ -193,12 +193,13 @@ class _Teaching:
         noise = torch.Generator(device).manual_seed(seed)
         eps = torch.randn(x_0.shape, generator=noise, device=device)
         sigma_ve = sigma_ve.to(device)
-        pieces = []
-        for cut in share_of(num, self.settings.accumulation):
+        pieces, cuts = [], share_of(num, self.settings.accumulation)
+        for cut in cuts:
             answer = self.data.answers[chosen[cut]].to(device).float()
             image = self.read(x_0[cut], sigma_ve[cut], eps[cut])
             pieces.append((Batch(image, answer), len(answer) / num))
-        return pieces, chosen
+        mine = slice(cuts[0].start, cuts[-1].stop) if cuts else slice(0)
+        return _Drawn(pieces, chosen[mine], sigma_ve[mine])
 
     def _tell(self, run: Run, learner: Learner, progress: Progress) -> None:
         saved = self.file is not None and run.step % self.save_every == 0
@@ -225,9 +226,12 @@ class _Teaching:
         run.phase, run.step, run.learner = run.phase + 1, 0, None
         self._save(run, None)
 
-    def _lost(self, run: Run, phase: Phase, pieces, chosen: Tensor, loss: float) -> RuntimeError:
-        bad = [i for i, image in enumerate(_images(pieces)) if not image.isfinite().all()]
-        named = f"image {int(chosen[bad[0]])}" if bad else f"one of images {chosen.tolist()}"
+    def _lost(self, run: Run, phase: Phase, drawn: "_Drawn", loss: float) -> RuntimeError:
+        images = [image for batch, _ in drawn.pieces for image in batch.image]
+        bad = [i for i, image in enumerate(images) if not image.isfinite().all()]
+        first = bad[0] if bad else 0
+        named = f"image {int(drawn.chosen[first])} at sigma {drawn.sigma_ve[first]:.3g}"
+        named = named if bad else f"the batch that begins with {named}"
         kept = f"; the last good state is in {self.file}" if self.file else ""
         return RuntimeError(
             f"the loss is {loss} in noise range {phase.noise_range}, step {run.step + 1} "
@@ -235,5 +239,9 @@ class _Teaching:
         )
 
 
-def _images(pieces) -> list[Tensor]:
-    return [image for batch, _ in pieces for image in batch.image]
+class _Drawn(NamedTuple):
+    """Weighted pieces of a batch, and the images and noise levels (B,) that they hold."""
+
+    pieces: list[tuple[Batch, float]]
+    chosen: Tensor
+    sigma_ve: Tensor
