@@ -111,11 +111,18 @@ class TrainExperts(io.ComfyNode):
     def execute(cls, model, conditioning, guider, name, vae=None, **settings):
         trainer = build_trainer(model, conditioning, guider, name, vae, **settings)
         expert_set, rows = train(trainer)
-        preview = Image.open(trainer.preview_file()).convert("RGB")
-        image_bhwc = torch.from_numpy(numpy.array(preview)).float()[None] / 255
+        image_bhwc = load_preview(trainer.preview_file())
         text = f"{trainer.out}\n{agreement_table(rows)}"
         shown = ui.PreviewImage(image_bhwc, cls=cls)
         return io.NodeOutput(guider.with_experts(expert_set), image_bhwc, text, ui=shown)
+
+
+def load_preview(file: Path) -> torch.Tensor:
+    """(1, H, W, 3) in [0, 1]; one black pixel if there is none."""
+    if not file.is_file():
+        return torch.zeros(1, 1, 1, 3)
+    pixels = numpy.array(Image.open(file).convert("RGB"))
+    return torch.from_numpy(pixels).float()[None] / 255
 
 
 def build_trainer(

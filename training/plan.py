@@ -6,6 +6,7 @@ import time
 import psutil
 import torch
 
+from ppap_core.comfy_bridge.drawing import picture_size
 from ppap_core.comfy_bridge.trainer import Trainer
 from ppap_core.distillation.adapters import count_trainable
 from ppap_core.distillation.distill import loss_function
@@ -49,7 +50,7 @@ def plan(trainer: Trainer, with_generate: bool) -> str:
 def trial(trainer: Trainer, learner: Learner) -> float:
     """Seconds per optimiser step, on noise of the right size."""
     settings, guider = trainer.distilling, trainer.guider
-    height, width = guider.preprocessing.size
+    width, height = picture_size(trainer.checkpoint, trainer.drawing)
     num = max(1, settings.batch_size // settings.accumulation // world_size())
     image = torch.randn(num, 3, height, width, device=learner.device)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 The command line and the node *Train PPAP Experts* differ only in what they hand in here.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -158,8 +159,12 @@ class Trainer:
         return self.out.with_suffix(".preview.png")
 
     def _preview(self, expert_set: ExpertSet, data: TrainingSet) -> None:
-        with replace_file(self.preview_file()) as partial:
-            draw_preview(self, expert_set, data).save(partial, format="PNG")
+        """After hours of training, a preview that cannot be drawn is a warning and no more."""
+        try:
+            with replace_file(self.preview_file()) as partial:
+                draw_preview(self, expert_set, data).save(partial, format="PNG")
+        except ValueError as error:
+            logging.warning("no preview: %s", error)
 
     def _facts(self, num_images: int, num_heldout: int) -> dict[str, object]:
         info, settings = self.guider.info, self.distilling

@@ -170,6 +170,8 @@ class Student(nn.Module):
                 target_modules="|".join(map(re.escape, self.spec.layers)),
             )
             self.model = inject_adapter_in_model(config, self.model)
+            for layer in self.spec.layers:
+                _show_shape(self.model.get_submodule(layer))
         self.model.requires_grad_(False)
         trained = self.spec.keys()
         for key, value in self._named().items():
@@ -198,6 +200,13 @@ class Student(nn.Module):
         """peft's key -> the tensor itself."""
         state = self.model.state_dict(keep_vars=True)
         return {PEFT_PREFIX + n.replace(".default.", "."): value for n, value in state.items()}
+
+
+def _show_shape(wrapped: nn.Module) -> None:
+    """Some networks ask a convolution for its stride; peft's wrapper does not pass that on."""
+    for name in ("stride", "padding", "dilation", "kernel_size", "groups"):
+        if hasattr(base := wrapped.base_layer, name) and not hasattr(wrapped, name):
+            setattr(wrapped, name, getattr(base, name))
 
 
 def _spec(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:

@@ -31,7 +31,7 @@ class RangeAgreement:
     @property
     def is_silent(self) -> bool:
         """The expert has learned that there is nothing to see."""
-        return abs(self.expert_loss / self.constant_loss - 1) < NO_SIGNAL
+        return abs(self.expert_loss - self.constant_loss) <= NO_SIGNAL * self.constant_loss
 
     @property
     def is_undertrained(self) -> bool:

@@ -159,3 +159,17 @@ def test_what_comfyui_cannot_identify_is_refused(comfyui, tmp_path, content, mes
 def test_an_unknown_vae_is_refused_with_the_known_ones(comfyui, checkpoint_file):
     with pytest.raises(ValueError, match="no VAE 'nothing': give a file, or one of .*pixel_space"):
         load(comfyui, checkpoint_file("SD15"), vae="nothing")
+
+
+def test_a_full_disk_is_reported_before_anything_is_drawn(
+    comfyui, guider, checkpoint_file, tmp_path, monkeypatch
+):
+    import shutil
+    from types import SimpleNamespace
+
+    checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
+    trainer = build_trainer(comfyui, guider, checkpoint, tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(ValueError, match="has 0.0 GB free, this needs about"):
+        trainer.draw_pictures(lambda num: None)
+    assert not trainer.images.exists()

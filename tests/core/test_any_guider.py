@@ -99,9 +99,16 @@ def depth_anything(**settings):
     )
 
 
+LIVELY = {"initializer_range": 0.2}  # deeper than norms can make up for: gradients underflow
+
+
 def dpt(**settings):
     return transformers.DPTConfig(
-        **vit(image_size=64), is_hybrid=False, backbone_out_indices=[0, 1, 2, 3], **DPT_HEAD
+        **vit(image_size=64),
+        is_hybrid=False,
+        backbone_out_indices=[0, 1, 2, 3],
+        **DPT_HEAD,
+        **LIVELY,
     )
 
 
@@ -193,7 +200,7 @@ TRANSFORMERS = {
             hidden_sizes=[16, 20, 24],
             neck_hidden_sizes=[8, 8, 16, 16, 24, 24, 32],
             aspp_out_channels=16,
-            initializer_range=0.2,  # deeper than its norms can make up for: gradients underflow
+            **LIVELY,
             num_labels=3,
         ),
         "MobileViTImageProcessor",
