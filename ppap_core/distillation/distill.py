@@ -232,7 +232,8 @@ class _Teaching:
         first = bad[0] if bad else 0
         named = f"image {int(drawn.chosen[first])} at sigma {drawn.sigma_ve[first]:.3g}"
         named = named if bad else f"the batch that begins with {named}"
-        kept = f"; the last good state is in {self.file}" if self.file else ""
+        is_kept = self.file is not None and self.file.is_file()
+        kept = f"; the last good state is in {self.file}" if is_kept else ""
         return RuntimeError(
             f"the loss is {loss} in noise range {phase.noise_range}, step {run.step + 1} "
             f"({named}){kept}: lower the learning rate, or train in fp32"

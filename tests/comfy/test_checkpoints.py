@@ -1,7 +1,6 @@
 """The trainer on checkpoints of real families: draw, distil, load, guide."""
 
 import pytest
-import timm
 import torch
 
 from tests.comfy import tiny_checkpoints, tiny_decoders
@@ -12,13 +11,7 @@ NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "SDXL" else name 
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    guiders = comfyui.module("ppap_core.guiders")
-    torch.manual_seed(0)
-    net = timm.create_model("resnet10t", channels=(8, 8, 12, 16), stem_width=8, num_classes=5)
-    net.train()(torch.randn(32, 3, 32, 32))
-    info = guiders.GuiderInfo("timm/net", "net", "class", tuple("abcde"), "0")
-    guider = guiders.Guider(net, guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3), info)
-    return comfyui.module("nodes.types").LoadedGuider.of(guider)
+    return tiny_checkpoints.tiny_guider(comfyui)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import functools
 from types import SimpleNamespace
 
 import pytest
-import timm
 import torch
 
 from tests.comfy import tiny_checkpoints
@@ -26,15 +25,7 @@ def load(comfyui):
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    """A PPAP_GUIDER with a tiny random classifier."""
-    guiders = comfyui.module("ppap_core.guiders")
-    torch.manual_seed(0)
-    net = timm.create_model("resnet10t", channels=(8, 8, 12, 16), stem_width=8, num_classes=5)
-    net.train()(torch.randn(32, 3, 32, 32))
-    labels = tuple(map(str, range(5)))
-    info = guiders.GuiderInfo("timm/net", "net", "class", labels, "0")
-    preprocessing = guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3)
-    return comfyui.module("nodes.types").LoadedGuider.of(guiders.Guider(net, preprocessing, info))
+    return tiny_checkpoints.tiny_guider(comfyui)
 
 
 def guide(comfyui, model, guider, scale=3.0, **settings):

@@ -8,6 +8,7 @@ built from ComfyUI's classes without a file.
 import math
 from dataclasses import dataclass
 
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -154,6 +155,18 @@ FAMILIES = {
         context=32,
     ),
 }
+
+
+def tiny_guider(comfyui):
+    """A PPAP_GUIDER with a tiny random classifier."""
+    guiders = comfyui.module("ppap_core.guiders")
+    torch.manual_seed(0)
+    net = timm.create_model("resnet10t", channels=(8, 8, 12, 16), stem_width=8, num_classes=5)
+    net.train()(torch.randn(32, 3, 32, 32))
+    labels = tuple(map(str, range(5)))
+    info = guiders.GuiderInfo("timm/net", "net", "class", labels, "0")
+    preprocessing = guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3)
+    return comfyui.module("nodes.types").LoadedGuider.of(guiders.Guider(net, preprocessing, info))
 
 
 def randomise(module, seed=0):
