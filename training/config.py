@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 from ppap_core.distillation.adapters import AdapterSettings
@@ -73,6 +73,30 @@ HELP = {
     "labels": "CSV file,class: learn from labels instead (the supervised baseline)",
     "overwrite": "replace an expert file that exists",
     "force": "use a folder of pictures that another checkpoint drew",
+    "input": "experts read the noisy state, or the model's estimate of the picture",
+    "view": "how a latent becomes a picture: auto, identity, linear_rgb, taesd, vae",
+    "num_experts": "noise ranges, each with an expert",
+    "partition": "equal shares of log-SNR, or of DDPM's timesteps (the paper)",
+    "initialisation": "each expert starts from its neighbour, from one shared adapter, or alone",
+    "budget": "whether --steps counts for each expert or for all together",
+    "warm_up_steps": "steps over which the learning rate rises",
+    "batch_size": "pictures per optimiser step; lower it if memory runs out",
+    "accumulation": "pieces that a batch is cut into, to save memory",
+    "temperature": "divides the teacher's logits; below 1 sharpens (the official code: 0.25)",
+    "depth_loss": "compare depth up to scale and shift, or as it is",
+    "ema_decay": "average the weights over steps, 0.99 over about 100; 0 keeps the last",
+    "precision": "of the student's passes",
+    "num_heldout": "pictures kept for evaluation, at most a tenth",
+    "rank": "of LoRA",
+    "max_touched": "share of the guider's weights that LoRA may change, from the input on",
+    "max_share": "an expert's parameters as a share of the guider's; lowers the rank",
+    "pattern": "regular expression: only layers whose name contains it get LoRA",
+    "full": "fine-tune every weight instead of adapters (a baseline)",
+    "num_images": "pictures to draw",
+    "width": "of the pictures; 0 is what the checkpoint's family is used to",
+    "height": "of the pictures; 0 is what the checkpoint's family is used to",
+    "cfg": "classifier-free guidance while drawing; 1 is off",
+    "prompts": "file with a prompt in each line, of which every picture gets one at random",
 }
 
 
@@ -90,8 +114,8 @@ def add_flags(parser: argparse.ArgumentParser, sections: list[str]) -> None:
             name = f"{section}_{entry.name}" if entry.name in taken else entry.name
             taken.add(name)
             flag, target = "--" + name.replace("_", "-"), f"{section}.{entry.name}"
-            default = entry.default if entry.default is not MISSING else None
-            text = HELP.get(entry.name, "%(default)s").replace("%(default)s", f"default: {default}")
+            text = HELP.get(entry.name, "")
+            text += f" (default: {entry.default})" if entry.default not in ("", False) else ""
             settings = {"dest": target, "default": argparse.SUPPRESS, "help": text}
             if entry.type is bool:
                 group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
