@@ -22,7 +22,7 @@ from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 
-GUIDANCE_SCALE = 0.2  # of the rule "relative": serves all guiders (demo/strength.py)
+GUIDANCE_SCALE = 0.1  # of the rule "relative": serves all guiders (demo/strength.py)
 STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
 
 

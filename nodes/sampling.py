@@ -28,8 +28,8 @@ def guidance_inputs():
             min=0.0,
             max=10000.0,
             step=0.01,
-            tooltip="How strongly the guider steers; 0 is off. Rule relative: 0.2 serves all "
-            "guiders, 0.1 is a hint, 0.5 insists. Rule raw: 3 to 30 for classes, 100 and more for "
+            tooltip="How strongly the guider steers; 0 is off. Rule relative: 0.1 serves all "
+            "guiders, 0.05 is a hint, 0.3 insists. Rule raw: 3 to 30 for classes, 100 and more for "
             "maps.",
         ),
         io.Combo.Input(
