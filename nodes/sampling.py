@@ -103,8 +103,7 @@ def guide(
     if guider.expert_set:
         header = guider.expert_set.header
         header.check_latent_format(type(model.get_model_object("latent_format")).__name__)
-        view = header.view if view == "auto" else view
-        guider_input = header.input if guider_input == "auto" else guider_input
+        view, guider_input = header.seen_as(view, guider_input)
     if strength.is_off:
         return model
     built = build_view(view, model, vae)

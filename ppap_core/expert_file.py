@@ -6,6 +6,7 @@ managers, `modelspec.*` (ModelSpec 1.0.1). Nothing is returned unless the whole 
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -93,6 +94,20 @@ class ExpertHeader:
                 f"({self.guider_fingerprint[:12]}), not for {guider.info.source} "
                 f"({guider.info.fingerprint[:12]}): load that guider, or train experts for this one"
             )
+
+    def seen_as(self, view: str, input: str) -> tuple[str, str]:
+        """View and input, "auto" standing for what the experts were trained on; else a warning."""
+        chosen = (
+            self.view if view == "auto" else view,
+            self.input if input == "auto" else input,
+        )
+        if chosen != (self.view, self.input):
+            logging.warning(
+                "PPAP: the experts were trained on %s through the view %s; they are asked about "
+                "%s through %s",
+                *(self.input, self.view, chosen[1], chosen[0]),
+            )
+        return chosen
 
     def check_latent_format(self, name: str) -> None:
         if name != self.latent_format:

@@ -268,3 +268,11 @@ def test_a_failed_save_leaves_the_former_file(guider, path):
 def test_an_impossible_lora_is_refused(values):
     with pytest.raises(ValueError, match="rank of at least 1"):
         LoraSpec(*values, layers=(), replaced=())
+
+
+def test_auto_is_what_the_experts_were_trained_on_and_all_else_is_warned_of(guider, caplog):
+    header = build_expert_set(guider).header
+    assert header.seen_as("auto", "auto") == header.seen_as("identity", "x_t")
+    assert not caplog.records
+    assert header.seen_as("vae", "auto") == ("vae", "x_t")
+    assert "trained on x_t through the view identity" in caplog.text
