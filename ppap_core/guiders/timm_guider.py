@@ -53,6 +53,10 @@ def _build(config: dict, folder: Path) -> torch.nn.Module:
         raise ValueError(f"guider {folder.name!r}: timm {timm.__version__} has no model {name!r}")
     settings = dict(config.get("model_args") or {})
     settings.setdefault("num_classes", config.get("num_classes", 1000))
+    if not settings["num_classes"]:
+        raise ValueError(
+            f"guider {folder.name!r} has no classes (num_classes is 0): choose a classifier"
+        )
     try:
         with torch.inference_mode(False):
             return timm.create_model(name, pretrained=False, **settings)

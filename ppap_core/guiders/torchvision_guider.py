@@ -100,7 +100,12 @@ def _known(config: dict, folder: Path):
 def _build(config: dict, weights: dict[str, Tensor], known, task: str, folder: Path) -> nn.Module:
     from torchvision import models
 
-    settings = {"num_classes": config.get("num_classes", len(known.meta["categories"]))}
+    num_classes = config.get("num_classes", len(known.meta["categories"]))
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise ValueError(
+            f"guider {folder.name!r}: num_classes is a number above 0, got {num_classes!r}"
+        )
+    settings = {"num_classes": num_classes}
     if task == "segmentation":
         auxiliary = any(name.startswith("aux_classifier") for name in weights)
         settings |= {"weights_backbone": None, "aux_loss": auxiliary}

@@ -16,7 +16,8 @@ def transformers_preprocessing(folder: Path, whole: bool) -> Preprocessing:
     """What `folder`/preprocessor_config.json describes.
 
     `whole`: the model draws maps, so nothing may be cut off or added: a centre crop becomes a
-    resize of the shorter side, and no border is padded (ZoeDepth's mends its outermost pixels).
+    resize of the shorter side, and no border is padded (ZoeDepth's mends its outermost pixels;
+    DINOv2's DPT, which pads to a multiple of 14, gets a resize down to one).
     Raises ValueError if the file is missing, unknown to transformers, or asks for more than a
     resize, a crop and a normalisation; that is found out by trying.
     """
@@ -37,10 +38,14 @@ def transformers_preprocessing(folder: Path, whole: bool) -> Preprocessing:
 
 def _read(settings: dict, whole: bool) -> Preprocessing:
     name = settings.get("image_processor_type", "")
-    normalises = settings.get("do_normalize")
+    # Processors normalise what they have rescaled, or pixels in [0, 255]; we, pixels in [0, 1].
+    scale = 255 * (settings["rescale_factor"] if settings.get("do_rescale") else 1)
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if settings.get("do_normalize"):
+        mean, std = settings["image_mean"], settings["image_std"]
     common = {
-        "mean": tuple(settings["image_mean"]) if normalises else (0.0,) * 3,
-        "std": tuple(settings["image_std"]) if normalises else (1.0,) * 3,
+        "mean": tuple(value / scale for value in mean),
+        "std": tuple(value / scale for value in std),
         # 0: nearest, 1: Lanczos; neither has a useful gradient in torch.
         "interpolation": "bilinear" if int(settings.get("resample") or 0) in (0, 2) else "bicubic",
         "antialias": not name.startswith(("DepthPro", "ZoeDepth")),
@@ -54,10 +59,10 @@ def _read(settings: dict, whole: bool) -> Preprocessing:
 def _geometry(settings: dict, whole: bool) -> dict:
     size = settings.get("size") or {}
     crop = None if whole or not settings.get("do_center_crop") else settings["crop_size"]
-    multiple = int(settings.get("ensure_multiple_of") or settings.get("size_divisor") or 1)
-    multiple = max(1, multiple)
-    if not size and settings.get("size_divisor"):
-        return {"size": OWN_SIZE, "crop_mode": "own", "multiple": multiple}
+    divisor = settings.get("size_divisor")
+    if divisor and not (size and settings.get("do_resize", True)):
+        return {"size": OWN_SIZE, "crop_mode": "own", "multiple": int(divisor)}
+    multiple = max(1, int(settings.get("ensure_multiple_of") or divisor or 1))
     if settings.get("keep_aspect_ratio"):
         return {"size": _sides(size), "crop_mode": "fit", "multiple": multiple}
     if "shortest_edge" not in size:
@@ -79,7 +84,9 @@ def _sides(size: dict) -> tuple[int, int]:
 
 def _check(preprocessing: Preprocessing, processor, folder: Path, whole: bool) -> None:
     """ValueError unless `preprocessing` gives what the library's own processor gives."""
-    rows, columns = (torch.linspace(0, 1, side) for side in (96, 128))
+    # Of a processor that pads to a multiple only the picture is compared: of one that needs none.
+    sides = (-(-side // preprocessing.multiple) * preprocessing.multiple for side in (96, 128))
+    rows, columns = (torch.linspace(0, 1, side) for side in sides)
     picture = torch.stack(
         [rows[:, None] + 0 * columns, 0 * rows[:, None] + columns, rows[:, None] * columns]
     )

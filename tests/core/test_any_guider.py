@@ -419,6 +419,36 @@ def test_metric_depth_is_turned_round_so_that_larger_is_nearer(tmp_path, changes
     torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-3)
 
 
+def dinov2_dpt_folder(folder):
+    """As transformers' convert_dinov2_depth_to_hf.py saves facebook/dpt-dinov2-*."""
+    torch.manual_seed(0)
+    backbone = transformers.Dinov2Config(
+        **vit(patch_size=14, image_size=70), out_indices=[1, 2, 3, 4], reshape_hidden_states=False
+    )
+    head = DPT_HEAD | {"fusion_hidden_size": 256}  # all that transformers' projection can take
+    config = transformers.DPTConfig(
+        backbone_config=backbone, add_projection=True, hidden_size=32, **head
+    )
+    transformers.DPTForDepthEstimation(config).save_pretrained(folder)
+    transformers.DPTImageProcessor(
+        **{"do_resize": False, "do_rescale": False, "do_pad": True, "size_divisor": 14},
+        image_mean=(123.675, 116.28, 103.53),
+        image_std=(58.395, 57.12, 57.375),
+    ).save_pretrained(folder)
+    return folder
+
+
+def test_dinov2s_depth_heads_read_pixels_of_own_size_and_answer_in_metres(tmp_path):
+    folder = dinov2_dpt_folder(tmp_path / "net")
+    guider, image = load_guider(folder), picture(56, 84)
+    pixels, own = own_answer(folder, "DPTForDepthEstimation", image)
+    torch.testing.assert_close(guider.preprocessing(image * 2 - 1), pixels, rtol=0, atol=1e-4)
+    with torch.no_grad():
+        expected = 1 / own.clamp(min=1e-3)
+        torch.testing.assert_close(guider(image * 2 - 1), expected, rtol=1e-3, atol=1e-3)
+    assert guider.preprocessing(picture(60, 97)).shape[-2:] == (56, 84)
+
+
 def test_half_precision_weights_are_used_in_float32(tmp_path):
     folder = transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation")
     model = transformers.UperNetForSemanticSegmentation.from_pretrained(folder).half()

@@ -204,6 +204,7 @@ def test_truncated_weights_are_refused(tmp_path, kept):
         ({"model_type": "vit"}, "is a model without a task (vit)"),
         ({"architecture": "resnet9000"}, "has no model 'resnet9000'"),
         (CONFIG | {"model_args": MODEL_ARGS | {"num_classes": 7}}, "does not fit config.json: "),
+        (CONFIG | {"model_args": MODEL_ARGS | {"num_classes": 0}}, "has no classes"),
         (CONFIG | {"model_args": {"num_classes": 4, "wheels": 4}}, "wheels"),
     ],
 )

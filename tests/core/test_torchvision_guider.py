@@ -76,6 +76,7 @@ def test_own_labels_and_classes(tmp_path):
         ({"torchvision": "resnet9000"}, "torchvision has no model 'resnet9000'"),
         ({"torchvision": "fasterrcnn_resnet50_fpn"}, "is no guider: choose a classifier"),
         ({"torchvision": "resnet18", "weights": "V9"}, "has weights .*IMAGENET1K_V1.*, not 'V9'"),
+        ({"torchvision": "resnet18", "num_classes": "ten"}, "above 0, got 'ten'"),
         ({"torchvision": "resnet18", "args": {"wheels": 4}}, "settings do not fit: .*wheels"),
         ({"torchvision": "resnet18"}, "model.safetensors does not fit config.json: "),
     ],
