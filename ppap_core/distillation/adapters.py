@@ -1,10 +1,12 @@
 """Adapters on any backbone: where LoRA goes, what is trained whole, how to read it off again."""
 
 import copy
+import inspect
 import logging
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -82,8 +84,7 @@ def _weighted(backbone: nn.Module, pattern: str):
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1D, nn.MultiheadAttention)
     heads = _head_modules(backbone)
-    attentions = [m for m in backbone.modules() if isinstance(m, nn.MultiheadAttention)]
-    uncalled = {id(attention.out_proj) for attention in attentions} | set(map(id, attentions))
+    uncalled = _uncalled(backbone)
     owners = Counter(id(p) for _, p in backbone.named_parameters(remove_duplicate=False))
     for name, module in backbone.named_modules():
         if not isinstance(module, kinds):
@@ -92,7 +93,7 @@ def _weighted(backbone: nn.Module, pattern: str):
         if id(module) in heads:
             reason = "head"
         elif id(module) in uncalled:
-            reason = "weight inside a MultiheadAttention"
+            reason = "weight used without a call of its layer"
         elif getattr(module, "groups", 1) > 1:
             reason = "grouped convolution"
         elif getattr(module, "transposed", False):
@@ -106,6 +107,25 @@ def _weighted(backbone: nn.Module, pattern: str):
         elif not re.search(pattern, name):
             reason = "not in the pattern"
         yield name, module, reason
+
+
+def _uncalled(backbone: nn.Module) -> set[int]:
+    """Layers whose parent multiplies by their weight itself, past peft: qkv of timm's BEiT, ..."""
+    found = {id(m) for m in backbone.modules() if isinstance(m, nn.MultiheadAttention)}
+    for parent in backbone.modules():
+        source = _forward_source(type(parent))
+        for name, child in parent.named_children():
+            if re.search(rf"\bself\.{name}\.weight\b(?!\.(dtype|device))", source):
+                found.add(id(child))
+    return found
+
+
+@cache
+def _forward_source(kind: type[nn.Module]) -> str:
+    try:
+        return inspect.getsource(kind.forward)
+    except (OSError, TypeError):  # compiled, or made at run time
+        return ""
 
 
 def _head_modules(backbone: nn.Module) -> set[int]:

@@ -158,9 +158,28 @@ def test_what_gets_no_lora_is_named_and_counted():
         "dilated convolution": 1,
         "grouped convolution": 1,
         "transposed convolution": 1,
-        "weight inside a MultiheadAttention": 2,
+        "weight used without a call of its layer": 2,
     }
     assert left_out(backbone, "^plain|up")["not in the pattern"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("beit_base_patch16_224", {"img_size": 32, "embed_dim": 24, "num_heads": 2, "depth": 1}),
+        ("eva02_tiny_patch14_224", {"img_size": 28, "depth": 1}),
+        ("swinv2_tiny_window8_256", {"img_size": 32, "depths": (1,), "num_heads": (2,)}),
+        ("vit_tiny_patch16_224", {"img_size": 32, "depth": 1}),
+    ],
+)
+def test_every_factor_takes_part_in_the_answer(name, settings):
+    """timm's BEiT, EVA and Swin V2 multiply by `qkv.weight`, and never call the layer."""
+    backbone = timm.create_model(name, num_classes=3, **settings)
+    student = Student(backbone, AdapterSettings(max_touched=1.0, max_share=1.0))
+    student(torch.randn(1, 3, settings["img_size"], settings["img_size"])).sum().backward()
+    unused = [n for n, p in student.named_parameters() if p.requires_grad and p.grad is None]
+    assert not [n for n in unused if "lora_" in n]
+    assert any("qkv" in layer for layer in student.spec.layers) == name.startswith("vit")
 
 
 def test_a_guider_without_plain_layers_adapts_by_norms_and_biases():
