@@ -1,21 +1,14 @@
-"""Train the demo world's unconditional pixel diffusion model: v-prediction on DDPM-linear noise.
-
-Run by one process or, through torchrun, by several. Every step draws from its own seed, so a
-restarted run continues as if it had not stopped.
-"""
+"""Train the demo world's unconditional pixel diffusion model: v-prediction on DDPM-linear noise."""
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from safetensors import safe_open
 from torch import Tensor
-from tqdm import tqdm
 
 from demo.scene_files import load_scenes
+from demo.training_loop import Recipe, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.noise import (
     NUM_TIMESTEPS,
@@ -35,10 +28,7 @@ CONFIG = PixelUNetConfig(
     attention_levels=(2,),
     num_head_channels=32,
 )
-LEARNING_RATE = 1.5e-3
-WARM_UP_STEPS = 200
-DECAY_SHARE = 0.4  # of all steps: the learning rate falls to 0 over this last part
-EMA_HALF_LIFE_SHARE = 0.02  # of the steps so far
+RECIPE = Recipe(learning_rate=1.5e-3)
 
 
 def draw_timesteps(num: int, generator: torch.Generator) -> Tensor:
@@ -59,104 +49,19 @@ def v_loss(model: torch.nn.Module, x_0: Tensor, generator: torch.Generator) -> T
     return (model(add_noise(x_0, sigma_ve, eps), timesteps.float()) - v).square().mean()
 
 
-def learning_rate(step: int, total: int) -> float:
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
-    return LEARNING_RATE * warm * min(1.0, (total - step) / (DECAY_SHARE * total))
+def build_model() -> PixelUNet:
+    torch.manual_seed(0)
+    model = PixelUNet(CONFIG)
+    for block in model.modules():  # each block starts as its own skip connection
+        last = getattr(block, "out_layers", None) or [getattr(block, "proj_out", None)]
+        if isinstance(last[-1], torch.nn.Module):
+            torch.nn.init.zeros_(last[-1].weight)
+    return model
 
 
-def ema_decay(step: int) -> float:
-    return 0.5 ** (1 / max(1.0, EMA_HALF_LIFE_SHARE * step))
-
-
-class State:
-    """Weights, their moving average, optimiser and step; one safetensors file holds all."""
-
-    def __init__(self):
-        torch.manual_seed(0)
-        self.model = PixelUNet(CONFIG)
-        for block in self.model.modules():  # each block starts as its own skip connection
-            last = getattr(block, "out_layers", None) or [getattr(block, "proj_out", None)]
-            if isinstance(last[-1], torch.nn.Module):
-                torch.nn.init.zeros_(last[-1].weight)
-        self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, foreach=True
-        )
-        self.step = 0
-
-    def update_ema(self) -> None:
-        weights = [v.detach() for v in self.model.state_dict().values()]
-        torch._foreach_lerp_(list(self.ema.values()), weights, 1 - ema_decay(self.step))
-
-    def save(self, path: Path) -> None:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        save_safetensors(tensors, path, {"step": str(self.step)})
-
-    def load(self, path: Path) -> None:
-        with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            self.step = int(file.metadata()["step"])
-        self.model.load_state_dict(_under(tensors, "model."))
-        self.ema = {name: tensors[f"ema.{name}"] for name in self.ema}
-        moments: dict[int, dict] = {}
-        for key, value in _under(tensors, "optimizer.").items():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def average_gradients(model: torch.nn.Module) -> None:
-    if not dist.is_initialized():
-        return
-    grads = [p.grad for p in model.parameters()]
-    flat = torch.cat([g.flatten() for g in grads])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-        grad.copy_(part.view_as(grad))
-
-
-def train(images: Tensor, checkpoint: Path, total: int, batch: int) -> State:
-    """`images`: (N, 3, H, W) uint8. Saves every 200 steps; resumes from `checkpoint`."""
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    state = State()
-    if checkpoint.exists():
-        state.load(checkpoint)
-    bar = tqdm(total=total, initial=state.step, disable=rank > 0, mininterval=10)
-    average = None
-    while state.step < total:
-        generator = torch.Generator().manual_seed(1_000_003 * (state.step + 1) + rank)
-        chosen = torch.randint(len(images), (batch,), generator=generator)
-        x_0 = images[chosen].float() / 127.5 - 1
-        loss = v_loss(state.model, x_0, generator)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(state.model)
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(state.step, total)
-        state.optimizer.step()
-        state.update_ema()
-        state.step += 1
-        average = loss.item() if average is None else 0.99 * average + 0.01 * loss.item()
-        bar.set_postfix(loss=f"{average:.4f}", refresh=False)
-        bar.update()
-        if rank == 0 and (state.step % 200 == 0 or state.step == total):
-            state.save(checkpoint)
-    return state
-
-
-def save_model(state: State, path: Path) -> None:
-    """The averaged weights in half precision, as ComfyUI's loader node of the pack reads them."""
-    weights = {k: v.half() for k, v in state.ema.items()}
+def save_model(weights: dict[str, Tensor], path: Path) -> None:
+    """In half precision, as ComfyUI's loader node of the pack reads it."""
+    weights = {k: v.half() for k, v in weights.items()}
     save_safetensors(weights, path, {"ppap.pixel_model": json.dumps(CONFIG.to_dict())})
 
 
@@ -168,12 +73,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32, help="images per process and step")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    if "WORLD_SIZE" in os.environ:
-        dist.init_process_group("gloo")
-    state = train(load_scenes(args.scenes).image, args.checkpoint, args.steps, args.batch)
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        save_model(state, args.out)
+    is_first = start_processes()
+    images = load_scenes(args.scenes).image
+
+    def loss_of(model: PixelUNet, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(images), (args.batch,), generator=generator)
+        return v_loss(model, images[chosen].float() / 127.5 - 1, generator)
+
+    weights = train(build_model(), loss_of, args.checkpoint, args.steps, RECIPE)
+    if is_first:
+        save_model(weights, args.out)
 
 
 if __name__ == "__main__":
