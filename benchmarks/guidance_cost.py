@@ -101,7 +101,8 @@ def sampling_cost(repeats: int) -> list[str]:
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
     from ppap_core.comfy_bridge.sampling import sample_pixels
     from ppap_core.expert_file import load_experts
-    from ppap_core.guidance import Guidance, Strength
+    from ppap_core.guidance import Guidance
+    from ppap_core.strength import Strength
     from ppap_core.targets import ClassTarget
 
     model, guider = load_pixel_model(PIXEL_MODEL), load_guider(GUIDER)

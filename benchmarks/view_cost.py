@@ -60,7 +60,8 @@ def _tiny_vae():
 def _guided(model, vae, guider, patcher, target, view, seen, jacobian):
     from ppap_core.comfy_bridge.hook import install_guidance
     from ppap_core.comfy_bridge.views import build_view
-    from ppap_core.guidance import Guidance, Strength
+    from ppap_core.guidance import Guidance
+    from ppap_core.strength import Strength
 
     built = build_view(view, model, vae)
     guidance = Guidance(guider, target, Strength(1.0), None, built.view, seen, jacobian)

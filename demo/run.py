@@ -51,7 +51,8 @@ def guided_models(model, guider, experts, scale: float):
     """Method -> a function from class index to MODEL."""
     from ppap_core.comfy_bridge.hook import install_guidance
     from ppap_core.comfy_bridge.memory import build_patcher
-    from ppap_core.guidance import Guidance, Strength
+    from ppap_core.guidance import Guidance
+    from ppap_core.strength import Strength
     from ppap_core.targets import ClassTarget
 
     patcher = build_patcher(guider)

@@ -87,8 +87,9 @@ def sample_rows(scenes: Scenes, seed: int, scales: tuple[float, ...]):
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
     from ppap_core.comfy_bridge.sampling import sample_pixels
     from ppap_core.expert_file import load_experts
-    from ppap_core.guidance import Guidance, Strength
+    from ppap_core.guidance import Guidance
     from ppap_core.guiders import load_guider
+    from ppap_core.strength import Strength
 
     model = load_pixel_model(PIXEL_MODEL)
     seeds = list(range(seed, seed + len(scenes)))

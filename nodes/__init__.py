@@ -6,6 +6,7 @@ from .experts import LoadExperts
 from .folders import register_folders
 from .guiders import LoadGuider
 from .models import LoadPixelModel
+from .options import GuidanceOptions
 from .sampling import ApplyGuidance, GuidedKSampler
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
@@ -24,6 +25,7 @@ class PPAPExtension(ComfyExtension):
             GuidedKSampler,
             LoadPixelModel,
             TrainExperts,
+            GuidanceOptions,
         ]
 
 

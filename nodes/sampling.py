@@ -7,9 +7,10 @@ from ..ppap_core.comfy_bridge.hook import install_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
 from ..ppap_core.comfy_bridge.views import VIEWS, build_view
 from ..ppap_core.expert_file import INPUTS
-from ..ppap_core.guidance import RULES, Guidance, Strength
+from ..ppap_core.guidance import Guidance
 from ..ppap_core.jacobian import JACOBIANS
-from .types import CATEGORY, GuiderSocket, TargetSocket
+from ..ppap_core.strength import AS_IT_IS, RULES, Strength
+from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket
 
 
 def guidance_inputs():
@@ -80,6 +81,9 @@ def guidance_inputs():
             "no cost. jvp: one more evaluation. backprop: exact, slow, needs much memory.",
         ),
         io.Vae.Input("vae", optional=True, tooltip="The model's VAE; only the view vae needs it."),
+        OptionsSocket.Input(
+            "options", optional=True, tooltip="Region, conflicts, limits: PPAP Guidance Options."
+        ),
     ]
 
 
@@ -95,6 +99,7 @@ def guide(
     guider_input="auto",
     jacobian="jvp",
     vae=None,
+    options=AS_IT_IS,
 ):
     """`model` with guidance; as it is if there is no guider or no target."""
     strength = Strength(guidance_scale, scale_rule, start_percent, end_percent)
@@ -108,7 +113,9 @@ def guide(
         return model
     built = build_view(view, model, vae)
     seen = "x_t" if guider_input == "auto" else guider_input
-    guidance = Guidance(guider.guider, target, strength, guider.experts, built.view, seen, jacobian)
+    guidance = Guidance(
+        guider.guider, target, strength, guider.experts, built.view, seen, jacobian, options
+    )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
 
 

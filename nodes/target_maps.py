@@ -4,8 +4,8 @@ from functools import partial
 
 from comfy_api.latest import io
 
+from ..ppap_core.maps import FITS
 from ..ppap_core.targets.map_target import SOURCES, Frame, add_class_mask, build_map_target
-from ..ppap_core.targets.maps import FITS
 from ..ppap_core.targets.palettes import PALETTES
 from .pictures import ask_guider, from_core, to_core
 from .types import CATEGORY, GuiderSocket, TargetSocket

@@ -13,6 +13,7 @@ CATEGORY = "sampling/PPAP guidance"
 
 GuiderSocket = io.Custom("PPAP_GUIDER")
 TargetSocket = io.Custom("PPAP_TARGET")
+OptionsSocket = io.Custom("PPAP_OPTIONS")
 
 
 @dataclass(frozen=True)

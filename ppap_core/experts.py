@@ -72,7 +72,10 @@ class NoiseExperts:
 
     def select(self, sigma_ve: float) -> Expert:
         """The expert whose range holds `sigma_ve`; beyond the ends, the nearest one."""
-        return self.experts[find_range(self.ranges, sigma_ve)]
+        return self.experts[self.index(sigma_ve)]
+
+    def index(self, sigma_ve: float) -> int:
+        return find_range(self.ranges, sigma_ve)
 
     def check_fit(self, backbone: nn.Module) -> None:
         """ValueError, naming the first misfit, unless every tensor fits into `backbone`."""

@@ -1,7 +1,7 @@
 """Guidance: the gradient of a guider's log-likelihood, as a shift of the denoised estimate."""
 
 import logging
-import math
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,38 +13,9 @@ from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser
 from .noise import per_sample
+from .strength import AS_IT_IS, RULES, Moments, Shaping, Strength, noise_norm, norms
 from .targets import Target
 from .views import View, identity
-
-
-@dataclass(frozen=True)
-class Strength:
-    """How strongly, by which rule and where guidance acts.
-
-    `guidance_scale`: 0 is off. `rule`: "raw" multiplies the gradient (the paper's s); "relative"
-    gives every picture a shift whose norm is that share of the noise's own. The interval is in
-    shares of the host's schedule, 0 at the start.
-    """
-
-    guidance_scale: float
-    rule: str = "raw"
-    start_percent: float = 0.0
-    end_percent: float = 1.0
-
-    def __post_init__(self):
-        if self.rule not in RULES:
-            raise ValueError(f"scale rule is one of {', '.join(RULES)}, got {self.rule!r}")
-        if not math.isfinite(self.guidance_scale):
-            raise ValueError(f"guidance_scale is a finite number, got {self.guidance_scale}")
-        if not 0 <= self.start_percent <= 1 or not 0 <= self.end_percent <= 1:
-            raise ValueError(
-                f"start and end of guidance lie in [0, 1], got {self.start_percent} and "
-                f"{self.end_percent}"
-            )
-
-    @property
-    def is_off(self) -> bool:
-        return self.guidance_scale == 0 or self.start_percent >= self.end_percent
 
 
 class GuidanceStep(NamedTuple):
@@ -54,27 +25,18 @@ class GuidanceStep(NamedTuple):
     log_likelihood: Tensor
 
 
-def raw_shift(score: Tensor, sigma_ve: Tensor, scale: float) -> Tensor:
-    """scale * sigma_ve^2 / sqrt(1 + sigma_ve^2) * score.
+@dataclass
+class GuidanceRecord:
+    """One guided evaluation: the noise level, its expert, means over the batch.
 
-    `score` is the gradient in x_vp. For every family this equals the classifier guidance of DDIM,
-    eps - sqrt(1 - alpha_bar) score (Dhariwal & Nichol, 2021, algorithm 2).
+    `share`: the shift's norm in that of the noise. `seconds`: of the process, not of the device.
     """
-    return scale * per_sample(sigma_ve.square() / (1 + sigma_ve.square()).sqrt(), score) * score
 
-
-def relative_shift(score: Tensor, sigma_ve: Tensor, scale: float) -> Tensor:
-    """The score's direction; in eps its norm is `scale` sqrt(1 - alpha_bar) times eps' own.
-
-    Norms are per picture, and eps' is its expectation, sqrt(number of values) (compare FreeDoM's
-    rule, Yu et al., 2023).
-    """
-    norms = torch.linalg.vector_norm(score.flatten(1), dim=1).clamp(min=1e-20)
-    size = score[0].numel() ** 0.5 * sigma_ve.square() / (1 + sigma_ve.square()).sqrt()
-    return scale * per_sample(size / norms, score) * score
-
-
-RULES = {"raw": raw_shift, "relative": relative_shift}
+    sigma_ve: float
+    expert: int | None
+    log_likelihood: Tensor  # ()
+    share: Tensor  # ()
+    seconds: float
 
 
 class Guidance:
@@ -95,6 +57,7 @@ class Guidance:
         view: View = identity,
         input: str = "x_t",
         jacobian: str = "jvp",
+        shaping: Shaping = AS_IT_IS,
     ):
         if guider.info.task != target.task:
             raise ValueError(
@@ -110,7 +73,10 @@ class Guidance:
         self.view = view
         self.input = input
         self.jacobian = jacobian
-        self._steps = 0
+        self.shaping = shaping
+        self.records: list[GuidanceRecord] = []
+        self._moments = Moments(shaping)
+        self._evaluations = 0
         self._lost_steps = 0
 
     def score(
@@ -134,7 +100,6 @@ class Guidance:
             through = JACOBIANS[self.jacobian]
             gradient, also_lost = _finite(through(gradient, x_vp, levels, denoised, denoise))
             lost = lost or also_lost
-        self._steps += 1
         self._lost_steps += lost
         return GuidanceStep(gradient, log_likelihood)
 
@@ -145,15 +110,44 @@ class Guidance:
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), seen)
         return gradient, log_likelihood.detach().reshape(len(seen), -1).sum(dim=1)
 
+    def takes_turn(self) -> bool:
+        """Whether this evaluation of the model, within the interval, is one to be guided."""
+        self._evaluations += 1
+        return (self._evaluations - 1) % self.shaping.every == 0
+
+    def start(self) -> None:
+        """Beginning of a run."""
+        self.records.clear()
+        self._moments.reset()
+        self._evaluations = self._lost_steps = 0
+
     def finish(self) -> None:
-        """End of a run: the guider is plain again, and what went wrong is said once."""
+        """End of a run: the guider is plain again, and what happened is said once."""
         self.guider.switch.restore()
         if self._lost_steps:
             logging.warning(
                 f"PPAP: the guider's gradient was not finite at {self._lost_steps} of "
-                f"{self._steps} guided steps; there pictures were left unguided"
+                f"{len(self.records)} guided steps; there pictures were left unguided"
             )
-        self._steps = self._lost_steps = 0
+        self._lost_steps = 0
+
+    def report(self) -> None:
+        """Log what a run came to, in one line."""
+        name = f"PPAP: {self.guider.info.task} guidance by {self.guider.info.architecture}"
+        if not self.records:
+            logging.warning(
+                f"{name} did nothing: no step's noise lies in its part of the schedule, "
+                f"{self.strength.start_percent:g} to {self.strength.end_percent:g}"
+            )
+            return
+        first, last = self.records[0], self.records[-1]
+        share = sum(float(record.share) for record in self.records) / len(self.records)
+        seconds = sum(record.seconds for record in self.records) / len(self.records)
+        logging.info(
+            f"{name}: {len(self.records)} evaluations guided, log-likelihood "
+            f"{float(first.log_likelihood):.3g} -> {float(last.log_likelihood):.3g}, each moved by "
+            f"{share:.2g} of its noise in {1000 * seconds:.1f} ms"
+        )
 
     def __call__(
         self,
@@ -165,8 +159,23 @@ class Guidance:
         """One guided step at `sigma_ve` (B,), all equal: a batch shares its noise level."""
         if not torch.equal(sigma_ve, sigma_ve[:1].expand_as(sigma_ve)):
             raise ValueError("all pictures of a batch share one noise level; this batch does not")
-        score, log_likelihood = self.score(x_vp, float(sigma_ve[0]), denoised, denoise)
-        shift = RULES[self.strength.rule](score, sigma_ve, self.strength.guidance_scale)
+        begin = time.perf_counter()
+        level = float(sigma_ve[0])
+        score, log_likelihood = self.score(x_vp, level, denoised, denoise)
+        score, share = self._moments.update(score), 1.0
+        if (region := self.shaping.region_like(score)) is not None:
+            score, share = score * region, region.square().flatten(1).mean(dim=1)
+        shift = RULES[self.strength.rule](score, sigma_ve, self.strength.guidance_scale, share)
+        shift = self.shaping.limit(shift, sigma_ve, share)
+        self.records.append(
+            GuidanceRecord(
+                level,
+                self.experts and self.experts.index(level),
+                log_likelihood.mean(),
+                (norms(shift) / noise_norm(shift, sigma_ve)).mean(),
+                time.perf_counter() - begin,
+            )
+        )
         return GuidanceStep(shift, log_likelihood)
 
 

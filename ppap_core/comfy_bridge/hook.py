@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..guidance import Guidance
 from ..noise import SIGMA_VE_MAX, per_sample
+from ..strength import without_conflict
 from .differentiable import differentiable, with_torch_attention
 
 KEY = "ppap"
@@ -95,31 +96,63 @@ def install_guidance(model, guidance: Guidance, *patchers):
     """
     if guidance.strength.is_off:
         return model
-
-    def predict_noise(executor, x, timestep, model_options=None, seed=None):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        model_sampling = executor.class_obj.inner_model.model_sampling
-        if not is_active(guidance, model_sampling, float(timestep[0])):
-            return executor(x, timestep, model_options, seed)
-
-        def shift(denoised, denoise):
-            return guided_shift(guidance, model_sampling, x, timestep, denoised, denoise)
-
-        return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)
-
-    def sample(executor, *args, **kwargs):
-        try:
-            return executor(*args, **kwargs)
-        finally:
-            guidance.finish()
-
     guided = model.clone()
-    guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
-    guided.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, sample)
+    together = Guidances((*guidances_of(model), guidance))
+    for kind in (WrappersMP.PREDICT_NOISE, WrappersMP.OUTER_SAMPLE):
+        guided.remove_wrappers_with_key(kind, KEY)
+    guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, together.predict_noise)
+    guided.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, together.sample)
     loaded = guided.get_additional_models_with_key(KEY)
     new = [p for p in patchers if not any(p.is_clone(other) for other in loaded)]
     guided.set_additional_models(KEY, [*loaded, *new])
     return guided
+
+
+def guidances_of(model) -> tuple[Guidance, ...]:
+    """What guides `model` (MODEL), in the order of the nodes."""
+    wrappers = model.get_wrappers(WrappersMP.PREDICT_NOISE, KEY)
+    return wrappers[0].__self__.guidances if wrappers else ()
+
+
+class Guidances:
+    """All that guides one MODEL: every guidance sees the estimate that no other has moved."""
+
+    def __init__(self, guidances: tuple[Guidance, ...]):
+        self.guidances = guidances
+
+    def sample(self, executor, *args, **kwargs):
+        """The OUTER_SAMPLE wrapper: one run."""
+        for guidance in self.guidances:
+            guidance.start()
+        try:
+            samples = executor(*args, **kwargs)
+        finally:
+            for guidance in self.guidances:
+                guidance.finish()
+        for guidance in self.guidances:
+            guidance.report()
+        return samples
+
+    def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
+        """The PREDICT_NOISE wrapper: one evaluation of the model."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        model_sampling = executor.class_obj.inner_model.model_sampling
+        sigma = float(timestep[0])
+        active = [g for g in self.guidances if is_active(g, model_sampling, sigma)]
+        active = [g for g in active if g.takes_turn()]
+        if not active:
+            return executor(x, timestep, model_options, seed)
+
+        def shift(denoised, denoise):
+            total = None
+            for guidance in active:
+                own = guided_shift(guidance, model_sampling, x, timestep, denoised, denoise)
+                if guidance.shaping.gives_way and total is not None:
+                    own = without_conflict(own, total.to(own))
+                total = own if total is None else total.to(own) + own
+            return total
+
+        return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)
 
 
 def _predict_shifted(executor, x, timestep, model_options, seed, shift):

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from ..distillation.distill import TrainingSet
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
-from ..guidance import Guidance, Strength
+from ..guidance import Guidance
 from ..guiders import GuiderInfo
+from ..strength import Strength
 from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
 from ..targets.map_target import show_target
 from ..targets.palettes import HUES

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .maps import check_rows
+from ..maps import check_rows
 
 Classes = Mapping[int, float]  # class index -> weight
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .maps import check_rows, own_maps, own_mask, shrink_or_grow
+from ..maps import check_rows, own_maps, own_mask, shrink_or_grow
 
 ROUNDING = 1e-12  # of the mean square: variance below it is float32's rounding
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..maps import check_rows, fit_frame, own_maps, shrink_or_grow
 from .class_names import find_class
 from .depth_target import DepthTarget
-from .maps import check_rows, fit_frame, own_maps, shrink_or_grow
 from .palettes import HUES, class_colours, image_to_grey, image_to_labels, labels_to_image
 from .segmentation_target import VOID, SegmentationTarget
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .maps import check_rows, own_maps, own_mask
+from ..maps import check_rows, own_maps, own_mask
 
 VOID = -1  # the label of pixels that ask for nothing
 

@@ -242,7 +242,7 @@ def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
 
 def test_every_input_of_every_node_has_a_tooltip(comfyui):
     ids = [name for name in comfyui.nodes.NODE_CLASS_MAPPINGS if name.startswith("PPAP_")]
-    assert len(ids) == 9
+    assert len(ids) == 10
     for name in ids:
         schema = comfyui.node(name).define_schema()
         assert schema.description and schema.search_aliases
@@ -288,3 +288,69 @@ def run_four_steps(model, empty, sampler, scheduler):
             disable_pbar=True,
             seed=0,
         )
+
+
+def options(comfyui, region=None, conflict="sum", **numbers):
+    settings = {"max_norm": 0.0, "every": 1, "momentum": 0.0, "second_moment": 0.0} | numbers
+    node = comfyui.node("PPAP_GuidanceOptions")
+    return node.execute(conflict=conflict, region=region, **settings).args[0]
+
+
+def test_default_options_change_nothing(comfyui, world):
+    assert torch.equal(guided(comfyui, world, options=options(comfyui)), guided(comfyui, world))
+
+
+def test_guidance_acts_in_its_region(comfyui, world):
+    """At the very end, when the model has no step left to spread it over the picture."""
+    with torch.inference_mode():
+        region = torch.zeros(1, 32, 32)
+        region[:, :, :16] = 1.0
+    shaped = guided(comfyui, world, options=options(comfyui, region), start_percent=0.99)
+    left, right = (shaped - plain(comfyui, world)).abs().mean((0, 1, 2)).split(16)
+    assert left.min() > 0
+    assert right.max() == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"momentum": 0.5}, {"second_moment": 0.5}, {"max_norm": 0.02}, {"every": 2}],
+)
+def test_every_option_changes_the_picture_and_keeps_it_finite(comfyui, world, changes):
+    changed = guided(comfyui, world, options=options(comfyui, **changes))
+    assert changed.isfinite().all()
+    assert not torch.equal(changed, guided(comfyui, world))
+
+
+def chained(comfyui, world, conflict):
+    """Torus first, then its opposite."""
+    model, empty, guider, _ = world
+    settings = {"guidance_scale": 0.1, "scale_rule": "relative"}
+    settings |= {"start_percent": 0.0, "end_percent": 1.0}
+    apply = comfyui.node("PPAP_ApplyGuidance").execute
+    with torch.inference_mode():
+        toward, away = (target(comfyui, guider, f"torus:{weight}") for weight in (1, -1))
+        (model,) = apply(model=model, guider=guider, target=toward, **settings).args
+        (model,) = apply(
+            model=model,
+            guider=guider,
+            target=away,
+            options=options(comfyui, conflict=conflict),
+            **settings,
+        ).args
+        return sample(comfyui, (model, empty, None, None), batch=2, seed=0)
+
+
+def test_guidance_that_gives_way_leaves_the_first_its_picture(comfyui, world):
+    settings = {"guidance_scale": 0.1, "scale_rule": "relative"}
+    first = guided(comfyui, world, **settings)
+    yielding = (chained(comfyui, world, "give way") - first).abs().mean()
+    adding = (chained(comfyui, world, "sum") - first).abs().mean()
+    assert yielding < 0.1 * adding
+
+
+def test_the_log_says_what_guidance_did(comfyui, world, caplog):
+    caplog.set_level("INFO")
+    guided(comfyui, world)
+    assert "class guidance by resnet10t: 7 evaluations guided, log-likelihood" in caplog.text
+    guided(comfyui, world, start_percent=0.999)
+    assert "did nothing: no step's noise lies in its part of the schedule" in caplog.text

@@ -31,18 +31,25 @@ class ExactGuidance:
 
     strength = SimpleNamespace(is_off=False, start_percent=0.0, end_percent=1.0)
 
-    def __init__(self, guidance_module):
-        self.module = guidance_module
+    def __init__(self, comfyui):
+        self.guidance = comfyui.module("ppap_core.guidance")
+        self.raw_shift = comfyui.module("ppap_core.strength").raw_shift
+        self.shaping = comfyui.module("ppap_core.strength").AS_IT_IS
         self.guider = torch.nn.Linear(1, 1)
 
-    def finish(self):
+    def start(self):
         pass
+
+    finish = report = start
+
+    def takes_turn(self):
+        return True
 
     def __call__(self, x_vp, sigma_ve, denoised, denoise):
         square = sigma_ve[0] ** 2
         c = (1 + square).sqrt()
         score = (1 - x_vp / c) / (square / (1 + square) + VARIANCE) / c
-        return self.module.GuidanceStep(self.module.raw_shift(score, sigma_ve, 1.0), None)
+        return self.guidance.GuidanceStep(self.raw_shift(score, sigma_ve, 1.0), None)
 
 
 class Observation:
@@ -71,7 +78,7 @@ def exact_guidance_by_estimate(comfyui, jacobian, scale=1.0):
     guider = guiders.Guider(
         backbone, as_it_is, guiders.GuiderInfo("timm/net", "net", "class", ("y",), "0")
     )
-    strength = guidance.Strength(scale)
+    strength = comfyui.module("ppap_core.strength").Strength(scale)
     return ToldTheNoise(guider, Observation(), strength, input="x0_hat", jacobian=jacobian)
 
 
@@ -122,7 +129,7 @@ def build_model(comfyui):
 def guided_model(comfyui, model, guidance=None):
     hook = comfyui.module("ppap_core.comfy_bridge.hook")
     memory = comfyui.module("ppap_core.comfy_bridge.memory")
-    guidance = guidance or ExactGuidance(comfyui.module("ppap_core.guidance"))
+    guidance = guidance or ExactGuidance(comfyui)
     return hook.install_guidance(model, guidance, memory.build_patcher(guidance.guider))
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from ppap_core.experts import PEFT_PREFIX, Expert, NoiseExperts
-from ppap_core.guidance import Guidance, Strength, raw_shift, relative_shift
+from ppap_core.guidance import Guidance
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.noise import NoiseRange
+from ppap_core.strength import Strength, raw_shift, relative_shift
 from ppap_core.targets import ClassTarget
 
 BETAS = numpy.linspace(1e-4, 0.02, 1000)

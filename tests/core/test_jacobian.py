@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from ppap_core.guidance import Guidance, Strength
+from ppap_core.guidance import Guidance
 from ppap_core.jacobian import JACOBIANS, backpropagation, finite_difference, without_jacobian
+from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 from ppap_core.views import LinearRgb
 from tests.core.test_guidance import SIDE, guider_of, linear_guider, noise, resnet_guider

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ppap_core.maps import fit_frame
 from ppap_core.targets import VOID
 from ppap_core.targets.map_target import (
     DRAWN,
@@ -13,7 +14,6 @@ from ppap_core.targets.map_target import (
     add_class_mask,
     build_map_target,
 )
-from ppap_core.targets.maps import fit_frame
 from ppap_core.targets.palettes import HUES, class_colours, labels_to_image
 
 LABELS = ("floor", "wall", "object")
