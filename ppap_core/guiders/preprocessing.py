@@ -20,7 +20,8 @@ class Preprocessing:
     channel, for pixels in [0, 1]. `crop_mode`:
     "center" keeps the proportions and cuts the rest off, "squash" does not keep them;
     the others show the whole picture in its proportions, so inputs differ in size:
-    "shortest" makes the shorter side `size`'s first, "fit" scales as little as it can to meet one
+    "shortest" makes the shorter side `size`'s first, stretched up to a `multiple` (Mask2Former),
+    "fit" scales as little as it can to meet one
     side of `size` and rounds both sides to a `multiple` (DPT, Depth Anything, ZoeDepth),
     "own" keeps the picture's own size, rounded down to a `multiple` (GLPN).
     `floor_crop`: half a pixel beside the middle is rounded down (transformers), not to even.
@@ -95,7 +96,8 @@ class Preprocessing:
             want, short = wanted[0], min(sides)
         # torchvision's Resize (square inputs) cuts the longer side off, timm's own one rounds it.
         whole = int if wanted[0] == wanted[1] else round
-        height, width = (whole(want * side / short) for side in sides)
+        scaled = (whole(want * side / short) for side in sides)
+        height, width = (math.ceil(side / self.multiple) * self.multiple for side in scaled)
         return height, width
 
     def _fitted(self, sides: Sides) -> Sides:

@@ -9,23 +9,21 @@ from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import CONFIG, WEIGHTS, read_weights
 from .transformers_preprocessing import transformers_preprocessing
 
-MAPPINGS = {
-    "depth": "DEPTH_ESTIMATION",
-    "segmentation": "SEMANTIC_SEGMENTATION",
-    "class": "IMAGE_CLASSIFICATION",
+KINDS = {  # transformers' own word for what a model does: our task, the class that loads it
+    "DEPTH_ESTIMATION": ("depth", "AutoModelForDepthEstimation"),
+    "SEMANTIC_SEGMENTATION": ("segmentation", "AutoModelForSemanticSegmentation"),
+    "UNIVERSAL_SEGMENTATION": ("segmentation", "AutoModelForUniversalSegmentation"),
+    "IMAGE_CLASSIFICATION": ("class", "AutoModelForImageClassification"),
 }
-LOADERS = {
-    "depth": "AutoModelForDepthEstimation",
-    "segmentation": "AutoModelForSemanticSegmentation",
-    "class": "AutoModelForImageClassification",
-}
+ASK_IN_WORDS = ("oneformer",)  # what to segment is a second, tokenised input
 MIN_DEPTH = 1e-3  # metres
 
 
 class TensorModel(nn.Module):
     """A transformers model as a plain module: pixels (B, 3, h, w) -> the one tensor we want.
 
-    Class and segmentation logits are passed on. Depth is nearness, larger is nearer: `metric`
+    Class and segmentation logits are passed on; of universal models, which answer with masks and
+    the class of each, they are the logarithms of the semantic map. Depth is nearness, larger is nearer: `metric`
     models, which answer in metres, are turned round into 1 / depth.
     It is also what ComfyUI's patchers need: transformers' own modules refuse a new `device`.
     """
@@ -38,6 +36,8 @@ class TensorModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         answer = self.model(pixel_values=pixels, return_dict=True)
+        if "masks_queries_logits" in answer:
+            return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
         if self.task != "depth":
             return answer.logits
         depth = answer.predicted_depth
@@ -58,9 +58,9 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     whose task is none of ours, and weights that do not fit.
     """
     weights = read_weights(folder)
-    task = _task(config, folder)
+    task, loader = _kind(config, folder)
     metric = task == "depth" and _is_metric(config, folder)
-    model = _load(task, folder)
+    model = _load(loader, folder)
     info = GuiderInfo(
         source=f"transformers/{folder.name}",
         architecture=type(model).__name__,
@@ -72,7 +72,18 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     return Guider(TensorModel(model, task, metric), preprocessing, info)
 
 
-def _task(config: dict, folder: Path) -> str:
+def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
+    """Queries' classes (B, Q, K + 1) and masks (B, Q, h, w) -> (B, K, h, w).
+
+    The sum over queries of class probability times mask, as MaskFormer's semantic inference (Cheng
+    et al., 2021, section 3.4); its logarithm, so that a softmax turns it into shares.
+    """
+    probabilities = classes.softmax(dim=-1)[..., :-1]
+    return torch.einsum("bqk,bqhw->bkhw", probabilities, masks.sigmoid()).clamp(min=1e-8).log()
+
+
+def _kind(config: dict, folder: Path) -> tuple[str, str]:
+    """The task, and the name of the class in transformers that loads it."""
     import transformers
     from transformers.models.auto import modeling_auto
 
@@ -83,10 +94,15 @@ def _task(config: dict, folder: Path) -> str:
             f"{model_type!r}; a newer one may"
         )
     architecture = (config.get("architectures") or ["model without a task"])[0]
-    for task, mapping in MAPPINGS.items():
-        names = getattr(modeling_auto, f"MODEL_FOR_{mapping}_MAPPING_NAMES").get(model_type, ())
+    if model_type in ASK_IN_WORDS:
+        raise ValueError(
+            f"guider {folder.name!r}: {model_type} has to be told in words what to segment: choose "
+            f"a Mask2Former or MaskFormer"
+        )
+    for kind, task_and_loader in KINDS.items():
+        names = getattr(modeling_auto, f"MODEL_FOR_{kind}_MAPPING_NAMES").get(model_type, ())
         if architecture in ((names,) if isinstance(names, str) else names):
-            return task
+            return task_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
         f"model for depth estimation, semantic segmentation or image classification"
@@ -115,12 +131,12 @@ def _is_metric(config: dict, folder: Path) -> bool:
     return kinds[model_type]
 
 
-def _load(task: str, folder: Path) -> nn.Module:
+def _load(loader: str, folder: Path) -> nn.Module:
     import transformers
 
     try:
         with torch.inference_mode(False):
-            model, report = getattr(transformers, LOADERS[task]).from_pretrained(
+            model, report = getattr(transformers, loader).from_pretrained(
                 folder,
                 use_safetensors=True,
                 local_files_only=True,

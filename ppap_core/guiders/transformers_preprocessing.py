@@ -75,7 +75,7 @@ def _geometry(settings: dict, whole: bool) -> dict:
         crop, short = {"height": short, "width": short}, int(short / settings["crop_pct"])
     if crop:
         return {"size": _sides(crop), "resize_to": (short, short), "crop_mode": "center"}
-    return {"size": (short, short), "crop_mode": "shortest"}
+    return {"size": (short, short), "crop_mode": "shortest", "multiple": multiple}
 
 
 def _sides(size: dict) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from demo.paths import GUIDER, PIXEL_MODEL
-from tests.core.test_any_guider import SLOW_TIMM, timm_folder, transformers_folder
+from tests.core.tiny_guiders import SLOW_TIMM, timm_folder, transformers_folder
 
 REAL = (
     *("resnet50", "deit3_small_patch16_224"),

@@ -8,12 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 import transformers
 from safetensors.torch import save_file
-from timm.data import resolve_data_config
-from torchvision import models
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tvF
 
@@ -22,257 +19,23 @@ from ppap_core.expert_file import ExpertHeader, ExpertSet, load_experts, save_ex
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
 from ppap_core.noise import partition_by_timestep
-
-HALF = [0.5] * 3
-
-# architecture -> arguments that make it small. The first few run every time.
-QUICK_TIMM = {
-    "resnet18": {"channels": (8, 16, 24, 32)},
-    "deit_tiny_patch16_224": {"depth": 2, "img_size": 64},
-    "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)},
-    "nf_resnet26": {},
-}
-SLOW_TIMM = {
-    "resnet50": {},
-    "resnet50_gn": {},
-    "resnext26ts": {},
-    "resnetv2_50x1_bit": {},
-    "seresnet33ts": {},
-    "densenet121": {},
-    "vgg11_bn": {},
-    "vit_tiny_patch16_224": {"depth": 3},
-    "deit_tiny_distilled_patch16_224": {"depth": 3},
-    "deit3_small_patch16_224": {"depth": 3},
-    "beit_base_patch16_224": {"depth": 2},
-    "beitv2_base_patch16_224": {"depth": 2},
-    "eva02_tiny_patch14_224": {"depth": 2},
-    "cait_xxs24_224": {"depth": 2},
-    "xcit_nano_12_p16_224": {"depth": 2},
-    "convnextv2_atto": {},
-    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 2, 1)},
-    "swinv2_tiny_window8_256": {"depths": (1, 1, 2, 1)},
-    "maxvit_pico_rw_256": {},
-    "coatnet_nano_rw_224": {},
-    "efficientnet_b0": {},
-    "tf_efficientnet_lite0": {},
-    "efficientnetv2_rw_t": {},
-    "mobilenetv2_100": {},
-    "mobilenetv3_small_100": {},
-    "mobilenetv4_conv_small": {},
-    "mobilevitv2_050": {},
-    "regnety_002": {},
-    "dm_nfnet_f0": {},
-    "eca_nfnet_l0": {},
-    "levit_128s": {},
-    "mixer_s32_224": {},
-    "poolformer_s12": {},
-    "pvt_v2_b0": {},
-    "repvgg_a0": {},
-    "hrnet_w18_small": {},
-    "fastvit_t8": {},
-    "edgenext_xx_small": {},
-    "inception_v3": {},
-}
-
-
-def vit(**settings):
-    small = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": 32}
-    return small | {"intermediate_size": 64, "patch_size": 8} | settings
-
-
-def dinov2():
-    return transformers.Dinov2Config(
-        **vit(patch_size=4, out_indices=[1, 2, 3, 4], reshape_hidden_states=False, mlp_ratio=2)
-    )
-
-
-DPT_HEAD = {"neck_hidden_sizes": [8, 12, 16, 16], "fusion_hidden_size": 8}
-SEGFORMER = {
-    **{"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16},
-    **{"num_attention_heads": [1, 2, 2, 4]},
-}
-
-
-def depth_anything(**settings):
-    return transformers.DepthAnythingConfig(
-        backbone_config=dinov2(), patch_size=4, reassemble_hidden_size=32, **DPT_HEAD, **settings
-    )
-
-
-LIVELY = {"initializer_range": 0.2}  # deeper than norms can make up for: gradients underflow
-
-
-def dpt(**settings):
-    return transformers.DPTConfig(
-        **vit(image_size=64),
-        is_hybrid=False,
-        backbone_out_indices=[0, 1, 2, 3],
-        **DPT_HEAD,
-        **LIVELY,
-    )
-
-
-def upernet():
-    backbone = transformers.ConvNextConfig(
-        hidden_sizes=[8, 12, 16, 24],
-        depths=[1, 1, 1, 1],
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    return transformers.UperNetConfig(
-        backbone_config=backbone, hidden_size=16, auxiliary_channels=8, pool_scales=[1, 2]
-    )
-
-
-def beit():
-    return transformers.BeitConfig(
-        **vit(image_size=64, patch_size=16), out_indices=[1, 2, 3, 4], num_labels=5
-    )
-
-
-def zoedepth():
-    """Its relative depth network is a BEiT."""
-    backbone = transformers.BeitConfig(
-        **vit(image_size=64, patch_size=16),
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        use_relative_position_bias=True,
-        add_fpn=False,
-    )
-    return transformers.ZoeDepthConfig(
-        backbone_config=backbone,
-        backbone_hidden_size=32,
-        **DPT_HEAD,
-        bottleneck_features=8,
-        num_relative_features=4,
-        bin_embedding_dim=8,
-        num_attractors=[4, 2, 2, 1],
-        bin_configurations=[{"n_bins": 8, "min_depth": 0.001, "max_depth": 10.0}],
-    )
-
-
-def size(side):
-    return {"size": {"height": side, "width": side}}
-
-
-# model class: config, image processor, whether nearness is 1 / the network's own depth
-TRANSFORMERS = {
-    "DepthAnythingForDepthEstimation": (
-        depth_anything,
-        "DPTImageProcessor",
-        {"keep_aspect_ratio": True, "ensure_multiple_of": 4, **size(32)},
-        False,
-    ),
-    "DPTForDepthEstimation": (
-        dpt,
-        "DPTImageProcessor",
-        size(64),
-        False,
-    ),
-    "DPTForSemanticSegmentation": (dpt, "DPTImageProcessor", size(64), False),
-    "GLPNForDepthEstimation": (
-        lambda: transformers.GLPNConfig(**SEGFORMER),
-        "GLPNImageProcessor",
-        {},
-        True,
-    ),
-    "ZoeDepthForDepthEstimation": (
-        zoedepth,
-        "ZoeDepthImageProcessor",
-        {"keep_aspect_ratio": False, "ensure_multiple_of": 32, **size(64)},
-        True,
-    ),
-    "SegformerForSemanticSegmentation": (
-        lambda: transformers.SegformerConfig(**SEGFORMER, num_labels=7),
-        "SegformerImageProcessor",
-        size(64),
-        False,
-    ),
-    "UperNetForSemanticSegmentation": (upernet, "SegformerImageProcessor", size(64), False),
-    "BeitForSemanticSegmentation": (beit, "BeitImageProcessor", size(64), False),
-    "MobileNetV2ForSemanticSegmentation": (
-        lambda: transformers.MobileNetV2Config(num_labels=4, depth_multiplier=0.35, image_size=64),
-        "MobileNetV2ImageProcessor",
-        {"size": {"shortest_edge": 64}, "crop_size": {"height": 48, "width": 48}},
-        False,
-    ),
-    "MobileViTForSemanticSegmentation": (
-        lambda: transformers.MobileViTConfig(
-            hidden_sizes=[16, 20, 24],
-            neck_hidden_sizes=[8, 8, 16, 16, 24, 24, 32],
-            aspp_out_channels=16,
-            **LIVELY,
-            num_labels=3,
-        ),
-        "MobileViTImageProcessor",
-        {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
-        False,
-    ),
-    "ViTForImageClassification": (
-        lambda: transformers.ViTConfig(**vit(num_labels=6)),
-        "ViTImageProcessor",
-        size(32),
-        False,
-    ),
-}
-QUICK_TRANSFORMERS = ("GLPNForDepthEstimation", "UperNetForSemanticSegmentation")
-TORCHVISION = ("resnet18", "vit_b_32", "lraspp_mobilenet_v3_large")
+from tests.core.tiny_guiders import (
+    DPT_HEAD,
+    QUICK_TIMM,
+    QUICK_TRANSFORMERS,
+    SLOW_TIMM,
+    TORCHVISION,
+    TRANSFORMERS,
+    picture,
+    timm_folder,
+    torchvision_folder,
+    transformers_folder,
+    vit,
+)
 
 
 def marked(quick, slow):
     return [*quick, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
-
-
-def fill_zero_matrices(model):
-    """Some heads start at zero, and no gradient comes through."""
-    for parameter in model.parameters():
-        if parameter.ndim > 1 and not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.02)
-
-
-def timm_folder(folder, name):
-    torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=5, **(QUICK_TIMM | SLOW_TIMM)[name])
-    fill_zero_matrices(model)
-    folder.mkdir()
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
-    )
-    settings = (QUICK_TIMM | SLOW_TIMM)[name]
-    config = {"architecture": name, "num_classes": 5, "model_args": settings}
-    keys = ("mean", "std", "interpolation", "crop_pct", "crop_mode", "input_size")
-    data = resolve_data_config({}, model=model)
-    if "img_size" in settings:
-        data["input_size"] = (3, settings["img_size"], settings["img_size"])
-    config["pretrained_cfg"] = {key: data[key] for key in keys}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-def transformers_folder(folder, name):
-    torch.manual_seed(0)
-    build, processor, settings, _ = TRANSFORMERS[name]
-    getattr(transformers, name)(build()).save_pretrained(folder)
-    getattr(transformers, processor)(image_mean=HALF, image_std=HALF, **settings).save_pretrained(
-        folder
-    )
-    return folder
-
-
-def torchvision_folder(folder, name):
-    torch.manual_seed(0)
-    folder.mkdir()
-    settings = {"weights_backbone": None} if name.startswith("lraspp") else {}
-    model = models.get_model(name, weights=None, num_classes=21, **settings)
-    fill_zero_matrices(model)
-    save_file(model.state_dict(), folder / "model.safetensors")
-    config = {"torchvision": name, "num_classes": 21}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-def picture(height, width):
-    generator = torch.Generator().manual_seed(height + width)
-    return torch.rand(1, 3, height, width, generator=generator)
 
 
 def distilled(guider, student, image):
@@ -359,7 +122,31 @@ def own_answer(folder, name, image):
     pixels = processor(images=list(image * 255), return_tensors="pt", **options)["pixel_values"]
     with torch.no_grad():
         answer = model(pixel_values=pixels)
+    if "masks_queries_logits" in answer:
+        return pixels, shares_of_classes(answer).log()
     return pixels, answer.predicted_depth if "Depth" in name else answer.logits
+
+
+def shares_of_classes(answer):
+    """Written out: each query gives each pixel of its mask its classes, "nothing" left away."""
+    total = 0
+    for query in range(answer.class_queries_logits.shape[1]):
+        classes = answer.class_queries_logits[:, query].softmax(-1)[:, :-1]
+        mask = answer.masks_queries_logits[:, query].sigmoid()
+        total = total + classes[:, :, None, None] * mask[:, None]
+    return total
+
+
+def test_maskformers_map_is_that_of_its_own_processor(tmp_path):
+    name = "MaskFormerForInstanceSegmentation"
+    folder, image = transformers_folder(tmp_path / "net", name), picture(64, 96)
+    model = getattr(transformers, name).from_pretrained(folder).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    with torch.no_grad():
+        answer = model(**processor(images=list(image * 255), return_tensors="pt"))
+        (expected,) = processor.post_process_semantic_segmentation(answer)
+        got = load_guider(folder)(image * 2 - 1).argmax(1)[0]
+    assert (got == expected).float().mean() > 0.999
 
 
 @pytest.mark.parametrize("sides", [(512, 768), (768, 512), (1024, 1024), (333, 500)])

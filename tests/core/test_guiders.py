@@ -197,6 +197,7 @@ def test_truncated_weights_are_refused(tmp_path, kept):
         ({"auto_map": {"AutoModel": "net.Net"}}, "wants to run code of its own"),
         ({"model_type": "vit9000"}, "has no model_type 'vit9000'"),
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "which is no guider"),
+        ({"model_type": "oneformer"}, "told in words what to segment"),
         (
             {"model_type": "detr", "architectures": ["DetrForObjectDetection"]},
             "choose a model for depth estimation, semantic segmentation or image classification",

@@ -1,0 +1,303 @@
+"""Guiders' folders in the hub's layout, of every library: small networks, random weights."""
+
+import json
+
+import timm
+import torch
+import transformers
+from safetensors.torch import save_file
+from timm.data import resolve_data_config
+from torchvision import models
+
+HALF = [0.5] * 3
+
+# architecture -> arguments that make it small. The first few run every time.
+QUICK_TIMM = {
+    "resnet18": {"channels": (8, 16, 24, 32)},
+    "deit_tiny_patch16_224": {"depth": 2, "img_size": 64},
+    "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)},
+    "nf_resnet26": {},
+}
+SLOW_TIMM = {
+    "resnet50": {},
+    "resnet50_gn": {},
+    "resnext26ts": {},
+    "resnetv2_50x1_bit": {},
+    "seresnet33ts": {},
+    "densenet121": {},
+    "vgg11_bn": {},
+    "vit_tiny_patch16_224": {"depth": 3},
+    "deit_tiny_distilled_patch16_224": {"depth": 3},
+    "deit3_small_patch16_224": {"depth": 3},
+    "beit_base_patch16_224": {"depth": 2},
+    "beitv2_base_patch16_224": {"depth": 2},
+    "eva02_tiny_patch14_224": {"depth": 2},
+    "cait_xxs24_224": {"depth": 2},
+    "xcit_nano_12_p16_224": {"depth": 2},
+    "convnextv2_atto": {},
+    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 2, 1)},
+    "swinv2_tiny_window8_256": {"depths": (1, 1, 2, 1)},
+    "maxvit_pico_rw_256": {},
+    "coatnet_nano_rw_224": {},
+    "efficientnet_b0": {},
+    "tf_efficientnet_lite0": {},
+    "efficientnetv2_rw_t": {},
+    "mobilenetv2_100": {},
+    "mobilenetv3_small_100": {},
+    "mobilenetv4_conv_small": {},
+    "mobilevitv2_050": {},
+    "regnety_002": {},
+    "dm_nfnet_f0": {},
+    "eca_nfnet_l0": {},
+    "levit_128s": {},
+    "mixer_s32_224": {},
+    "poolformer_s12": {},
+    "pvt_v2_b0": {},
+    "repvgg_a0": {},
+    "hrnet_w18_small": {},
+    "fastvit_t8": {},
+    "edgenext_xx_small": {},
+    "inception_v3": {},
+}
+
+
+def vit(**settings):
+    small = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": 32}
+    return small | {"intermediate_size": 64, "patch_size": 8} | settings
+
+
+def dinov2():
+    return transformers.Dinov2Config(
+        **vit(patch_size=4, out_indices=[1, 2, 3, 4], reshape_hidden_states=False, mlp_ratio=2)
+    )
+
+
+DPT_HEAD = {"neck_hidden_sizes": [8, 12, 16, 16], "fusion_hidden_size": 8}
+SEGFORMER = {
+    **{"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16},
+    **{"num_attention_heads": [1, 2, 2, 4]},
+}
+
+
+def depth_anything(**settings):
+    return transformers.DepthAnythingConfig(
+        backbone_config=dinov2(), patch_size=4, reassemble_hidden_size=32, **DPT_HEAD, **settings
+    )
+
+
+LIVELY = {"initializer_range": 0.2}  # deeper than norms can make up for: gradients underflow
+
+
+def dpt(**settings):
+    return transformers.DPTConfig(
+        **vit(image_size=64),
+        is_hybrid=False,
+        backbone_out_indices=[0, 1, 2, 3],
+        **DPT_HEAD,
+        **LIVELY,
+    )
+
+
+def upernet():
+    backbone = transformers.ConvNextConfig(
+        hidden_sizes=[8, 12, 16, 24],
+        depths=[1, 1, 1, 1],
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    return transformers.UperNetConfig(
+        backbone_config=backbone, hidden_size=16, auxiliary_channels=8, pool_scales=[1, 2]
+    )
+
+
+def beit():
+    return transformers.BeitConfig(
+        **vit(image_size=64, patch_size=16), out_indices=[1, 2, 3, 4], num_labels=5
+    )
+
+
+def zoedepth():
+    """Its relative depth network is a BEiT."""
+    backbone = transformers.BeitConfig(
+        **vit(image_size=64, patch_size=16),
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+        use_relative_position_bias=True,
+        add_fpn=False,
+    )
+    return transformers.ZoeDepthConfig(
+        backbone_config=backbone,
+        backbone_hidden_size=32,
+        **DPT_HEAD,
+        bottleneck_features=8,
+        num_relative_features=4,
+        bin_embedding_dim=8,
+        num_attractors=[4, 2, 2, 1],
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.001, "max_depth": 10.0}],
+    )
+
+
+QUERIES = {
+    **{"hidden_dim": 32, "feature_size": 32, "mask_feature_size": 32, "num_queries": 10},
+    **{"encoder_feedforward_dim": 32, "dim_feedforward": 32, "encoder_layers": 1},
+    **{"decoder_layers": 2, "num_attention_heads": 2},
+}
+
+
+def swin():
+    return transformers.SwinConfig(
+        **{"image_size": 64, "embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4]},
+        **{"window_size": 4, "out_features": ["stage1", "stage2", "stage3", "stage4"]},
+    )
+
+
+def depth_pro():
+    vision = {"model_type": "dinov2", **vit(image_size=64, patch_size=16, mlp_ratio=2)}
+    return transformers.DepthProConfig(
+        **{"fusion_hidden_size": 16, "patch_size": 64, "initializer_range": 0.2},
+        **{"intermediate_hook_ids": [3, 1], "intermediate_feature_dims": [16, 8]},
+        **{"scaled_images_ratios": [0.25, 0.5, 1], "scaled_images_overlap_ratios": [0.0, 0.5, 0.2]},
+        **{"scaled_images_feature_dims": [16, 16, 8], "use_fov_model": False},
+        **{"image_model_config": vision, "patch_model_config": vision},
+        fov_model_config=vision,
+    )
+
+
+def size(side):
+    return {"size": {"height": side, "width": side}}
+
+
+# model class: config, image processor, whether nearness is 1 / the network's own depth
+TRANSFORMERS = {
+    "DepthAnythingForDepthEstimation": (
+        depth_anything,
+        "DPTImageProcessor",
+        {"keep_aspect_ratio": True, "ensure_multiple_of": 4, **size(32)},
+        False,
+    ),
+    "DPTForDepthEstimation": (
+        dpt,
+        "DPTImageProcessor",
+        size(64),
+        False,
+    ),
+    "DPTForSemanticSegmentation": (dpt, "DPTImageProcessor", size(64), False),
+    "GLPNForDepthEstimation": (
+        lambda: transformers.GLPNConfig(**SEGFORMER),
+        "GLPNImageProcessor",
+        {},
+        True,
+    ),
+    "ZoeDepthForDepthEstimation": (
+        zoedepth,
+        "ZoeDepthImageProcessor",
+        {"keep_aspect_ratio": False, "ensure_multiple_of": 32, **size(64)},
+        True,
+    ),
+    "SegformerForSemanticSegmentation": (
+        lambda: transformers.SegformerConfig(**SEGFORMER, num_labels=7),
+        "SegformerImageProcessor",
+        size(64),
+        False,
+    ),
+    "UperNetForSemanticSegmentation": (upernet, "SegformerImageProcessor", size(64), False),
+    "BeitForSemanticSegmentation": (beit, "BeitImageProcessor", size(64), False),
+    "MobileNetV2ForSemanticSegmentation": (
+        lambda: transformers.MobileNetV2Config(num_labels=4, depth_multiplier=0.35, image_size=64),
+        "MobileNetV2ImageProcessor",
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 48, "width": 48}},
+        False,
+    ),
+    "Mask2FormerForUniversalSegmentation": (
+        lambda: transformers.Mask2FormerConfig(backbone_config=swin(), **QUERIES, num_labels=5),
+        "Mask2FormerImageProcessor",
+        {"size": {"shortest_edge": 64, "longest_edge": 1024}, "size_divisor": 32},
+        False,
+    ),
+    "MaskFormerForInstanceSegmentation": (
+        lambda: transformers.MaskFormerConfig(
+            backbone_config=swin(),
+            decoder_config=transformers.DetrConfig(
+                **{"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 2},
+                **{"decoder_ffn_dim": 32, "num_queries": 10},
+            ),
+            **{"fpn_feature_size": 32, "mask_feature_size": 32, "num_labels": 4},
+        ),
+        "MaskFormerImageProcessor",
+        {"size": {"shortest_edge": 64, "longest_edge": 1024}, "size_divisor": 32},
+        False,
+    ),
+    "DepthProForDepthEstimation": (depth_pro, "DepthProImageProcessor", size(256), False),
+    "MobileViTForSemanticSegmentation": (
+        lambda: transformers.MobileViTConfig(
+            hidden_sizes=[16, 20, 24],
+            neck_hidden_sizes=[8, 8, 16, 16, 24, 24, 32],
+            aspp_out_channels=16,
+            **LIVELY,
+            num_labels=3,
+        ),
+        "MobileViTImageProcessor",
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+        False,
+    ),
+    "ViTForImageClassification": (
+        lambda: transformers.ViTConfig(**vit(num_labels=6)),
+        "ViTImageProcessor",
+        size(32),
+        False,
+    ),
+}
+QUICK_TRANSFORMERS = ("GLPNForDepthEstimation", "UperNetForSemanticSegmentation")
+TORCHVISION = ("resnet18", "vit_b_32", "lraspp_mobilenet_v3_large")
+
+
+def fill_zero_matrices(model):
+    """Some heads start at zero, and no gradient comes through."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.02)
+
+
+def timm_folder(folder, name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5, **(QUICK_TIMM | SLOW_TIMM)[name])
+    fill_zero_matrices(model)
+    folder.mkdir()
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
+    settings = (QUICK_TIMM | SLOW_TIMM)[name]
+    config = {"architecture": name, "num_classes": 5, "model_args": settings}
+    keys = ("mean", "std", "interpolation", "crop_pct", "crop_mode", "input_size")
+    data = resolve_data_config({}, model=model)
+    if "img_size" in settings:
+        data["input_size"] = (3, settings["img_size"], settings["img_size"])
+    config["pretrained_cfg"] = {key: data[key] for key in keys}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def transformers_folder(folder, name):
+    torch.manual_seed(0)
+    build, processor, settings, _ = TRANSFORMERS[name]
+    getattr(transformers, name)(build()).save_pretrained(folder)
+    getattr(transformers, processor)(image_mean=HALF, image_std=HALF, **settings).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def torchvision_folder(folder, name):
+    torch.manual_seed(0)
+    folder.mkdir()
+    settings = {"weights_backbone": None} if name.startswith("lraspp") else {}
+    model = models.get_model(name, weights=None, num_classes=21, **settings)
+    fill_zero_matrices(model)
+    save_file(model.state_dict(), folder / "model.safetensors")
+    config = {"torchvision": name, "num_classes": 21}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def picture(height, width):
+    generator = torch.Generator().manual_seed(height + width)
+    return torch.rand(1, 3, height, width, generator=generator)
