@@ -2,8 +2,8 @@
 
 from comfy_api.latest import ComfyExtension
 
+from ..ppap_core.comfy_bridge.folders import register_folders
 from .experts import LoadExperts
-from .folders import register_folders
 from .guiders import LoadGuider
 from .models import LoadPixelModel
 from .options import GuidanceOptions

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
+from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import describe, load_experts
-from .folders import EXPERTS, file_names, file_path
 from .types import CATEGORY, GuiderSocket
 
 

@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..ppap_core.guiders import load_guider
-from .folders import guider_folder, guider_names
+from ..ppap_core.comfy_bridge.guiders import guider_names, guider_stamp, load_named_guider
 from .types import CATEGORY, GuiderSocket, LoadedGuider
 
 
@@ -25,7 +24,8 @@ class LoadGuider(io.ComfyNode):
                     options=guider_names(),
                     tooltip="A folder in models/ppap_guiders with config.json and "
                     "model.safetensors, as the Hugging Face hub lays out timm and transformers "
-                    "models, or the name of one that can be downloaded.",
+                    "models; a Depth Anything 3 in models/geometry_estimation, as ComfyUI has "
+                    "them; or the name of one that can be downloaded.",
                 ),
                 io.Boolean.Input(
                     "allow_download",
@@ -40,11 +40,8 @@ class LoadGuider(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, guider, **_):
-        try:
-            return sorted(f.stat().st_mtime_ns for f in guider_folder(guider).iterdir())
-        except ValueError:  # not here yet; execute says so or downloads it
-            return guider
+        return guider_stamp(guider)
 
     @classmethod
     def execute(cls, guider, allow_download=False):
-        return io.NodeOutput(LoadedGuider.of(load_guider(guider_folder(guider, allow_download))))
+        return io.NodeOutput(LoadedGuider.of(load_named_guider(guider, allow_download)))

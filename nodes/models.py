@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
+from ..ppap_core.comfy_bridge.folders import PIXEL_MODELS, file_names, file_path
 from ..ppap_core.comfy_bridge.pixel_model import empty_conditioning, load_pixel_model
-from .folders import PIXEL_MODELS, file_names, file_path
 from .types import CATEGORY
 
 

@@ -12,11 +12,11 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
+from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
 from ..ppap_core.comfy_bridge.trainer import Trainer, check_output
 from ..ppap_core.distillation.evaluate import agreement_table
 from ..ppap_core.distillation.generate import GenerateSettings
 from ..ppap_core.distillation.settings import CHOICES, DistillSettings, plan_phases
-from .folders import EXPERTS, own_folder
 from .types import CATEGORY, GuiderSocket
 
 

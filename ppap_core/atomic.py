@@ -31,7 +31,10 @@ def save_safetensors(
     The same contents give the same bytes.
     """
     with replace_file(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
+        partial.chmod(mode)  # safetensors 0.8 lets nobody but the owner read
         _sort_metadata(partial)
 
 

@@ -7,11 +7,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import folder_paths
-
 from ppap_core.atomic import replace_file
 from ppap_core.comfy_bridge.checkpoint import load_checkpoint
 from ppap_core.comfy_bridge.drawing import conditioning_of
+from ppap_core.comfy_bridge.folders import register_folders
+from ppap_core.comfy_bridge.guiders import load_named_guider
 from ppap_core.comfy_bridge.memory import build_patcher
 from ppap_core.comfy_bridge.trainer import Trainer
 from ppap_core.distillation.distill import TrainingSet
@@ -19,7 +19,7 @@ from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
 from ppap_core.distillation.images import find_images
 from ppap_core.distillation.workers import rank
 from ppap_core.expert_file import load_experts
-from ppap_core.guiders import PRESETS, Guider, fetch_preset, load_guider
+from ppap_core.guiders import Guider, load_guider
 
 from .config import Config
 from .progress import Bar, Watcher
@@ -50,14 +50,9 @@ def build_trainer(config: Config) -> Trainer:
 
 
 def find_guider(name: str, allow_download: bool = False) -> Guider:
-    """From a folder, or by its name in ComfyUI's models/ppap_guiders; known ones from the hub."""
-    root = Path(folder_paths.models_dir) / "ppap_guiders"
-    for folder in (Path(name), root / name):
-        if folder.is_dir():
-            return load_guider(folder)
-    if name in PRESETS:
-        return load_guider(fetch_preset(PRESETS[name], root, allow_download))
-    raise ValueError(f"there is no guider folder {name}, nor {root / name}")
+    """From a folder, or by the name that the loader node offers."""
+    register_folders()
+    return load_guider(name) if Path(name).is_dir() else load_named_guider(name, allow_download)
 
 
 def draw_pictures(trainer: Trainer) -> None:

@@ -23,8 +23,8 @@ class TensorModel(nn.Module):
     """A transformers model as a plain module: pixels (B, 3, h, w) -> the one tensor we want.
 
     Class and segmentation logits are passed on; of universal models, which answer with masks and
-    the class of each, they are the logarithms of the semantic map. Depth is nearness, larger is nearer: `metric`
-    models, which answer in metres, are turned round into 1 / depth.
+    the class of each, they are the logarithms of the semantic map. Depth is nearness, larger is
+    nearer: `metric` models, which answer in metres, are turned round into 1 / depth.
     It is also what ComfyUI's patchers need: transformers' own modules refuse a new `device`.
     """
 

@@ -58,7 +58,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     ("flags", "message"),
     [
         (["--steps", "0"], "steps has to be at least 1"),
-        (["--guider", "nowhere"], "there is no guider folder nowhere"),
+        (["--guider", "nowhere"], "no guider 'nowhere' in "),
         (["--checkpoint", "README.md"], "README.md': ComfyUI cannot load it"),
         (["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
         (["--prompts", "no.txt"], "there is no prompt file no.txt"),

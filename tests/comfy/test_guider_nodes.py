@@ -1,7 +1,14 @@
 """Load Off-the-shelf Guider: depth and segmentation models, and names that are not here."""
 
+import gc
+import weakref
+
 import pytest
 import torch
+from safetensors.torch import save_file
+
+from tests.comfy.tiny_checkpoints import randomise
+from tests.core import tiny_guiders
 
 
 def load(comfyui, name, **options):
@@ -30,3 +37,85 @@ def test_presets_are_offered_last_and_refused_while_not_allowed(comfyui):
     assert allow_download.optional
     with pytest.raises(ValueError, match="tick allow_download, or download config.json"):
         load(comfyui, presets[0])
+
+
+@pytest.fixture(scope="module")
+def depth_anything_3(comfyui):
+    """A random Depth Anything 3 of the smallest size that ComfyUI knows, in its own folder."""
+    import comfy.ldm.depth_anything_3.model
+    import comfy.ops
+
+    network = comfy.ldm.depth_anything_3.model.DepthAnything3Net(
+        **{"backbone_name": "vits", "out_layers": [5, 7, 9, 11], "head_dim_in": 384},
+        **{"head_features": 32, "head_out_channels": (24, 48, 96, 96)},
+        **{"dtype": torch.float32, "operations": comfy.ops.disable_weight_init},
+    )
+    randomise(network)
+    path = comfyui.base / "models" / "geometry_estimation" / "da3_small.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, path)
+    return f"{path.parent.name}/{path.name}"
+
+
+def test_comfyuis_depth_anything_3_guides(comfyui, depth_anything_3):
+    assert depth_anything_3 in comfyui.module("ppap_core.comfy_bridge.guiders").guider_names()
+    loaded = load(comfyui, depth_anything_3)
+    assert (loaded.guider.info.task, loaded.guider.info.architecture) == (
+        "depth",
+        "DepthAnything3Net",
+    )
+    image = torch.rand(1, 3, 60, 80, requires_grad=True)
+    with torch.no_grad():
+        pixels = loaded.guider.preprocessing(image)
+        assert pixels.shape[-2:] == (378, 504)
+        expected = 1 / loaded.guider.backbone.network(pixels)["depth"]
+    answer = loaded.guider(image)
+    torch.testing.assert_close(answer.detach(), expected)
+    answer.std().backward()
+    assert image.grad.isfinite().all() and image.grad.abs().sum() > 0
+
+
+def test_depth_anything_3_sees_what_comfyuis_own_node_shows_it(comfyui, depth_anything_3):
+    from comfy.ldm.depth_anything_3 import preprocess
+
+    picture = torch.rand(1, 504, 672, 3)
+    expected = preprocess.preprocess_image(picture, 504, "lower_bound_resize")
+    pixels = load(comfyui, depth_anything_3).guider.preprocessing(picture.movedim(-1, 1) * 2 - 1)
+    torch.testing.assert_close(pixels, expected)
+
+
+def test_another_model_in_the_depth_folder_is_refused(comfyui, depth_anything_3):
+    path = comfyui.base / "models" / "geometry_estimation" / "other.safetensors"
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="'other.safetensors' is not a Depth Anything 3"):
+        load(comfyui, "geometry_estimation/other.safetensors")
+
+
+def test_ten_guiders_in_a_row_leave_memory_as_it_was(comfyui):
+    """Each is loaded, put to use by ComfyUI and let go, as graphs do when a widget changes."""
+    import comfy.model_management
+
+    folder = comfyui.base / "models" / "ppap_guiders"
+    folder.mkdir(exist_ok=True)
+    names = ["demo-shapes-resnet", "demo-scenes-depth", "demo-scenes-segmentation"]
+    for name in ["resnet18", "deit_tiny_patch16_224", "convnext_atto"]:
+        names.append(tiny_guiders.timm_folder(folder / name, name).name)
+    for name in tiny_guiders.QUICK_TRANSFORMERS + ("SegformerForSemanticSegmentation",):
+        names.append(tiny_guiders.transformers_folder(folder / name, name).name)
+    names.append(
+        tiny_guiders.torchvision_folder(folder / "lraspp", tiny_guiders.TORCHVISION[2]).name
+    )
+    assert len(names) == 10
+    comfy.model_management.cleanup_models_gc()
+    before, seen = len(comfy.model_management.current_loaded_models), []
+    for name in names:
+        loaded = load(comfyui, name)
+        comfy.model_management.load_models_gpu([loaded.patcher])
+        image = torch.rand(1, 3, 64, 64, requires_grad=True)
+        loaded.guider(image).float().std().backward()
+        seen.append(weakref.ref(loaded.guider))
+        del loaded
+    gc.collect()
+    comfy.model_management.cleanup_models_gc()
+    assert len(seen) == 10 and not any(guider() for guider in seen)
+    assert len(comfy.model_management.current_loaded_models) <= before

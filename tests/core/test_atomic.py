@@ -20,6 +20,13 @@ def test_tensors_and_metadata_come_back_bit_for_bit(tmp_path):
         assert file.metadata() == {"key": "value"}
 
 
+def test_a_file_is_as_readable_as_any_other(tmp_path):
+    other, path = tmp_path / "other", tmp_path / "file.safetensors"
+    other.touch()
+    save_safetensors({"a": torch.zeros(2)}, path)
+    assert path.stat().st_mode == other.stat().st_mode
+
+
 def test_an_existing_file_is_replaced(tmp_path):
     path = tmp_path / "file.safetensors"
     save_safetensors({"a": torch.zeros(2)}, path)
