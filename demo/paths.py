@@ -14,8 +14,18 @@ SEGMENTATION_GUIDER = MODELS / "ppap_guiders" / "demo-scenes-segmentation"
 DEPTH_EXPERTS = MODELS / "ppap_experts" / "demo-scenes-depth.safetensors"
 SEGMENTATION_EXPERTS = MODELS / "ppap_experts" / "demo-scenes-segmentation.safetensors"
 DENSE_JUDGE = MODELS / "dense_judge.safetensors"
+LATENT_MODEL = MODELS / "diffusion_models" / "demo-scenes-flux.safetensors"
+AUTOENCODER = MODELS / "vae" / "demo-scenes-flux.safetensors"
+LATENT_EXPERTS = {  # what the guider sees: its experts' file
+    ("x_t", "linear_rgb"): MODELS / "ppap_experts" / "demo-shapes-flux-rgb.safetensors",
+    ("x_t", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-vae.safetensors",
+    ("x0_hat", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-x0.safetensors",
+}
 EVIDENCE = DEMO.parent / "docs" / "evidence"
 
 TRAIN_SCENES = CACHE / "scenes_train.safetensors"
 HELDOUT_SCENES = CACHE / "scenes_heldout.safetensors"
 GENERATED = CACHE / "generated"
+LARGE_TRAIN_SCENES = CACHE / "scenes64_train.safetensors"
+LATENTS = CACHE / "latents.safetensors"
+LATENT_GENERATED = CACHE / "latent_generated"

@@ -17,7 +17,10 @@ from demo.workflow_client import request_json
 from ppap_core.comfy_bridge.headless import PACK_ROOT, has_accelerator
 
 PACK_FOLDER = "comfyui-ppap"
-MODEL_FOLDERS = ("ppap_guiders", "ppap_experts", "ppap_pixel_models", "checkpoints", "vae")
+MODEL_FOLDERS = (
+    *("ppap_guiders", "ppap_experts", "ppap_pixel_models"),
+    *("checkpoints", "diffusion_models", "vae"),
+)
 NOT_IN_A_COPY = shutil.ignore_patterns(".*", "__pycache__", "demo", "tests", "training", "docs")
 
 

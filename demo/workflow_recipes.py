@@ -7,9 +7,13 @@ from pathlib import Path
 
 NOTES = Path(__file__).parent / "workflow_notes"
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
-EIGHTFOLD = {"upscale_method": "bicubic", "scale_by": 8.0}
 RELATIVE = {"scale_rule": "relative"}
 COLUMN, ROW = 400, 560
+LATENT_EXPERTS = "demo-shapes-flux-vae.safetensors"
+
+
+def enlarged(scale: float, method: str = "bicubic") -> dict:
+    return {"upscale_method": method, "scale_by": scale}
 
 
 def note(name: str, height: int = 330) -> dict:
@@ -38,24 +42,44 @@ def start(batch_size: int) -> dict:
     }
 
 
-def sampler(name: str, row: int, values: dict, guided: bool = True) -> tuple[dict, list]:
+def start_latent(batch_size: int) -> tuple[dict, list]:
+    """A diffusion model of latents with its VAE; an empty prompt that needs no text encoder."""
+    file = "demo-scenes-flux.safetensors"
+    size = {"width": 64, "height": 64, "batch_size": batch_size}
+    nodes = {
+        "model": ("UNETLoader", (0, 60), (330, 90), {"unet_name": file}),
+        "latent": ("EmptySD3LatentImage", (0, 210), (330, 110), size),
+        "any prompt": ("LotusConditioning", (-520, 460), (210, 30), {}),
+        "prompt": ("ConditioningZeroOut", (-280, 460), (210, 30), {}),
+        "vae": ("VAELoader", (2 * COLUMN, 60), (270, 60), {"vae_name": file}),
+    }
+    return nodes, [(("any prompt", "conditioning"), ("prompt", "conditioning"))]
+
+
+PIXEL_MODEL = {"model": ("model", "model"), "prompt": ("model", "unconditional")}
+LATENT_MODEL = {"model": ("model", "MODEL"), "prompt": ("prompt", "CONDITIONING")}
+
+
+def sampler(
+    name: str, row: int, values: dict, guided: bool = True, fed: dict = PIXEL_MODEL
+) -> tuple[dict, list]:
     """A sampler in the middle column, fed with model, conditioning and latent."""
     kind = "PPAP_GuidedKSampler" if guided else "KSampler"
     place = (COLUMN, 60 + row * ROW)
     nodes = {name: (kind, place, (330, 480 if guided else 270), SAMPLING | values)}
-    links = [(("model", "unconditional"), (name, side)) for side in ("positive", "negative")]
-    links += [(("model", "model"), (name, "model")), (("latent", "LATENT"), (name, "latent_image"))]
+    links = [(fed["prompt"], (name, side)) for side in ("positive", "negative")]
+    links += [(fed["model"], (name, "model")), (("latent", "LATENT"), (name, "latent_image"))]
     return nodes, links
 
 
-def show(name: str, row: int, saved: bool = False) -> tuple[dict, list]:
+def show(name: str, row: int, saved: bool = False, scale: float = 8.0) -> tuple[dict, list]:
     """Decode what the sampler `name` made, enlarge it, and save or preview it."""
     x, y = 2 * COLUMN, 180 + row * ROW
     kind = "SaveImage" if saved else "PreviewImage"
     values = {"filename_prefix": "ppap/guided"} if saved else {}
     nodes = {
         f"{name} decode": ("VAEDecode", (x, y), (270, 50), {}),
-        f"{name} enlarge": ("ImageScaleBy", (x, y + 110), (270, 90), EIGHTFOLD),
+        f"{name} enlarge": ("ImageScaleBy", (x, y + 110), (270, 90), enlarged(scale)),
         f"{name} show": (kind, (x + 330, 60 + row * ROW), (480, 500), values),
     }
     links = [
@@ -107,12 +131,14 @@ def reference(seed: int) -> tuple[dict, list]:
 def map_target(y: int, image: str, values: dict) -> tuple[dict, list]:
     nodes = {
         "target": ("PPAP_TargetMap", (0, y), (330, 220), values),
-        "target show": ("PreviewImage", (0, y + 290), (330, 300), {}),
+        "bigger": ("ImageScaleBy", (0, y + 290), (330, 90), enlarged(8.0, "nearest-exact")),
+        "target show": ("PreviewImage", (0, y + 440), (330, 300), {}),
     }
     links = [
         (("experts", "guider"), ("target", "guider")),
         ((image, "IMAGE"), ("target", "image")),
-        (("target", "preview"), ("target show", "images")),
+        (("target", "preview"), ("bigger", "image")),
+        (("bigger", "IMAGE"), ("target show", "images")),
     ]
     return nodes, links
 
@@ -148,10 +174,9 @@ def segmentation_from_masks() -> tuple[dict, list]:
             {"class_name": "floor", "elsewhere": "wall"},
         ),
         "target": ("PPAP_TargetMasks", (0, 980), (330, 150), {"class_name": "object"}),
-        "bigger": ("ImageScaleBy", (0, 1200), (330, 90), {"upscale_method": "nearest-exact"}),
+        "bigger": ("ImageScaleBy", (0, 1200), (330, 90), enlarged(8.0, "nearest-exact")),
         "target show": ("PreviewImage", (0, 1350), (330, 300), {}),
     }
-    masks["bigger"][3]["scale_by"] = 8.0
     return join(
         note("segmentation_from_masks"),
         start(batch_size=4),
@@ -235,10 +260,37 @@ def restyle_with_depth() -> tuple[dict, list]:
     return nodes, [*links, (("copies", "LATENT"), ("guided", "latent_image"))]
 
 
+def latent_class_guidance() -> tuple[dict, list]:
+    flow = {"seed": 4, "sampler_name": "euler", "scheduler": "simple"}
+    return join(
+        note("latent_class_guidance"),
+        start_latent(batch_size=4),
+        {
+            "guider": ("PPAP_LoadGuider", (0, 400), (330, 90), {"guider": "demo-shapes-resnet"}),
+            "experts": (
+                *("PPAP_LoadExperts", (0, 550), (330, 150)),
+                {"experts": LATENT_EXPERTS},
+            ),
+            "target": ("PPAP_TargetClass", (0, 760), (330, 130), {"classes": "torus"}),
+        },
+        sampler("guided", 0, {"guidance_scale": 0.1} | RELATIVE | flow, fed=LATENT_MODEL),
+        show("guided", 0, saved=True, scale=4.0),
+        sampler("plain", 1, flow, guided=False, fed=LATENT_MODEL),
+        show("plain", 1, scale=4.0),
+        links=[
+            (("guider", "guider"), ("experts", "guider")),
+            (("experts", "guider"), ("target", "guider")),
+            (("vae", "VAE"), ("guided", "vae")),
+            *guide_by("guided", "experts", "target"),
+        ],
+    )
+
+
 RECIPES = {
     "class_guidance": class_guidance,
     "depth_from_reference": depth_from_reference,
     "segmentation_from_masks": segmentation_from_masks,
     "class_and_depth": class_and_depth,
     "restyle_with_depth": restyle_with_depth,
+    "latent_class_guidance": latent_class_guidance,
 }

@@ -26,8 +26,11 @@ CONTEXT_OF_CLASS = {"WAN21": 4096, "WAN22": 4096, "PixArt": 4096, "QwenImage": 3
 POOLED_OF_CLASS = {"SDXL": 1280, "SDXLRefiner": 1280, "SD3": 2048}
 
 
-def zero_conditioning(model, tokens: int = 77):
-    """CONDITIONING of zeros, in the sizes that the network was built for."""
+def zero_conditioning(model, tokens: int = 2):
+    """CONDITIONING of zeros, in the sizes that the network was built for.
+
+    As few tokens as ComfyUI's LotusConditioning has, which serves models without a text encoder.
+    """
     settings = model.model.model_config.unet_config
     kind = type(model.model).__name__
     widths = [settings[name] for name in CONTEXT_SETTINGS if settings.get(name)]

@@ -1,12 +1,12 @@
 """Guided sampling of real model families, with tiny random weights, as a server runs it."""
 
 import functools
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.comfy import tiny_checkpoints
+from tests.comfy.stand_in import StandIn
 
 SLOW = {"SDXL"}
 NAMES = [
@@ -71,13 +71,11 @@ def test_a_family_is_guided_through_either_input(comfyui, load, guider, name):
     assert not torch.equal(*pictures)
 
 
-class Probe:
-    """Stands for ppap_core's Guidance; compares J^T g by autograd with J by central difference.
+class Probe(StandIn):
+    """Guides by nothing; compares J^T g by autograd with J by central difference.
 
     <J^T g, d> = <g, J d> for the direction d of J^T g.
     """
-
-    strength = SimpleNamespace(is_off=False, start_percent=0.0, end_percent=1.0)
 
     def __init__(self, comfyui, guider):
         self.backpropagation = comfyui.module("ppap_core.jacobian").backpropagation
@@ -92,9 +90,6 @@ class Probe:
         change = (denoise(x_vp + step) - denoise(x_vp - step)) / 2e-2
         self.ratios.append(((g * change).sum() / exact.norm()).item())
         return self.step_of(torch.zeros_like(x_vp), None)
-
-    def finish(self):
-        pass
 
 
 @pytest.mark.parametrize("name", NAMES)

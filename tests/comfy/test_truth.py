@@ -4,10 +4,12 @@ Prior N(0, 1), observation y = 1 with variance 1/4: with the exact denoiser and 
 p(y | x_t), samples must have the posterior's mean 0.8 and deviation sqrt(0.2).
 """
 
-from types import SimpleNamespace
+import re
 
 import pytest
 import torch
+
+from tests.comfy.stand_in import StandIn
 
 MEAN, DEVIATION = 0.8, 0.2**0.5
 VARIANCE = 0.25  # of the observation
@@ -26,30 +28,19 @@ BROKEN_ON_FLOW = {
 }
 
 
-class ExactGuidance:
-    """Stands for ppap_core's Guidance, with the exact score of log p(y = 1 | x_vp)."""
-
-    strength = SimpleNamespace(is_off=False, start_percent=0.0, end_percent=1.0)
+class ExactGuidance(StandIn):
+    """The exact score of log p(y = 1 | x_vp)."""
 
     def __init__(self, comfyui):
-        self.guidance = comfyui.module("ppap_core.guidance")
+        self.step_of = comfyui.module("ppap_core.guidance").GuidanceStep
         self.raw_shift = comfyui.module("ppap_core.strength").raw_shift
-        self.shaping = comfyui.module("ppap_core.strength").AS_IT_IS
         self.guider = torch.nn.Linear(1, 1)
-
-    def start(self):
-        pass
-
-    finish = report = start
-
-    def takes_turn(self):
-        return True
 
     def __call__(self, x_vp, sigma_ve, denoised, denoise):
         square = sigma_ve[0] ** 2
         c = (1 + square).sqrt()
         score = (1 - x_vp / c) / (square / (1 + square) + VARIANCE) / c
-        return self.guidance.GuidanceStep(self.raw_shift(score, sigma_ve, 1.0), None)
+        return self.step_of(self.raw_shift(score, sigma_ve, 1.0), None)
 
 
 class Observation:
@@ -181,6 +172,14 @@ def all_samplers():
     return [name.strip().strip('"') for name in block.split(",")] + ["ddim", "uni_pc", "uni_pc_bh2"]
 
 
+def all_schedulers():
+    from ppap_core.comfy_bridge import headless
+
+    source = (headless.find_comfyui() / "comfy" / "samplers.py").read_text("utf-8")
+    block = source.split("SCHEDULER_HANDLERS = {", 1)[1].split("\n}", 1)[0]
+    return re.findall(r'^ *"(\w+)":', block, re.MULTILINE)
+
+
 @pytest.mark.parametrize("sampler", all_samplers())
 def test_every_sampler_reaches_the_posterior(comfyui, build_model, sampler):
     assert_posterior(comfyui, build_model("EPS"), sampler)
@@ -189,6 +188,37 @@ def test_every_sampler_reaches_the_posterior(comfyui, build_model, sampler):
 @pytest.mark.parametrize("sampler", sorted(set(all_samplers()) - BROKEN_ON_FLOW))
 def test_every_sound_sampler_reaches_the_posterior_on_flow(comfyui, build_model, sampler):
     assert_posterior(comfyui, build_model("FLOW"), sampler, scheduler="simple")
+
+
+@pytest.mark.parametrize("scheduler", all_schedulers())
+@pytest.mark.parametrize("family", ["EPS", "FLOW"])
+def test_every_scheduler_reaches_the_posterior(comfyui, build_model, family, scheduler):
+    assert_posterior(comfyui, build_model(family), "euler", scheduler=scheduler)
+
+
+@pytest.mark.slow
+def test_the_exceptions_are_those_that_are_wrong_in_the_host(comfyui, build_model, capsys):
+    """Every family with every sampler; what is not right guided has to be wrong unguided too."""
+    lines, missed = [], []
+    for family in FAMILIES:
+        model = build_model(family)
+        for sampler in all_samplers():
+            (mean, deviation), (own_mean, own_deviation) = guided_statistics(
+                comfyui, model, sampler
+            )
+            drift = max(abs(own_mean), abs(own_deviation - 1))
+            error = max(abs(mean - MEAN), abs(deviation - DEVIATION))
+            if drift > 0.04:
+                lines.append(
+                    f"{family:24} {sampler:28} unguided already: mean {own_mean:+.2f}, deviation "
+                    f"{own_deviation:.2f} in place of 0 and 1"
+                )
+            elif error > 0.04 + drift:
+                missed.append((family, sampler, mean, deviation))
+    with capsys.disabled():
+        print(f"\nof {len(FAMILIES)} families x {len(all_samplers())} samplers, exceptions:")
+        print("\n".join(lines))
+    assert not missed
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_cfg_pp", "dpmpp_2m_cfg_pp"])

@@ -1,0 +1,58 @@
+"""How near generated pictures are to real ones, in the features of the judge (torchmetrics)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from demo.judge import NUM_FEATURES, Judge
+
+KID_SUBSETS = 50
+
+
+class JudgeFeatures(nn.Module):
+    """The judge in the place of Inception: pictures (B, 3, 32, 32) in [-1, 1] -> (B, 128)."""
+
+    num_features = NUM_FEATURES
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.judge.features(pictures)
+
+
+class Quality(NamedTuple):
+    """Frechet and kernel distance (times 1000) to real pictures; 0 is the same distribution."""
+
+    fid: float
+    kid: float
+
+
+def for_judges(pictures: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] at the judges' size, (N, 3, 32, 32)."""
+    return F.interpolate(pictures, (32, 32), mode="area").clamp(-1, 1)
+
+
+@torch.no_grad()
+def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
+    """Both (N, 3, 32, 32) in [-1, 1]; at least 129 pictures for a Frechet distance of full rank.
+
+    Distances of few pictures are too high; compare only those of equal numbers.
+    """
+    features = JudgeFeatures(judge)
+    fid = FrechetInceptionDistance(features)
+    kid = KernelInceptionDistance(
+        features, subsets=KID_SUBSETS, subset_size=min(100, len(pictures), len(real))
+    )
+    for metric in (fid, kid):
+        for part in real.split(500):
+            metric.update(part, real=True)
+        for part in pictures.split(500):
+            metric.update(part, real=False)
+    torch.manual_seed(0)  # of KID's subsets
+    return Quality(fid.compute().item(), 1000 * kid.compute()[0].item())
