@@ -180,8 +180,8 @@ def randomise(module, seed=0):
             scale = 0.7 / math.sqrt(value[0].numel())
             weights[name] = torch.randn(value.shape, generator=generator) * scale
         else:
-            is_scale = name.endswith((".scale", "gamma")) or "norm" in name or "ayers.0" in name
-            is_scale = is_scale and not name.endswith("bias")
+            is_scale = name.endswith((".scale", "gamma", "out.0.weight")) or "norm" in name
+            is_scale = (is_scale or "ayers.0" in name) and not name.endswith("bias")
             weights[name] = torch.full(value.shape, float(is_scale))
     module.load_state_dict(weights)
     return module
