@@ -89,9 +89,19 @@ async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    """One ComfyUI server with the pack for all tests."""
-    with ComfyServer(tmp_path_factory.mktemp("server"), cpu=True) as running:
+    """One ComfyUI server with the pack, and the tests' own nodes, for all tests."""
+    base = tmp_path_factory.mktemp("server")
+    add_test_nodes(base / "custom_nodes")
+    with ComfyServer(base, cpu=True) as running:
         yield running
+
+
+def add_test_nodes(custom_nodes: Path) -> None:
+    """Copies: ComfyUI has a package `tests` of its own, which hides this one."""
+    folder = custom_nodes / "ppap_test_families"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(TESTS / "server" / "family_nodes.py", folder / "__init__.py")
+    shutil.copy(TESTS / "comfy" / "tiny_checkpoints.py", folder)
 
 
 @pytest.fixture(scope="session")

@@ -44,9 +44,27 @@ FLUX_DEV = {
     **{"context_in_dim": 32, "vec_in_dim": 32, "yak_mlp": False, "txt_norm": False},
     "txt_ids_dims": [],
 }
+CHROMA = {
+    **FLUX,
+    **{"image_model": "chroma", "in_channels": 64, "out_channels": 64, "theta": 10000},
+    **{"context_in_dim": 32, "in_dim": 64, "out_dim": 128, "hidden_dim": 64},
+    **{"n_layers": 1, "txt_ids_dims": [], "vec_in_dim": 0},
+}
 LUMINA = {
     **{"image_model": "lumina2", "patch_size": 2, "in_channels": 16, "cap_feat_dim": 32},
     **{"n_layers": 1, "n_refiner_layers": 1, "qk_norm": True, "axes_lens": [300, 512, 512]},
+}
+Z_IMAGE = {
+    **LUMINA,
+    **{"dim": 256, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [32, 48, 48]},
+    **{"rope_theta": 256.0, "ffn_dim_multiplier": 8 / 3, "z_image_modulation": True},
+    "time_scale": 1000.0,
+}
+WAN = {
+    **{"image_model": "wan2.1", "dim": 128, "in_dim": 16, "out_dim": 16, "num_heads": 1},
+    **{"ffn_dim": 64, "num_layers": 1, "patch_size": (1, 2, 2), "freq_dim": 256},
+    **{"window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6},
+    "model_type": "t2v",
 }
 FAMILIES = {
     "SD15": Family(
@@ -100,12 +118,7 @@ FAMILIES = {
     ),
     "Wan21": Family(
         "WAN21_T2V",
-        {
-            **{"image_model": "wan2.1", "dim": 128, "in_dim": 16, "out_dim": 16, "num_heads": 1},
-            **{"ffn_dim": 64, "num_layers": 1, "patch_size": (1, 2, 2), "freq_dim": 256},
-            **{"window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6},
-            "model_type": "t2v",
-        },
+        WAN,
         "diffusion_models",
         context=4096,
     ),
@@ -122,13 +135,16 @@ FAMILIES = {
         context=64,
         pooled=768,
     ),
-    "Chroma": Family(
-        "Chroma",
+    "Chroma": Family("Chroma", CHROMA, "", context=32),
+    "ChromaRadiance": Family(
+        "ChromaRadiance",
         {
-            **FLUX,
-            **{"image_model": "chroma", "in_channels": 64, "out_channels": 64, "theta": 10000},
-            **{"context_in_dim": 32, "in_dim": 64, "out_dim": 128, "hidden_dim": 64},
-            **{"n_layers": 1, "txt_ids_dims": [], "vec_in_dim": 0},
+            **CHROMA,
+            **{"image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3},
+            **{"patch_size": 16, "nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1},
+            **{"nerf_max_freqs": 8, "nerf_tile_size": 512, "nerf_final_head_type": "conv"},
+            **{"nerf_embedder_dtype": torch.float32, "use_x0": False},
+            "use_sequential_txt_ids": False,
         },
         "",
         context=32,
@@ -143,16 +159,39 @@ FAMILIES = {
         "",
         context=32,
     ),
-    "ZImage": Family(
-        "ZImage",
+    "ZImage": Family("ZImage", Z_IMAGE, "", context=32),
+    "ZImagePixelSpace": Family(
+        "ZImagePixelSpace",
         {
-            **LUMINA,
-            **{"dim": 256, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [32, 48, 48]},
-            **{"rope_theta": 256.0, "ffn_dim_multiplier": 8 / 3, "z_image_modulation": True},
-            "time_scale": 1000.0,
+            **Z_IMAGE,
+            **{"image_model": "zimage_pixel", "in_channels": 3, "patch_size": 8},
+            **{"decoder_hidden_size": 32, "decoder_num_res_blocks": 1},
         },
         "",
         context=32,
+    ),
+    "QwenImage": Family(
+        "QwenImage",
+        {
+            **{"image_model": "qwen_image", "in_channels": 64, "num_layers": 1},
+            **{"num_attention_heads": 1, "joint_attention_dim": 32},
+        },
+        "",
+        context=32,
+    ),
+    "Wan22": Family(
+        "WAN22_T2V", WAN | {"in_dim": 48, "out_dim": 48}, "diffusion_models", context=4096
+    ),
+    "SD20": Family(
+        "SD20",
+        {
+            **SD_UNET,
+            **{"num_res_blocks": [1], "transformer_depth": [1], "context_dim": 1024},
+            **{"transformer_depth_output": [0, 0], "use_linear_in_transformer": True},
+            "adm_in_channels": None,
+        },
+        "checkpoints",
+        context=1024,
     ),
 }
 
@@ -190,17 +229,27 @@ def randomise(module, seed=0):
 def load(comfyui, name):
     """MODEL of the family `name`, loaded inside torch.inference_mode() as a server does."""
     built, stored = build(name), FAMILIES[name].stored
+    if not stored:
+        return built
+    file = save(name, comfyui.base / "models").name
     with torch.inference_mode():
         if stored == "checkpoints":
-            file = _save(built.model, comfyui, stored, name, prefix="model.diffusion_model.")
             model = comfyui.nodes.CheckpointLoaderSimple().load_checkpoint(file)[0]
-        elif stored:
-            file = _save(built.model, comfyui, stored, name)
-            model = comfyui.nodes.UNETLoader().load_unet(file, "default")[0]
         else:
-            model = built
+            model = comfyui.nodes.UNETLoader().load_unet(file, "default")[0]
     assert type(model.model) is type(built.model)
     return model
+
+
+def save(name, models):
+    """The family's file in the folder `models`, as its loader expects it."""
+    stored = FAMILIES[name].stored
+    prefix = "model.diffusion_model." if stored == "checkpoints" else ""
+    path = models / stored / f"tiny_{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = build(name).model.diffusion_model.state_dict().items()
+    save_file({prefix + key: value.half().contiguous() for key, value in weights}, path)
+    return path
 
 
 def build(name):
@@ -233,11 +282,3 @@ def empty_latent(model, frames=1, side=16):
     latent_format = model.get_model_object("latent_format")
     time = [frames] if latent_format.latent_dimensions == 3 else []
     return torch.zeros(1, latent_format.latent_channels, *time, side, side)
-
-
-def _save(base, comfyui, folder, name, prefix=""):
-    path = comfyui.base / "models" / folder / f"tiny_{name}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = base.diffusion_model.state_dict().items()
-    save_file({prefix + key: value.half().contiguous() for key, value in weights}, path)
-    return path.name
