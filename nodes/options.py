@@ -66,11 +66,26 @@ class GuidanceOptions(io.ComfyNode):
                     tooltip="Above 0: gradients are divided by their own recent size, value by "
                     "value, as Adam does. Use the rule relative with it.",
                 ),
+                io.String.Input(
+                    "frames",
+                    default="",
+                    tooltip="Of a video, the latent frames that are guided, such as 0, 4, -1. "
+                    "Empty: all. A frame of most video latents stands for 4 pictures.",
+                ),
             ],
             outputs=[OptionsSocket.Output(display_name="options")],
         )
 
     @classmethod
-    def execute(cls, conflict, region=None, **numbers):
-        gives_way = conflict == "give way"
-        return io.NodeOutput(Shaping(gives_way=gives_way, region=region, **numbers))
+    def execute(cls, conflict, region=None, frames="", **numbers):
+        shaping = Shaping(
+            gives_way=conflict == "give way", region=region, frames=read_frames(frames), **numbers
+        )
+        return io.NodeOutput(shaping)
+
+
+def read_frames(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError(f"frames are whole numbers such as 0, 4, -1; got {text!r}") from None

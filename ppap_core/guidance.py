@@ -106,7 +106,8 @@ class Guidance:
     def _gradient(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():
             seen = seen.detach().clone().float().requires_grad_(True)
-            log_likelihood = self.target.log_likelihood(self.guider(self.view(seen)))
+            picture = self.view(self.shaping.choose_frames(seen))
+            log_likelihood = self.target.log_likelihood(self.guider(picture))
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), seen)
         return gradient, log_likelihood.detach().reshape(len(seen), -1).sum(dim=1)
 

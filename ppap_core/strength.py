@@ -88,7 +88,8 @@ class Shaping:
     as a share of the noise's; 0 is no limit. `every`: of this many evaluations of the model one is
     guided. `gives_way`: the part of the shift that opposes the guidances before it is left out
     (gradient surgery: Yu et al., 2020). `region`: (R or 1, H, W) in [0, 1], where in the picture
-    guidance acts, stretched over it.
+    guidance acts, stretched over it. `frames`: of a video's latent, which are guided; below 0 they
+    count from the end, and none named means all.
     """
 
     momentum: float = 0.0
@@ -97,6 +98,7 @@ class Shaping:
     every: int = 1
     gives_way: bool = False
     region: Tensor | None = None
+    frames: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in ("momentum", "second_moment"):
@@ -119,6 +121,17 @@ class Shaping:
         check_rows(len(self.region), len(x))
         region = F.interpolate(self.region[:, None], x.shape[-2:], mode="area").to(x)
         return region if x.ndim == 4 else region[:, :, None]
+
+    def choose_frames(self, x: Tensor) -> Tensor:
+        """The frames of `x` (B, C, T, h, w) that are guided; pictures (B, C, h, w) as they are."""
+        if not self.frames or x.ndim == 4:
+            return x
+        length = x.shape[2]
+        if wrong := [frame for frame in self.frames if not -length <= frame < length]:
+            raise ValueError(
+                f"frame {wrong[0]} is to be guided, the latent has frames 0 to {length - 1}"
+            )
+        return x[:, :, [frame % length for frame in self.frames]]
 
     def limit(self, shift: Tensor, sigma_ve: Tensor, share: Tensor | float) -> Tensor:
         if not self.max_norm:

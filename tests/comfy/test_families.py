@@ -205,3 +205,24 @@ def test_every_frame_of_a_video_is_guided(comfyui, load, guider, name):
     change = sample(guide(comfyui, model, guider), name, frames=3, steps=1) - plain
     assert change.isfinite().all()
     assert (change.abs().amax(dim=(0, 1, 3, 4)) > 1e-4).all()
+
+
+@pytest.mark.parametrize("name", ["Wan21", "HunyuanVideo"])
+def test_chosen_frames_of_a_video_are_guided_and_no_others(comfyui, load, guider, name):
+    """At the last step: there the model spreads nothing."""
+    model = load(name)
+    options = comfyui.node("PPAP_GuidanceOptions").execute(
+        **{"conflict": "sum", "max_norm": 0.0, "every": 1, "momentum": 0.0, "second_moment": 0.0},
+        frames="0, -1",
+    )
+    plain = sample(model, name, frames=3, steps=1)
+    guided = guide(comfyui, model, guider, options=options.args[0])
+    change = (sample(guided, name, frames=3, steps=1) - plain).abs().amax(dim=(0, 1, 3, 4))
+    assert change[0] > 1e-4 and change[2] > 1e-4 and change[1] == 0
+
+
+def test_a_frame_that_is_not_there_is_named(comfyui, load, guider):
+    options = comfyui.module("ppap_core.strength").Shaping(frames=(5,))
+    guided = guide(comfyui, load("Wan21"), guider, options=options)
+    with pytest.raises(ValueError, match="frame 5 is to be guided, the latent has frames 0 to 2"):
+        sample(guided, "Wan21", frames=3)
