@@ -24,6 +24,7 @@ from ..guidance import Guidance
 from ..noise import SIGMA_VE_MAX, per_sample
 from ..strength import without_conflict
 from .differentiable import differentiable, with_torch_attention
+from .memory import guidance_bytes, with_room
 
 KEY = "ppap"
 
@@ -98,10 +99,14 @@ def install_guidance(model, guidance: Guidance, *patchers):
         return model
     guided = model.clone()
     together = Guidances((*guidances_of(model), guidance))
-    for kind in (WrappersMP.PREDICT_NOISE, WrappersMP.OUTER_SAMPLE):
+    wrappers = {
+        WrappersMP.PREDICT_NOISE: together.predict_noise,
+        WrappersMP.OUTER_SAMPLE: together.sample,
+        WrappersMP.PREPARE_SAMPLING: together.prepare,
+    }
+    for kind, wrapper in wrappers.items():
         guided.remove_wrappers_with_key(kind, KEY)
-    guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, together.predict_noise)
-    guided.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, together.sample)
+        guided.add_wrapper_with_key(kind, KEY, wrapper)
     loaded = guided.get_additional_models_with_key(KEY)
     new = [p for p in patchers if not any(p.is_clone(other) for other in loaded)]
     guided.set_additional_models(KEY, [*loaded, *new])
@@ -119,6 +124,11 @@ class Guidances:
 
     def __init__(self, guidances: tuple[Guidance, ...]):
         self.guidances = guidances
+
+    def prepare(self, executor, model, noise_shape, conds, **options):
+        """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
+        num_bytes = sum(guidance_bytes(guidance, noise_shape) for guidance in self.guidances)
+        return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
 
     def sample(self, executor, *args, **kwargs):
         """The OUTER_SAMPLE wrapper: one run."""

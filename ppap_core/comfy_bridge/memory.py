@@ -5,10 +5,18 @@ become inference tensors, which refuse a backward pass; and its partial loading 
 weights of modules that are not its own (model_patcher.py).
 """
 
+import logging
+import math
+import weakref
+from collections.abc import Sequence
+
 import comfy.model_management
 import comfy.model_patcher
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from ..activations import activation_bytes
+from ..guidance import Guidance
 
 ALL = 1e32  # bytes: more than any device has
 
@@ -37,3 +45,36 @@ def build_patcher(module: nn.Module) -> WholeModulePatcher:
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+
+
+_known_bytes: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
+    """What the passes of view and guider keep, for states of `shape`; 0 where it cannot be told."""
+    known = _known_bytes.setdefault(guidance.guider, {})
+    key = (tuple(shape), type(guidance.view), guidance.shaping.frames)
+    if key not in known:
+        known[key] = _count_bytes(guidance, shape)
+    return known[key]
+
+
+def _count_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
+    def answer(x: Tensor) -> Tensor:
+        return guidance.guider(guidance.view(guidance.shaping.choose_frames(x)))
+
+    try:
+        return activation_bytes(answer, shape, next(guidance.guider.parameters()).device)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        logging.debug(f"PPAP: memory of the guider is not known beforehand: {error}")
+        return 0
+
+
+def with_room(model, noise_shape: Sequence[int], num_bytes: float) -> list[int]:
+    """`noise_shape` with as many more rows as ComfyUI reckons to take `num_bytes`.
+
+    Of the shape it makes nothing but its estimate (sampler_helpers.py, prepare_sampling). That
+    reckons with twice the rows, but is content with them once.
+    """
+    of_a_row = model.model.memory_required([1, *noise_shape[1:]])
+    return [noise_shape[0] + math.ceil(num_bytes / max(of_a_row, 1.0)), *noise_shape[1:]]

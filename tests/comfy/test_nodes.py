@@ -354,3 +354,24 @@ def test_the_log_says_what_guidance_did(comfyui, world, caplog):
     assert "class guidance by resnet10t: 7 evaluations guided, log-likelihood" in caplog.text
     guided(comfyui, world, start_percent=0.999)
     assert "did nothing: no step's noise lies in its part of the schedule" in caplog.text
+
+
+def test_comfyui_is_told_what_guidance_needs_beside_the_models(comfyui, world, monkeypatch):
+    import comfy.model_management
+
+    asked, load = [], comfy.model_management.load_models_gpu
+
+    def note(models, memory_required=0, minimum_memory_required=None, **options):
+        asked.append((memory_required, minimum_memory_required))
+        return load(
+            models, memory_required, minimum_memory_required=minimum_memory_required, **options
+        )
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", note)
+    plain(comfyui, world)
+    guided(comfyui, world)
+    (without, least_without), (with_guidance, least) = asked
+    guider = world[2].guider
+    expected = comfyui.module("ppap_core.activations").activation_bytes(guider, (2, 3, 32, 32))
+    assert least - least_without >= expected > 1e5
+    assert with_guidance - without >= expected
