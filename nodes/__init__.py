@@ -7,6 +7,7 @@ from .experts import LoadExperts
 from .guiders import LoadGuider
 from .models import LoadPixelModel
 from .options import GuidanceOptions
+from .report import GuidanceReport
 from .sampling import ApplyGuidance, GuidedKSampler
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
@@ -26,6 +27,7 @@ class PPAPExtension(ComfyExtension):
             LoadPixelModel,
             TrainExperts,
             GuidanceOptions,
+            GuidanceReport,
         ]
 
 

@@ -196,11 +196,16 @@ class GuidedKSampler(io.ComfyNode):
                 ),
                 *guidance_inputs(),
             ],
-            outputs=[io.Latent.Output(tooltip="The denoised latent.")],
+            outputs=[
+                io.Latent.Output(tooltip="The denoised latent."),
+                io.Model.Output(
+                    display_name="guided_model", tooltip="For PPAP Guidance Report, say."
+                ),
+            ],
         )
 
     @classmethod
     def execute(cls, model, **inputs):
         names = [entry.id for entry in guidance_inputs() if entry.id in inputs]
         guided = guide(model, **{name: inputs.pop(name) for name in names})
-        return io.NodeOutput(sample_latent(guided, **inputs))
+        return io.NodeOutput(sample_latent(guided, **inputs), guided)

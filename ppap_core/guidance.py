@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .expert_file import INPUTS
 from .experts import NoiseExperts
@@ -25,11 +26,16 @@ class GuidanceStep(NamedTuple):
     log_likelihood: Tensor
 
 
+THUMBNAIL = 128  # pixels
+
+
 @dataclass
 class GuidanceRecord:
     """One guided evaluation: the noise level, its expert, means over the batch.
 
     `share`: the shift's norm in that of the noise. `seconds`: of the process, not of the device.
+    `seen`, `where`: small copies, of the batch's first picture, of what the guider saw and of how
+    much each place of it was moved. Tensors stay on their device: reading them waits for it.
     """
 
     sigma_ve: float
@@ -37,6 +43,8 @@ class GuidanceRecord:
     log_likelihood: Tensor  # ()
     share: Tensor  # ()
     seconds: float
+    seen: Tensor  # (3, h, w) in [-1, 1]
+    where: Tensor  # (h, w), from 0 on
 
 
 class Guidance:
@@ -107,6 +115,7 @@ class Guidance:
         with torch.inference_mode(False), torch.enable_grad():
             seen = seen.detach().clone().float().requires_grad_(True)
             picture = self.view(self.shaping.choose_frames(seen))
+            self._seen = _thumbnail(picture.detach()[:1])[0]
             log_likelihood = self.target.log_likelihood(self.guider(picture))
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), seen)
         return gradient, log_likelihood.detach().reshape(len(seen), -1).sum(dim=1)
@@ -134,20 +143,23 @@ class Guidance:
 
     def report(self) -> None:
         """Log what a run came to, in one line."""
-        name = f"PPAP: {self.guider.info.task} guidance by {self.guider.info.architecture}"
+        log = logging.info if self.records else logging.warning
+        log(f"PPAP: {self.summary()}")
+
+    def summary(self) -> str:
+        """What the last run came to, in one line."""
+        name = f"{self.guider.info.task} guidance by {self.guider.info.architecture}"
         if not self.records:
-            logging.warning(
+            return (
                 f"{name} did nothing: no step's noise lies in its part of the schedule, "
                 f"{self.strength.start_percent:g} to {self.strength.end_percent:g}"
             )
-            return
-        first, last = self.records[0], self.records[-1]
+        first, last = (float(self.records[i].log_likelihood) for i in (0, -1))
         share = sum(float(record.share) for record in self.records) / len(self.records)
         seconds = sum(record.seconds for record in self.records) / len(self.records)
-        logging.info(
-            f"{name}: {len(self.records)} evaluations guided, log-likelihood "
-            f"{float(first.log_likelihood):.3g} -> {float(last.log_likelihood):.3g}, each moved by "
-            f"{share:.2g} of its noise in {1000 * seconds:.1f} ms"
+        return (
+            f"{name}: {len(self.records)} evaluations guided, log-likelihood {first:.3g} -> "
+            f"{last:.3g}, each moved by {share:.2g} of its noise in {1000 * seconds:.1f} ms"
         )
 
     def __call__(
@@ -175,9 +187,20 @@ class Guidance:
                 log_likelihood.mean(),
                 (norms(shift) / noise_norm(shift, sigma_ve)).mean(),
                 time.perf_counter() - begin,
+                self._seen,
+                _thumbnail(shift[:1].reshape(1, -1, *shift.shape[-2:]).abs().mean(1, True))[0, 0],
             )
         )
         return GuidanceStep(shift, log_likelihood)
+
+
+def _thumbnail(images: Tensor) -> Tensor:
+    """(B, C, H, W), no side longer than THUMBNAIL."""
+    scale = THUMBNAIL / max(images.shape[-2:])
+    if scale >= 1:
+        return images.clone()
+    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+    return F.interpolate(images, size, mode="area")
 
 
 def _finite(gradient: Tensor) -> tuple[Tensor, bool]:

@@ -50,7 +50,7 @@ def sample(comfyui, world, batch, seed, latent=None, **guidance):
     model, empty, _, _ = world
     latent = latent or {"samples": torch.zeros(batch, 3, 32, 32)}
     node = comfyui.node("PPAP_GuidedKSampler")
-    (out,) = node.execute(
+    out, _ = node.execute(
         model=model,
         seed=seed,
         steps=6,
@@ -242,7 +242,7 @@ def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
 
 def test_every_input_of_every_node_has_a_tooltip(comfyui):
     ids = [name for name in comfyui.nodes.NODE_CLASS_MAPPINGS if name.startswith("PPAP_")]
-    assert len(ids) == 10
+    assert len(ids) == 11
     for name in ids:
         schema = comfyui.node(name).define_schema()
         assert schema.description and schema.search_aliases
@@ -375,3 +375,50 @@ def test_comfyui_is_told_what_guidance_needs_beside_the_models(comfyui, world, m
     expected = comfyui.module("ppap_core.activations").activation_bytes(guider, (2, 3, 32, 32))
     assert least - least_without >= expected > 1e5
     assert with_guidance - without >= expected
+
+
+def report(comfyui, model, num_steps=4):
+    with torch.inference_mode():
+        node = comfyui.node("PPAP_GuidanceReport")
+        return node.execute(model=model, latent={}, num_steps=num_steps).args
+
+
+def run_and_report(comfyui, world, **settings):
+    """PPAP Guided KSampler's two outputs, the second into the report."""
+    model, empty, guider, latent = world
+    values = {"guidance_scale": 0.1, "scale_rule": "relative"}
+    values |= {"start_percent": 0.0, "end_percent": 1.0} | settings
+    with torch.inference_mode():
+        _, guided_model = (
+            comfyui.node("PPAP_GuidedKSampler")
+            .execute(
+                **{"model": model, "seed": 0, "steps": 6, "cfg": 1.0, "sampler_name": "ddim"},
+                **{"scheduler": "ddim_uniform", "positive": empty, "negative": empty},
+                **{"latent_image": latent, "denoise": 1.0, "guider": guider},
+                target=target(comfyui, guider),
+                **values,
+            )
+            .args
+        )
+    return report(comfyui, guided_model)
+
+
+def test_the_report_shows_what_guidance_did(comfyui, world):
+    curves, steps, text = run_and_report(comfyui, world)
+    assert "7 evaluations guided" in text and "experts 0, 1, 2, 3, 4 of 5 answered" in text
+    for picture in (curves, steps):
+        assert picture.ndim == 4 and picture.shape[-1] == 3 and picture.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"guidance_scale": 0.0}, "nothing guides this model"),
+        ({"guidance_scale": 1e-4}, "next to nothing: raise guidance_scale"),
+        ({"start_percent": 0.9999}, "widen start_percent and end_percent"),
+    ],
+)
+def test_guidance_without_effect_says_so(comfyui, world, settings, words):
+    curves, steps, text = run_and_report(comfyui, world, **settings)
+    assert words in text
+    assert curves.shape[-1] == steps.shape[-1] == 3

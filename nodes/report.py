@@ -1,0 +1,59 @@
+"""PPAP Guidance Report: what guidance did."""
+
+import numpy
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+
+from ..ppap_core.comfy_bridge.hook import guidances_of
+from ..ppap_core.guidance_report import describe, draw_curves, draw_steps
+from .types import CATEGORY
+
+
+class GuidanceReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PPAP_GuidanceReport",
+            display_name="PPAP Guidance Report",
+            category=CATEGORY,
+            description="What guidance did in the run that made a latent: in words, as curves over "
+            "the steps, and as the pictures that the guider saw.",
+            search_aliases=["guidance", "diagnostics", "debug", "log likelihood", "PPAP"],
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The guided model: of PPAP Apply Guidance, or the second output of "
+                    "PPAP Guided KSampler.",
+                ),
+                io.Latent.Input("latent", tooltip="What was sampled with it: says when to look."),
+                io.Int.Input(
+                    "num_steps",
+                    default=6,
+                    min=1,
+                    max=16,
+                    tooltip="How many steps are shown as pictures.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="curves"),
+                io.Image.Output(display_name="steps"),
+                io.String.Output(display_name="text"),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_):
+        return float("nan")  # what guidance remembers is not among the inputs
+
+    @classmethod
+    def execute(cls, model, latent, num_steps):
+        guidances = guidances_of(model)
+        text = describe(guidances)
+        pictures = (draw_curves(guidances), draw_steps(guidances, num_steps))
+        return io.NodeOutput(*map(_to_image, pictures), text, ui=ui.PreviewText(text))
+
+
+def _to_image(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(numpy.asarray(picture).astype(numpy.float32) / 255)[None]
