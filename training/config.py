@@ -32,7 +32,9 @@ class Paths:
     force: bool = False
 
     def run_folder(self) -> Path:
-        return Path(self.run) if self.run else Path(self.out).with_suffix(".run")
+        """Where a training keeps its state; stages without an expert file to write have none."""
+        beside = Path(self.out).with_suffix(".run") if self.out else Path()
+        return Path(self.run) if self.run else beside
 
     def image_folder(self) -> Path:
         return Path(self.images) if self.images else self.run_folder() / "generated"

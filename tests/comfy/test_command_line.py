@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.paths import GUIDER, PIXEL_MODEL
+from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
 
@@ -44,6 +44,18 @@ def test_one_command_from_checkpoint_to_experts_and_again(tmp_path):
     assert out.read_bytes() == before
     shown = training("inspect", out)
     assert "timm/demo-shapes-resnet" in shown.stdout and "input x_t" in shown.stdout
+
+
+def test_the_stages_on_their_own(tmp_path):
+    """Without --out: pictures are drawn into a folder, and experts are evaluated on them."""
+    given = ("--checkpoint", PIXEL_MODEL, "--images", tmp_path / "pictures")
+    drawn = training("generate", *given, *"--num-images 12 --steps 3 --batch-size 6".split())
+    assert drawn.returncode == 0, drawn.stderr
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 12
+    judged = training("evaluate", *given, "--guider", GUIDER, "--experts", EXPERTS)
+    assert judged.returncode == 0, judged.stderr
+    assert "[0.01," in judged.stdout and judged.stdout.count("%") >= 10
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
