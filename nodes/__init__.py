@@ -9,6 +9,7 @@ from .models import LoadPixelModel
 from .options import GuidanceOptions
 from .report import GuidanceReport
 from .sampling import ApplyGuidance, GuidedKSampler
+from .sweep import ScaleSweep
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
 from .training import TrainExperts
@@ -28,6 +29,7 @@ class PPAPExtension(ComfyExtension):
             TrainExperts,
             GuidanceOptions,
             GuidanceReport,
+            ScaleSweep,
         ]
 
 

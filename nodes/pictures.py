@@ -1,7 +1,9 @@
 """ComfyUI's IMAGE and the core's images, and asking a guider about them."""
 
 import comfy.model_management
+import numpy
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .types import LoadedGuider
@@ -15,6 +17,11 @@ def to_core(image_bhwc: Tensor) -> Tensor:
 def from_core(image: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> IMAGE."""
     return (image.movedim(1, -1) + 1) / 2
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """IMAGE, one picture."""
+    return torch.from_numpy(numpy.asarray(picture).astype(numpy.float32) / 255)[None]
 
 
 @torch.no_grad()

@@ -1,12 +1,10 @@
 """PPAP Guidance Report: what guidance did."""
 
-import numpy
-import torch
 from comfy_api.latest import io, ui
-from PIL import Image
 
 from ..ppap_core.comfy_bridge.hook import guidances_of
 from ..ppap_core.guidance_report import describe, draw_curves, draw_steps
+from .pictures import from_pil
 from .types import CATEGORY
 
 
@@ -52,8 +50,4 @@ class GuidanceReport(io.ComfyNode):
         guidances = guidances_of(model)
         text = describe(guidances)
         pictures = (draw_curves(guidances), draw_steps(guidances, num_steps))
-        return io.NodeOutput(*map(_to_image, pictures), text, ui=ui.PreviewText(text))
-
-
-def _to_image(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(numpy.asarray(picture).astype(numpy.float32) / 255)[None]
+        return io.NodeOutput(*map(from_pil, pictures), text, ui=ui.PreviewText(text))

@@ -140,6 +140,57 @@ class ApplyGuidance(io.ComfyNode):
         return io.NodeOutput(guide(model, **guidance))
 
 
+def ksampler_inputs():
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="The random seed of the noise.",
+        ),
+        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="How many denoising steps."),
+        io.Float.Input(
+            "cfg",
+            default=8.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Classifier-free guidance by the prompt; 1 is off.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=comfy.samplers.KSampler.SAMPLERS,
+            tooltip="The sampling algorithm; every one can be guided.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=comfy.samplers.KSampler.SCHEDULERS,
+            tooltip="How noise is removed over the steps.",
+        ),
+        io.Conditioning.Input("positive", tooltip="What the picture should show, in words."),
+        io.Conditioning.Input("negative", tooltip="What it should not show, in words."),
+        io.Latent.Input("latent_image", tooltip="The latent to denoise."),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Below 1 keeps part of the latent that comes in.",
+        ),
+    ]
+
+
+def guide_and_sample(model, **inputs):
+    """LATENT and the guided MODEL, from the inputs of PPAP Guided KSampler."""
+    names = [entry.id for entry in guidance_inputs() if entry.id in inputs]
+    guided = guide(model, **{name: inputs.pop(name) for name in names})
+    return sample_latent(guided, **inputs), guided
+
+
 class GuidedKSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -151,49 +202,7 @@ class GuidedKSampler(io.ComfyNode):
             search_aliases=["guide", "guidance", "ksampler", "classifier guidance", "PPAP"],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model to be guided."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise.",
-                ),
-                io.Int.Input(
-                    "steps", default=20, min=1, max=10000, tooltip="How many denoising steps."
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=8.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance by the prompt; 1 is off.",
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    tooltip="The sampling algorithm; every one can be guided.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How noise is removed over the steps.",
-                ),
-                io.Conditioning.Input(
-                    "positive", tooltip="What the picture should show, in words."
-                ),
-                io.Conditioning.Input("negative", tooltip="What it should not show, in words."),
-                io.Latent.Input("latent_image", tooltip="The latent to denoise."),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Below 1 keeps part of the latent that comes in.",
-                ),
+                *ksampler_inputs(),
                 *guidance_inputs(),
             ],
             outputs=[
@@ -206,6 +215,4 @@ class GuidedKSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, **inputs):
-        names = [entry.id for entry in guidance_inputs() if entry.id in inputs]
-        guided = guide(model, **{name: inputs.pop(name) for name in names})
-        return io.NodeOutput(sample_latent(guided, **inputs), guided)
+        return io.NodeOutput(*guide_and_sample(model, **inputs))

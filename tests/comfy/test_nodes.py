@@ -242,7 +242,7 @@ def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
 
 def test_every_input_of_every_node_has_a_tooltip(comfyui):
     ids = [name for name in comfyui.nodes.NODE_CLASS_MAPPINGS if name.startswith("PPAP_")]
-    assert len(ids) == 11
+    assert len(ids) == 12
     for name in ids:
         schema = comfyui.node(name).define_schema()
         assert schema.description and schema.search_aliases
@@ -422,3 +422,32 @@ def test_guidance_without_effect_says_so(comfyui, world, settings, words):
     curves, steps, text = run_and_report(comfyui, world, **settings)
     assert words in text
     assert curves.shape[-1] == steps.shape[-1] == 3
+
+
+def sweep(comfyui, world, scales, **changes):
+    model, empty, guider, latent = world
+    with torch.inference_mode():
+        vae = comfyui.nodes.VAELoader().load_vae("pixel_space")[0]
+        settings = {
+            **{"model": model, "vae": vae, "seed": 0, "steps": 6, "cfg": 1.0, "denoise": 1.0},
+            **{"sampler_name": "ddim", "scheduler": "ddim_uniform", "scale_rule": "raw"},
+            **{"positive": empty, "negative": empty, "latent_image": latent, "guider": guider},
+            **{"target": target(comfyui, guider), "start_percent": 0.0, "end_percent": 1.0},
+        }
+        return comfyui.node("PPAP_ScaleSweep").execute(scales=scales, **settings | changes).args
+
+
+def test_a_sweep_shows_what_the_sampler_draws_under_each_scale(comfyui, world):
+    grid, images = sweep(comfyui, world, "0, 10 30")
+    assert images.shape == (6, 32, 32, 3)  # two pictures under three scales
+    for scale, pair in zip((0.0, 10.0, 30.0), images.split(2), strict=True):
+        expected = guided(comfyui, world, guidance_scale=scale)
+        shown = ((expected + 1) / 2).clamp(0, 1).movedim(1, -1)
+        torch.testing.assert_close(pair, shown, rtol=0, atol=1e-5)
+    assert grid.shape[1] > 2 * 256 and grid.shape[2] > 3 * 256
+
+
+@pytest.mark.parametrize("scales", ["", "strong", "1 " * 13])
+def test_scales_that_are_none_are_refused(comfyui, world, scales):
+    with pytest.raises(ValueError, match="scales"):
+        sweep(comfyui, world, scales)
