@@ -32,8 +32,8 @@ class Paths:
     force: bool = False
 
     def run_folder(self) -> Path:
-        """Where a training keeps its state; stages without an expert file to write have none."""
-        beside = Path(self.out).with_suffix(".run") if self.out else Path()
+        """Where a training keeps its state: beside the expert file, or with the pictures."""
+        beside = Path(self.out).with_suffix(".run") if self.out else Path(self.images)
         return Path(self.run) if self.run else beside
 
     def image_folder(self) -> Path:
