@@ -1,0 +1,80 @@
+"""Workflows are promises: what a node has once had it keeps, in its place, with its default.
+
+promises.json holds what has landed. New inputs and outputs come after the old ones; PPAP_RECORD=1
+writes them down. CONTRIBUTING.md says how something is renamed all the same.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+RECORD = Path(__file__).with_name("promises.json")
+FILES = ("guider", "experts", "model_name")  # choices that depend on what lies on the disk
+
+
+def schema_of(node) -> dict:
+    schema = node.define_schema()
+    return {
+        "inputs": [describe(entry) for entry in schema.inputs],
+        "outputs": [entry.get_io_type() for entry in schema.outputs],
+    }
+
+
+def describe(entry) -> dict:
+    found = {"id": entry.id, "type": entry.get_io_type(), "optional": bool(entry.optional)}
+    if getattr(entry, "default", None) is not None:
+        found["default"] = entry.default
+    options = getattr(entry, "options", None)
+    if options and entry.id not in FILES:
+        found["options"] = [getattr(option, "value", option) for option in options]
+    return found
+
+
+@pytest.fixture(scope="module")
+def schemas(comfyui):
+    ids = [name for name in comfyui.nodes.NODE_CLASS_MAPPINGS if name.startswith("PPAP_")]
+    found = {name: schema_of(comfyui.node(name)) for name in ids}
+    if os.environ.get("PPAP_RECORD"):
+        RECORD.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    return found
+
+
+def promised():
+    return json.loads(RECORD.read_text("utf-8"))
+
+
+def is_kept(old: dict, new: dict) -> bool:
+    """The same input; only choices may have been added, after the old ones."""
+    options = old.get("options", [])
+    same = {k: v for k, v in old.items() if k != "options"}
+    return same == {k: v for k, v in new.items() if k != "options"} and (
+        new.get("options", [])[: len(options)] == options or is_the_hosts(options)
+    )
+
+
+def is_the_hosts(options: list) -> bool:
+    """Samplers and schedulers are ComfyUI's to name."""
+    return "euler" in options or "karras" in options
+
+
+def test_every_node_is_recorded(schemas):
+    missing = [
+        f"{name}: {entry['id']}"
+        for name, schema in schemas.items()
+        for entry in schema["inputs"]
+        if entry["id"] not in {e["id"] for e in promised().get(name, {"inputs": []})["inputs"]}
+    ]
+    assert not missing, "new inputs: run this test once with PPAP_RECORD=1 and commit promises.json"
+
+
+@pytest.mark.parametrize("name", promised() if RECORD.exists() else [])
+def test_a_node_keeps_what_it_had(schemas, name):
+    old, new = promised()[name], schemas[name]
+    assert [e["id"] for e in new["inputs"]][: len(old["inputs"])] == [
+        e["id"] for e in old["inputs"]
+    ]
+    for before, now in zip(old["inputs"], new["inputs"], strict=False):
+        assert is_kept(before, now), (before, now)
+    assert new["outputs"][: len(old["outputs"])] == old["outputs"]
