@@ -59,7 +59,7 @@ def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -
         methods[name] = _guided_model(trainer, expert_set, experts, target)
     rows = []
     for name, model in methods.items():
-        draw = build_draw(trainer.checkpoint, trainer.drawing, trainer.conditioning, model)
+        draw = build_draw(trainer.checkpoint, trainer.as_drawn(), trainer.conditioning, model)
         rows.append(GridRow(name, "", draw(seeds, [""] * len(seeds)).image))
     size = rows[0].images.shape[-2:]
     if maps is not None:

@@ -17,7 +17,7 @@ from ..distillation.dataset import build_training_set
 from ..distillation.distill import Distilled, Progress, TrainingSet, distill
 from ..distillation.evaluate import RangeAgreement, agreement_per_range, merge_silent
 from ..distillation.generate import GenerateSettings, generate, missing_batches
-from ..distillation.images import check_source
+from ..distillation.images import check_source, read_source
 from ..distillation.report import report, write_report
 from ..distillation.run import identity
 from ..distillation.settings import DistillSettings
@@ -99,7 +99,12 @@ class Trainer:
     def reader(self):
         """(view's name, reader): how these experts see the model's states."""
         empty = self.conditioning[""]
-        return build_reader(self.checkpoint, self.distilling, empty, self.drawing.cfg)
+        return build_reader(self.checkpoint, self.distilling, empty, self.as_drawn().cfg)
+
+    def as_drawn(self) -> GenerateSettings:
+        """How the folder's pictures were drawn, where it says so, with the empty prompt."""
+        source = read_source(self.images)
+        return GenerateSettings(**source.get("settings", asdict(self.drawing)) | {"prompts": ""})
 
     def teach(
         self, data: TrainingSet, watch: Callable[[Progress], None]
