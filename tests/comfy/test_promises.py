@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("promises.json")
 FILES = ("guider", "experts", "model_name")  # choices that depend on what lies on the disk
 
@@ -78,3 +79,17 @@ def test_a_node_keeps_what_it_had(schemas, name):
     for before, now in zip(old["inputs"], new["inputs"], strict=False):
         assert is_kept(before, now), (before, now)
     assert new["outputs"][: len(old["outputs"])] == old["outputs"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "locales").glob("*/nodeDefs.json")), ids=lambda p: p.parent.name
+)
+def test_a_language_names_every_node_input_and_output(schemas, path):
+    names = json.loads(path.read_text("utf-8"))
+    assert names.keys() == schemas.keys()
+    for node, schema in schemas.items():
+        inputs = names[node]["inputs"]
+        assert inputs.keys() == {entry["id"] for entry in schema["inputs"]}, node
+        assert all(entry["name"] and entry["tooltip"] for entry in inputs.values()), node
+        assert len(names[node]["outputs"]) == len(schema["outputs"]), node
+        assert names[node]["display_name"] and names[node]["description"]
