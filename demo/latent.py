@@ -30,7 +30,7 @@ from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Strength
 
-SCALES = (0.05, 0.1, 0.2, 0.4)
+SCALES = (0.02, 0.05, 0.1, 0.2)
 STEPS, SAMPLER, SCHEDULER = 25, "euler", "simple"
 SHAPE = (16, 8, 8)  # latents of pictures of 64 x 64
 BATCH = 50
@@ -155,8 +155,8 @@ class World:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=200, help="measured, for each method")
-    parser.add_argument("--tuning", type=int, default=50, help="for each method and scale")
+    parser.add_argument("--pictures", type=int, default=100, help="measured, for each method")
+    parser.add_argument("--tuning", type=int, default=30, help="for each method and scale")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=EVIDENCE)
     args = parser.parse_args()

@@ -40,8 +40,7 @@ from demo.scene_files import load_or_render
 DIFFUSION_STEPS, AUTOENCODER_STEPS, LATENT_DIFFUSION_STEPS = 6400, 2400, 4800
 NUM_GENERATED = 5000
 WIDE = "--max-touched 1.0 --max-share 1.0 --rank".split()
-DECODED = [*WIDE, *"8 --lora-alpha 8 --steps 120 --batch-size 32".split()]  # slow: decoder
-LINEAR = [*WIDE, *"8 --lora-alpha 8 --steps 400 --batch-size 64".split()]
+LATENT = [*WIDE, *"16 --lora-alpha 16 --steps 300".split()]
 LATENT_CHECKPOINT = ("--checkpoint", LATENT_MODEL, "--vae", AUTOENCODER)
 # Of one thread each: faster on two cores than one process of two threads.
 TWO_PROCESSES = ("torch.distributed.run", "--nproc-per-node", "2", "-m")
@@ -107,10 +106,10 @@ def distill_latent_experts(seen: tuple[str, str]) -> None:
     """For the guider of classes, from what it sees: its input and its view."""
     file = LATENT_EXPERTS[seen]
     run_module(
-        *("training", "distill", *LATENT_CHECKPOINT, "--guider", GUIDER),
+        *("demo.latent_experts", *LATENT_CHECKPOINT, "--guider", GUIDER),
         *("--images", LATENT_GENERATED, "--out", file, "--run", CACHE / file.stem),
-        *("--input", seen[0], "--view", seen[1]),
-        *(LINEAR if seen[1] == "linear_rgb" else DECODED),
+        *("--input", seen[0], "--view", seen[1], *LATENT),
+        *("--batch-size", "64" if seen[1] == "linear_rgb" else "32"),
     )
 
 
