@@ -95,6 +95,9 @@ HELP = {
     "pattern": "regular expression: only layers whose name contains it get LoRA",
     "full": "fine-tune every weight instead of adapters (a baseline)",
     "num_images": "pictures to draw",
+    "generate.steps": "sampling steps of each picture",
+    "generate.batch_size": "pictures drawn at once",
+    "generate.seed": "of the first picture; the next ones count up",
     "width": "of the pictures; 0 is what the checkpoint's family is used to",
     "height": "of the pictures; 0 is what the checkpoint's family is used to",
     "cfg": "classifier-free guidance while drawing; 1 is off",
@@ -116,7 +119,7 @@ def add_flags(parser: argparse.ArgumentParser, sections: list[str]) -> None:
             name = f"{section}_{entry.name}" if entry.name in taken else entry.name
             taken.add(name)
             flag, target = "--" + name.replace("_", "-"), f"{section}.{entry.name}"
-            text = HELP.get(entry.name, "")
+            text = HELP.get(f"{section}.{entry.name}", HELP.get(entry.name, ""))
             text += f" (default: {entry.default})" if entry.default not in ("", False) else ""
             settings = {"dest": target, "default": argparse.SUPPRESS, "help": text}
             if entry.type is bool:
