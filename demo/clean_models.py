@@ -161,7 +161,7 @@ def train_judge(scenes: Scenes, recipe: Recipe, path: Path) -> None:
     torch.manual_seed(recipe.seed)
     judge = Judge(len(SHAPES))
     train_classifier(judge, scenes, recipe, path.stem)
-    save_safetensors(judge.state_dict(), path)
+    save_safetensors({k: v.half() for k, v in judge.state_dict().items()}, path)
 
 
 def halves(scenes: Scenes) -> tuple[Scenes, Scenes]:
