@@ -16,8 +16,8 @@ SEGMENTATION_EXPERTS = MODELS / "ppap_experts" / "demo-scenes-segmentation.safet
 DENSE_JUDGE = MODELS / "dense_judge.safetensors"
 LATENT_MODEL = MODELS / "diffusion_models" / "demo-scenes-flux.safetensors"
 AUTOENCODER = MODELS / "vae" / "demo-scenes-flux.safetensors"
-LATENT_EXPERTS = {  # what the guider sees: its experts' file
-    ("x_t", "linear_rgb"): MODELS / "ppap_experts" / "demo-shapes-flux-rgb.safetensors",
+LATENT_EXPERTS = {  # what the guider sees: its experts' file (the first is not shipped)
+    ("x_t", "linear_rgb"): CACHE / "demo-shapes-flux-rgb.safetensors",
     ("x_t", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-vae.safetensors",
     ("x0_hat", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-x0.safetensors",
 }

@@ -9,7 +9,8 @@ NOTES = Path(__file__).parent / "workflow_notes"
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
 RELATIVE = {"scale_rule": "relative"}
 COLUMN, ROW = 400, 560
-LATENT_EXPERTS = "demo-shapes-flux-vae.safetensors"
+LATENT_GUIDANCE = {"guidance_scale": 0.05, "jacobian": "none"}  # demo.latent's best
+LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
 
 
 def enlarged(scale: float, method: str = "bicubic") -> dict:
@@ -273,7 +274,7 @@ def latent_class_guidance() -> tuple[dict, list]:
             ),
             "target": ("PPAP_TargetClass", (0, 760), (330, 130), {"classes": "torus"}),
         },
-        sampler("guided", 0, {"guidance_scale": 0.1} | RELATIVE | flow, fed=LATENT_MODEL),
+        sampler("guided", 0, LATENT_GUIDANCE | RELATIVE | flow, fed=LATENT_MODEL),
         show("guided", 0, saved=True, scale=4.0),
         sampler("plain", 1, flow, guided=False, fed=LATENT_MODEL),
         show("plain", 1, scale=4.0),

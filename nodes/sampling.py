@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.hook import install_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
-from ..ppap_core.comfy_bridge.views import VIEWS, build_view
+from ..ppap_core.comfy_bridge.views import VIEWS, build_view, seen_without_experts
 from ..ppap_core.expert_file import INPUTS
 from ..ppap_core.guidance import Guidance
 from ..ppap_core.jacobian import JACOBIANS
@@ -62,7 +62,7 @@ def guidance_inputs():
             default="auto",
             optional=True,
             tooltip="How a latent becomes a picture for the guider. auto: as the experts were "
-            "trained, else the cheapest that fits the model.",
+            "trained; without experts by a decoder if there is one, else by the linear map.",
         ),
         io.Combo.Input(
             "guider_input",
@@ -70,7 +70,8 @@ def guidance_inputs():
             default="auto",
             optional=True,
             tooltip="What the guider sees: x_t, the noisy picture, or x0_hat, the model's estimate "
-            "of the final one. auto: as the experts were trained, else x_t.",
+            "of the final one. auto: as the experts were trained; without experts x0_hat where the "
+            "guider sees decoded latents, else x_t.",
         ),
         io.Combo.Input(
             "jacobian",
@@ -78,9 +79,10 @@ def guidance_inputs():
             default="jvp",
             optional=True,
             tooltip="For x0_hat, how the gradient passes through the model. none: not at all, at "
-            "no cost. jvp: one more evaluation. backprop: exact, slow, needs much memory.",
+            "no cost, and enough for experts. jvp: one more evaluation, much better for a guider "
+            "alone. backprop: exact, slow, needs much memory.",
         ),
-        io.Vae.Input("vae", optional=True, tooltip="The model's VAE; only the view vae needs it."),
+        io.Vae.Input("vae", optional=True, tooltip="The model's VAE, for the view vae."),
         OptionsSocket.Input(
             "options", optional=True, tooltip="Region, conflicts, limits: PPAP Guidance Options."
         ),
@@ -109,12 +111,14 @@ def guide(
         header = guider.expert_set.header
         header.check_latent_format(type(model.get_model_object("latent_format")).__name__)
         view, guider_input = header.seen_as(view, guider_input)
+    else:
+        view, guider_input = seen_without_experts(view, guider_input, model, vae)
     if strength.is_off:
         return model
     built = build_view(view, model, vae)
-    seen = "x_t" if guider_input == "auto" else guider_input
     guidance = Guidance(
-        guider.guider, target, strength, guider.experts, built.view, seen, jacobian, options
+        *(guider.guider, target, strength, guider.experts),
+        *(built.view, guider_input, jacobian, options),
     )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
 

@@ -50,6 +50,23 @@ def build_view(name: str, model, vae=None) -> BuiltView:
         return _BUILDERS[name](latent_format, vae)
 
 
+def seen_without_experts(view: str, guider_input: str, model, vae=None) -> tuple[str, str]:
+    """What "auto" means, for view and input, where no experts say it.
+
+    Guiders alone read pictures best, so of latents they see the model's estimate, decoded, if there
+    is a decoder (docs/evidence/latent.md: three times as many pictures come out as asked).
+    """
+    latent_format = model.get_model_object("latent_format")
+    if view == "auto" and guider_input != "x_t" and not _is_pixels(latent_format):
+        if _tae_file(latent_format):
+            view = "taesd"
+        elif vae is not None:
+            view = "vae"
+    if guider_input == "auto":
+        guider_input = "x0_hat" if view in ("taesd", "vae") else "x_t"
+    return view, guider_input
+
+
 def cheapest_view(latent_format, vae=None) -> str:
     """The name of the view that costs least among those that fit."""
     if _is_pixels(latent_format):

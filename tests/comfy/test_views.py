@@ -196,6 +196,26 @@ def test_auto_takes_the_vae_where_nothing_cheaper_is_there(views, model_of, comf
         views.build_view("auto", model)
 
 
+@pytest.mark.parametrize(
+    ("format_name", "has_vae", "chosen", "expected"),
+    [
+        ("ChromaRadiance", False, ("auto", "auto"), ("auto", "x_t")),
+        ("SD15", True, ("auto", "auto"), ("taesd", "x0_hat")),
+        ("SD15", True, ("vae", "auto"), ("vae", "x0_hat")),
+        ("SD15", True, ("auto", "x_t"), ("auto", "x_t")),
+        ("SD15", True, ("linear_rgb", "auto"), ("linear_rgb", "x_t")),
+        ("Wan22", True, ("auto", "auto"), ("vae", "x0_hat")),  # no tiny decoder lies there
+        ("Wan22", False, ("auto", "auto"), ("auto", "x_t")),
+        ("Wan22", False, ("auto", "x0_hat"), ("auto", "x0_hat")),
+    ],
+)
+def test_a_guider_alone_sees_what_it_reads_best(
+    views, model_of, folder, format_name, has_vae, chosen, expected
+):
+    vae = object() if has_vae else None
+    assert views.seen_without_experts(*chosen, model_of(format_name), vae) == expected
+
+
 def test_a_missing_tiny_decoder_is_named_with_its_folder(views, model_of, comfyui):
     match = r"lighttaew2_2\.safetensors .*models.vae_approx"
     with pytest.raises(ValueError, match=match):
