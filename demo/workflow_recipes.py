@@ -272,7 +272,7 @@ def latent_class_guidance() -> tuple[dict, list]:
                 *("PPAP_LoadExperts", (0, 550), (330, 150)),
                 {"experts": LATENT_EXPERTS},
             ),
-            "target": ("PPAP_TargetClass", (0, 760), (330, 130), {"classes": "torus"}),
+            "target": ("PPAP_TargetClass", (0, 760), (330, 130), {"classes": "cone"}),
         },
         sampler("guided", 0, LATENT_GUIDANCE | RELATIVE | flow, fed=LATENT_MODEL),
         show("guided", 0, saved=True, scale=4.0),
