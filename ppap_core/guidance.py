@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,8 @@ class GuidanceRecord:
 
     `share`: the shift's norm in that of the noise. `seconds`: of the process, not of the device.
     `seen`, `where`: small copies, of the batch's first picture, of what the guider saw and of how
-    much each place of it was moved. Tensors stay on their device: reading them waits for it.
+    much each place of it was moved. Tensors stay on their device while sampling: to read one is to
+    wait for it.
     """
 
     sigma_ve: float
@@ -45,6 +46,10 @@ class GuidanceRecord:
     seconds: float
     seen: Tensor  # (3, h, w) in [-1, 1]
     where: Tensor  # (h, w), from 0 on
+
+    def to_cpu(self) -> "GuidanceRecord":
+        tensors = ("log_likelihood", "share", "seen", "where")
+        return replace(self, **{name: getattr(self, name).cpu() for name in tensors})
 
 
 class Guidance:
@@ -127,8 +132,7 @@ class Guidance:
 
     def start(self) -> None:
         """Beginning of a run."""
-        self.records.clear()
-        self._moments.reset()
+        self.records = []
         self._evaluations = self._lost_steps = 0
 
     def finish(self) -> None:
@@ -140,6 +144,9 @@ class Guidance:
                 f"{len(self.records)} guided steps; there pictures were left unguided"
             )
         self._lost_steps = 0
+        self._moments.reset()
+        self._seen = None
+        self.records = [record.to_cpu() for record in self.records]  # a graph keeps them
 
     def report(self) -> None:
         """Log what a run came to, in one line."""

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tvF
 
+from ppap_core.activations import activation_bytes
 from ppap_core.distillation.adapters import AdapterSettings, Student, count_trainable
 from ppap_core.expert_file import ExpertHeader, ExpertSet, load_experts, save_experts
 from ppap_core.experts import Expert, NoiseExperts
@@ -72,6 +73,7 @@ def check_from_adapter_to_gradient(guider, folder: Path):
     side = max(64, *guider.preprocessing.size) if guider.info.task == "class" else 64
     image = torch.cat([picture(side, side), picture(side, side).flip(-1)]) * 2 - 1
     before = {k: v.clone() for k, v in guider.backbone.state_dict().items()}
+    assert activation_bytes(guider, image.shape) > 0  # and leaves nothing fake behind
     student, expert_set = two_experts(guider, image)
     save_experts(expert_set, folder / "experts.safetensors")
     experts = load_experts(folder / "experts.safetensors").for_guider(guider)
