@@ -60,11 +60,12 @@ def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
 
 
 def _count_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
-    def answer(x: Tensor) -> Tensor:
-        return guidance.guider(guidance.view(guidance.shaping.choose_frames(x)))
+    def view(x: Tensor) -> Tensor:
+        return guidance.view(guidance.shaping.choose_frames(x))
 
+    device = next(guidance.guider.parameters()).device
     try:
-        return activation_bytes(answer, shape, next(guidance.guider.parameters()).device)
+        return activation_bytes(guidance.guider, shape, device, view)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         logging.debug(f"PPAP: memory of the guider is not known beforehand: {error}")
         return 0

@@ -42,3 +42,13 @@ def test_nothing_is_computed_inside_inference_mode_either():
 def test_an_input_that_does_not_fit_is_refused():
     with pytest.raises(RuntimeError):
         activation_bytes(torch.nn.Conv2d(3, 8, 3), (1, 4, 16, 16))
+
+
+def test_a_network_that_keeps_what_it_computed_is_left_alone():
+    """LeViT keeps its attention's biases at the first pass."""
+    module = timm.create_model("levit_128s").eval().requires_grad_(False)
+    image = torch.rand(1, 3, 224, 224)
+    expected = timm.create_model("levit_128s").eval().requires_grad_(False)
+    expected.load_state_dict(module.state_dict())
+    assert activation_bytes(module, image.shape) > 1e6
+    torch.testing.assert_close(module(image), expected(image))
