@@ -13,11 +13,13 @@ from collections.abc import Sequence
 import comfy.model_management
 import comfy.model_patcher
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..activations import activation_bytes
 from ..guidance import Guidance
+from ..views import DecoderView
 
+PIXELS_PER_LATENT = 8  # each side, of most decoders
 ALL = 1e32  # bytes: more than any device has
 
 
@@ -51,22 +53,23 @@ _known_bytes: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
-    """What the passes of view and guider keep, for states of `shape`; 0 where it cannot be told."""
+    """What the guider's passes keep, for states of `shape`; 0 where it cannot be told.
+
+    Decoders look for themselves how much room there is (decoders.py).
+    """
+    scale = PIXELS_PER_LATENT if isinstance(guidance.view, DecoderView) else 1
+    picture = (1, 3, *(scale * side for side in shape[-2:]))
     known = _known_bytes.setdefault(guidance.guider, {})
-    key = (tuple(shape), type(guidance.view), guidance.shaping.frames)
-    if key not in known:
-        known[key] = _count_bytes(guidance, shape)
-    return known[key]
+    if picture not in known:
+        known[picture] = _count_bytes(guidance.guider, picture)
+    frames = math.prod(shape[2:-2])
+    return known[picture] * shape[0] * min(len(guidance.shaping.frames) or frames, frames)
 
 
-def _count_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
-    def view(x: Tensor) -> Tensor:
-        return guidance.view(guidance.shaping.choose_frames(x))
-
-    device = next(guidance.guider.parameters()).device
+def _count_bytes(guider: nn.Module, picture: Sequence[int]) -> int:
     try:
-        return activation_bytes(guidance.guider, shape, device, view)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        return activation_bytes(guider, picture)
+    except (RuntimeError, ValueError, TypeError) as error:
         logging.debug(f"PPAP: memory of the guider is not known beforehand: {error}")
         return 0
 

@@ -73,7 +73,7 @@ def check_from_adapter_to_gradient(guider, folder: Path):
     side = max(64, *guider.preprocessing.size) if guider.info.task == "class" else 64
     image = torch.cat([picture(side, side), picture(side, side).flip(-1)]) * 2 - 1
     before = {k: v.clone() for k, v in guider.backbone.state_dict().items()}
-    assert activation_bytes(guider, image.shape) > 0  # and leaves nothing fake behind
+    assert activation_bytes(guider, image.shape) > 0
     student, expert_set = two_experts(guider, image)
     save_experts(expert_set, folder / "experts.safetensors")
     experts = load_experts(folder / "experts.safetensors").for_guider(guider)
