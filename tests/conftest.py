@@ -77,8 +77,9 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
 
 async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType]:
     """What ComfyUI's main.py does: model folders first, its own nodes next, then the pack."""
+    from utils.extra_config import load_extra_path_config  # isort: skip (older hosts: before nodes)
+
     import nodes
-    from utils.extra_config import load_extra_path_config
 
     load_extra_path_config(str(model_paths))
     await nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False)

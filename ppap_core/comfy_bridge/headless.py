@@ -18,9 +18,9 @@ def is_comfyui(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("main.py", "nodes.py", "comfy/cli_args.py"))
 
 
-def fetched_comfyui(pack_root: Path = PACK_ROOT) -> Path:
+def fetched_comfyui(pack_root: Path = PACK_ROOT, version: str = FETCHED_VERSION) -> Path:
     """Where `python -m demo.host` puts the ComfyUI that it fetches."""
-    return pack_root / ".host" / f"ComfyUI-{FETCHED_VERSION}"
+    return pack_root / ".host" / f"ComfyUI-{version}"
 
 
 def find_comfyui(pack_root: Path = PACK_ROOT) -> Path:

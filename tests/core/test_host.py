@@ -78,7 +78,7 @@ def make_archive(path: Path, *members: tarfile.TarInfo | str) -> Path:
 
 def test_archive_with_another_hash_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
     archive = make_archive(tmp_path / "other.tar.gz", "p-1/vendor/ComfyUI/main.py")
-    monkeypatch.setattr(host, "download", lambda folder: archive)
+    monkeypatch.setattr(host, "download", lambda *_: archive)
     with pytest.raises(host.HostError, match="expected SHA-256 de5d0c32.*, got "):
         host.ensure_comfyui(tmp_path)
     assert list((tmp_path / ".host").iterdir()) == []

@@ -1,0 +1,26 @@
+"""The oldest ComfyUI that pyproject.toml allows draws what the newest draws."""
+
+import re
+from pathlib import Path
+
+from demo.host import fetch_comfyui
+from demo.hosts import OLDEST, SAME, largest_difference, run_workflow
+from demo.serve import ComfyServer
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_oldest_host_is_the_one_that_we_ask_for():
+    assert f'requires-comfyui = ">={OLDEST}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+def test_the_table_of_hosts_is_of_these_workflows():
+    table = (ROOT / "docs" / "hosts.md").read_text("utf-8")
+    names = re.search(r"^\| ComfyUI \|(.*)\|$", table, re.MULTILINE)[1].replace(" ", "").split("|")
+    assert sorted(names) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+
+
+def test_the_oldest_host_draws_the_same_pictures(server, tmp_path):
+    expected = run_workflow(server.url, "class_guidance")
+    with ComfyServer(tmp_path, cpu=True, root=fetch_comfyui(OLDEST)) as oldest:
+        assert largest_difference(run_workflow(oldest.url, "class_guidance"), expected) <= SAME
