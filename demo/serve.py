@@ -133,6 +133,10 @@ class ComfyServer:
                 time.sleep(0.2)
         raise TimeoutError(f"ComfyUI does not answer after {timeout:g} s; see {self.log_file}")
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def log(self) -> str:
         """All that the server has written so far."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")

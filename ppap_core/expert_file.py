@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .atomic import save_safetensors
+from .errors import one_line
 from .experts import LORA_A, LORA_B, PEFT_PREFIX, Expert, NoiseExperts
 from .guiders import Guider
 from .noise import NoiseRange, check_ranges, sigma_ve_to_timestep
@@ -151,7 +152,7 @@ def load_experts(path: Path | str) -> ExpertSet:
         header = _from_metadata(metadata)
         experts = [_expert(header, index, tensors) for index in range(len(header.noise_ranges))]
         _check_no_extra(tensors, len(experts))
-        if metadata.get("modelspec.hash_sha256") != _hash(tensors):
+        if metadata.get("modelspec.hash_sha256") != hash_tensors(tensors):
             raise ValueError("its tensors are not those it was saved with (checksum)")
         return ExpertSet(header, NoiseExperts(experts), path.name)
 
@@ -162,7 +163,9 @@ def _naming(file_name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, SafetensorError) as error:
-        raise ValueError(f"expert file {file_name!r}: {error}") from None
+        raise ValueError(f"expert file {file_name!r}: {one_line(error)}") from None
+    except Exception as error:  # what a header or a tensor of any kind can cause
+        raise ValueError(f"expert file {file_name!r} is damaged: {one_line(error)}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -195,7 +198,7 @@ def _check_no_extra(tensors: Mapping[str, Tensor], num_experts: int) -> None:
         )
 
 
-def _hash(tensors: Mapping[str, Tensor]) -> str:
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(tensors[key].contiguous().flatten().view(torch.uint8).numpy())
@@ -215,7 +218,7 @@ def _to_metadata(header: ExpertHeader, tensors: Mapping[str, Tensor]) -> dict[st
         "modelspec.title": f"PPAP experts for {header.source}",
         "modelspec.preprocessor": header.task,
         "modelspec.timestep_range": f"{first},{last}",
-        "modelspec.hash_sha256": _hash(tensors),
+        "modelspec.hash_sha256": hash_tensors(tensors),
     }
 
 

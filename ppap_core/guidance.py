@@ -153,6 +153,15 @@ class Guidance:
         log = logging.info if self.records else logging.warning
         log(f"PPAP: {self.summary()}")
 
+    def latest(self) -> str:
+        """How far it has come, in one short line."""
+        first, last = self.records[0], self.records[-1]
+        expert = "" if last.expert is None else f", expert {last.expert}"
+        return (
+            f"{self.guider.info.task}: log-likelihood {float(first.log_likelihood):.3g} -> "
+            f"{float(last.log_likelihood):.3g}, sigma {last.sigma_ve:.3g}{expert}"
+        )
+
     def summary(self) -> str:
         """What the last run came to, in one line."""
         name = f"{self.guider.info.task} guidance by {self.guider.info.architecture}"

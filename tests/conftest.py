@@ -99,10 +99,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
 
 def add_test_nodes(custom_nodes: Path) -> None:
     """Copies: ComfyUI has a package `tests` of its own, which hides this one."""
-    folder = custom_nodes / "ppap_test_families"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(TESTS / "server" / "family_nodes.py", folder / "__init__.py")
-    shutil.copy(TESTS / "comfy" / "tiny_checkpoints.py", folder)
+    for name in ("family_nodes", "renamed_nodes"):
+        folder = custom_nodes / f"ppap_test_{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TESTS / "server" / f"{name}.py", folder / "__init__.py")
+    shutil.copy(TESTS / "comfy" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
 
 
 @pytest.fixture(scope="session")

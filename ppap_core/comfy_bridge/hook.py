@@ -24,6 +24,7 @@ from ..guidance import Guidance
 from ..noise import SIGMA_VE_MAX, per_sample
 from ..strength import without_conflict
 from .differentiable import differentiable, with_torch_attention
+from .live import show_on_node
 from .memory import guidance_bytes, with_room
 
 KEY = "ppap"
@@ -141,6 +142,8 @@ class Guidances:
                 guidance.finish()
         for guidance in self.guidances:
             guidance.report()
+        if idle := [guidance.summary() for guidance in self.guidances if not guidance.records]:
+            show_on_node("\n".join(idle))
         return samples
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
@@ -160,6 +163,7 @@ class Guidances:
                 if guidance.shaping.gives_way and total is not None:
                     own = without_conflict(own, total.to(own))
                 total = own if total is None else total.to(own) + own
+            show_on_node("\n".join(guidance.latest() for guidance in active))
             return total
 
         return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)

@@ -1,9 +1,11 @@
 """Guiders by source. A source is a folder with `config.json` and `model.safetensors`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
-from .model_folder import read_config
+from .model_folder import no_larger_than_its_file, read_config
 from .preprocessing import Preprocessing
 from .presets import PRESETS, Preset, fetch_preset
 from .timm_guider import load_timm_folder
@@ -39,11 +41,22 @@ def load_guider(folder: Path | str) -> Guider:
     config = read_config(folder)
     for sign, load in _LOADERS.items():
         if isinstance(config.get(sign), str):
-            return load(folder, config)
+            return _load(load, folder, config)
     raise ValueError(
         f"{folder / 'config.json'} names no model: it has no "
         f"{', '.join(map(repr, _LOADERS))}, by which a folder of the hub is known"
     )
+
+
+def _load(load: Callable[[Path, dict], Guider], folder: Path, config: dict) -> Guider:
+    """Whatever the settings in a folder make a library do, it ends in a guider or a ValueError."""
+    try:
+        with no_larger_than_its_file(folder):
+            return load(folder, config)
+    except ValueError as error:
+        raise ValueError(one_line(error)) from None
+    except Exception as error:
+        raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from error
 
 
 def list_guiders(root: Path | str) -> list[str]:

@@ -1,14 +1,18 @@
 """A folder with `config.json` and `model.safetensors`, as the Hugging Face hub lays it out."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+ROOM = 1_000_000  # parameters that a network may have and its file need not
 
 
 def read_config(folder: Path, name: str = CONFIG) -> dict:
@@ -46,6 +50,28 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+
+
+@contextmanager
+def no_larger_than_its_file(folder: Path) -> Iterator[None]:
+    """Inside, a network with many more parameters than `folder`'s weights file cannot be built.
+
+    Else a wrong number in config.json could take all memory before the weights are compared.
+    """
+    path = folder / WEIGHTS
+    room = path.stat().st_size + ROOM if path.is_file() else ROOM  # a parameter has a byte or more
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal room
+        room -= 0 if parameter is None else parameter.numel()
+        if room < 0:
+            raise ValueError(f"{folder / CONFIG} describes a larger network than {WEIGHTS} holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def fill(backbone: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:

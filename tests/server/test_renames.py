@@ -1,0 +1,21 @@
+"""A graph with a node's old name runs, and draws what the new name draws."""
+
+from demo.reliability import draw, read_prompt, with_values
+from demo.workflow_client import request_json
+
+
+def test_a_node_under_its_old_name_still_works(server):
+    prompt = with_values(read_prompt(server, "class_guidance"), seed=7, classes="cone")
+    expected = draw(server, prompt)
+    for node in prompt.values():
+        node["_meta"] = {}  # the front end always sends it
+        if node["class_type"] == "PPAP_TargetClass":
+            node["class_type"] = "PPAP_ClassTarget"
+            inputs = node["inputs"]
+            node["inputs"] = {"guider": inputs["guider"], "names": inputs["classes"]}
+    assert draw(server, prompt) == expected
+
+
+def test_the_front_end_is_told_of_it(server):
+    (entry,) = request_json(f"{server.url}/node_replacements")["PPAP_ClassTarget"]
+    assert entry["new_node_id"] == "PPAP_TargetClass"
