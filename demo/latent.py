@@ -30,7 +30,7 @@ from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Strength
 
-SCALES = (0.02, 0.05, 0.1, 0.2)
+SCALES = (0.05, 0.1, 0.2, 0.4)
 STEPS, SAMPLER, SCHEDULER = 25, "euler", "simple"
 SHAPE = (16, 8, 8)  # latents of pictures of 64 x 64
 BATCH = 50

@@ -40,7 +40,7 @@ from demo.scene_files import load_or_render
 DIFFUSION_STEPS, AUTOENCODER_STEPS, LATENT_DIFFUSION_STEPS = 6400, 2400, 4800
 NUM_GENERATED = 5000
 WIDE = "--max-touched 1.0 --max-share 1.0 --rank".split()
-LATENT = [*WIDE, *"16 --lora-alpha 16 --steps 300".split()]
+LATENT = [*WIDE, *"16 --lora-alpha 16 --steps 1000".split()]
 LATENT_CHECKPOINT = ("--checkpoint", LATENT_MODEL, "--vae", AUTOENCODER)
 # Of one thread each: faster on two cores than one process of two threads.
 TWO_PROCESSES = ("torch.distributed.run", "--nproc-per-node", "2", "-m")

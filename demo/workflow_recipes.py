@@ -287,6 +287,44 @@ def latent_class_guidance() -> tuple[dict, list]:
     )
 
 
+def strength_and_report() -> tuple[dict, list]:
+    """What guidance did, and the same noise under a row of scales."""
+    column = 2 * COLUMN + 330 + 520
+    seed = {"seed": 4}
+    return join(
+        note("strength_and_report"),
+        start(batch_size=4),
+        guider("class", "demo-shapes-resnet", 400),
+        {"target": ("PPAP_TargetClass", (0, 740), (330, 130), {"classes": "cone"})},
+        sampler("guided", 0, seed | {"guidance_scale": 0.1} | RELATIVE),
+        show("guided", 0, saved=True),
+        {
+            "report": ("PPAP_GuidanceReport", (column, 60), (330, 200), {}),
+            "curves": ("PreviewImage", (column + 360, 60), (480, 420), {}),
+            "steps": ("PreviewImage", (column + 360, 540), (480, 300), {}),
+            "sweep": (
+                *("PPAP_ScaleSweep", (COLUMN, 60 + ROW), (330, 480)),
+                SAMPLING | RELATIVE | seed | {"scales": "0, 0.03, 0.1, 0.2, 0.4"},
+            ),
+            "grid": ("PreviewImage", (2 * COLUMN, 60 + ROW), (810, 560), {}),
+        },
+        links=[
+            (("experts", "guider"), ("target", "guider")),
+            *guide_by("guided", "experts", "target"),
+            (("guided", "guided_model"), ("report", "model")),
+            (("guided", "LATENT"), ("report", "latent")),
+            (("report", "curves"), ("curves", "images")),
+            (("report", "steps"), ("steps", "images")),
+            (("model", "model"), ("sweep", "model")),
+            *((("model", "unconditional"), ("sweep", side)) for side in ("positive", "negative")),
+            (("latent", "LATENT"), ("sweep", "latent_image")),
+            (("vae", "VAE"), ("sweep", "vae")),
+            *guide_by("sweep", "experts", "target"),
+            (("sweep", "grid"), ("grid", "images")),
+        ],
+    )
+
+
 RECIPES = {
     "class_guidance": class_guidance,
     "depth_from_reference": depth_from_reference,
@@ -294,4 +332,51 @@ RECIPES = {
     "class_and_depth": class_and_depth,
     "restyle_with_depth": restyle_with_depth,
     "latent_class_guidance": latent_class_guidance,
+    "strength_and_report": strength_and_report,
 }
+
+
+BLUEPRINT = "Guide with depth from a reference picture"
+
+
+def blueprint() -> dict:
+    """A subgraph: the nodes inside, the links between them, and what it shows of them.
+
+    `around`: nodes outside that give it its sockets, and are taken away again. `shown`: (node,
+    widget) in the order they stand on it.
+    """
+    inside, links = guider("depth", "demo-scenes-depth", 60)
+    inside |= {
+        "target": ("PPAP_TargetMap", (COLUMN, 60), (330, 240), {"source": "reference picture"}),
+        "apply": (
+            *("PPAP_ApplyGuidance", (2 * COLUMN, 60), (330, 300)),
+            {"guidance_scale": 0.1} | RELATIVE,
+        ),
+    }
+    around = {
+        "model": ("PPAP_LoadPixelModel", (-COLUMN, 60), (330, 100), {}),
+        "picture": ("LoadImage", (-COLUMN, 260), (330, 300), {}),
+        "sampler": ("KSampler", (3 * COLUMN, 60), (330, 270), {}),
+    }
+    return {
+        "name": BLUEPRINT,
+        "description": "A MODEL that draws pictures with the depth of the reference picture.",
+        "category": "PPAP",
+        "inside": inside,
+        "around": around,
+        "links": [
+            *links,
+            (("model", "model"), ("apply", "model")),
+            (("picture", "IMAGE"), ("target", "image")),
+            (("experts", "guider"), ("target", "guider")),
+            (("experts", "guider"), ("apply", "guider")),
+            (("target", "target"), ("apply", "target")),
+            (("apply", "model"), ("sampler", "model")),
+        ],
+        "shown": [
+            ("guider", "guider"),
+            ("experts", "experts"),
+            ("apply", "guidance_scale"),
+            ("apply", "end_percent"),
+        ],
+    }

@@ -1,25 +1,27 @@
 """Draw the shipped workflows in ComfyUI's own front end and save them as it saves them.
 
 python -m demo.workflows starts a server and headless Chromium, builds each graph of
-workflow_recipes.py, runs it, and writes workflows/<name>.json and its thumbnail <name>.jpg.
+workflow_recipes.py, runs it, and writes workflows/<name>.json and its thumbnail <name>.jpg; then
+the blueprint, subgraphs/<name>.json.
 """
 
 import argparse
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from demo.paths import OUTPUT
 from demo.serve import ComfyServer
 from demo.workflow_client import fetch_images, run_prompt
-from demo.workflow_recipes import RECIPES
+from demo.workflow_recipes import BLUEPRINT, RECIPES, blueprint
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
-BUILD = """
-async ([recipe, links]) => {
+BLUEPRINTS = Path(__file__).parents[1] / "subgraphs"
+MAKE = """
   app.graph.clear();
   const made = {};
   for (const [name, [type, pos, size, values]] of Object.entries(recipe)) {
@@ -42,9 +44,39 @@ async ([recipe, links]) => {
     if (out < 0 || into < 0) throw new Error(`no link ${from}.${output} -> ${to}.${input}`);
     made[from].connect(out, made[to], into);
   }
-  return [app.graph.serialize(), (await app.graphToPrompt()).output];
-}
 """
+BUILD = f"""
+async ([recipe, links]) => {{
+  {MAKE}
+  return [app.graph.serialize(), (await app.graphToPrompt()).output];
+}}
+"""
+ENCLOSE = f"""
+([recipe, links, blueprint]) => {{
+  {MAKE}
+  const inside = new Set(Object.keys(blueprint.inside).map(name => made[name]));
+  const types = Object.fromEntries(blueprint.shown.map(([name]) => [name, made[name].type]));
+  const {{ subgraph, node }} = app.graph.convertToSubgraph(inside);
+  for (const [name, widget] of blueprint.shown) {{
+    const inner = subgraph.nodes.find(n => n.type === types[name]);
+    const slot = inner.inputs.find(i => i.widget && i.widget.name === widget);
+    subgraph.addInput(widget, slot.type).connect(slot, inner);
+  }}
+  subgraph.name = node.title = blueprint.name;
+  subgraph.description = blueprint.description;
+  subgraph.category = blueprint.category;
+  for (const name of Object.keys(blueprint.around)) app.graph.remove(made[name]);
+  [node.pos, node.size] = [[0, 60], [400, 180]];
+  return app.graph.serialize();
+}}
+"""
+
+
+def open_front_end(page, url: str) -> None:
+    """Anew for each graph: a page remembers the widgets of nodes that are gone, by their ids."""
+    page.goto(url)
+    page.wait_for_function("() => window.app && window.app.graph && app.extensionManager")
+    page.wait_for_timeout(3000)
 
 
 def draw(page, name: str) -> tuple[dict, dict]:
@@ -53,13 +85,26 @@ def draw(page, name: str) -> tuple[dict, dict]:
     return tuple(page.evaluate(BUILD, [nodes, links]))
 
 
+def draw_blueprint(page) -> dict:
+    """The UI JSON of a graph that is one subgraph."""
+    recipe = blueprint()
+    return page.evaluate(ENCLOSE, [recipe["around"] | recipe["inside"], recipe["links"], recipe])
+
+
+def write_json(workflow: dict, path: Path) -> None:
+    text = json.dumps(workflow, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", "utf-8")
+
+
 def thumbnail(url: str, entry: dict, path: Path) -> None:
-    """The first two pictures of every output node, side by side."""
-    files = [file for output in entry["outputs"].values() for file in fetch_images(url, output)[:2]]
-    pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
-    sheet = Image.new("RGB", (256 * len(pictures), 256))
+    """The first two pictures of every output node, in a grid that is about square."""
+    outputs = [entry["outputs"][node] for node in sorted(entry["outputs"], key=int)]
+    files = [file for output in outputs for file in fetch_images(url, output)[:2]]
+    pictures = [ImageOps.pad(Image.open(io.BytesIO(f)).convert("RGB"), (256, 256)) for f in files]
+    columns = math.ceil(len(pictures) ** 0.5)
+    sheet = Image.new("RGB", (256 * columns, 256 * math.ceil(len(pictures) / columns)))
     for index, picture in enumerate(pictures):
-        sheet.paste(picture.resize((256, 256)), (256 * index, 0))
+        sheet.paste(picture, (256 * (index % columns), 256 * (index // columns)))
     sheet.save(path, quality=88)
 
 
@@ -67,20 +112,19 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(RECIPES))
+    parser.add_argument("names", nargs="*", default=list(RECIPES), help="which workflows; all")
     args = parser.parse_args()
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     with ComfyServer(OUTPUT / "server") as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.goto(server.url)
-        page.wait_for_function("() => window.app && window.app.graph && app.extensionManager")
-        page.wait_for_timeout(3000)
         for name in args.names:
+            open_front_end(page, server.url)
             workflow, prompt = draw(page, name)
-            text = json.dumps(workflow, indent=1, ensure_ascii=False)
-            (WORKFLOWS / f"{name}.json").write_text(text + "\n", "utf-8")
+            write_json(workflow, WORKFLOWS / f"{name}.json")
             thumbnail(server.url, run_prompt(server.url, prompt), WORKFLOWS / f"{name}.jpg")
+        open_front_end(page, server.url)
+        write_json(draw_blueprint(page), BLUEPRINTS / f"{BLUEPRINT}.json")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Load PPAP Experts."""
 
 from comfy_api.latest import io, ui
+from PIL import Image
 
 from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import describe, load_experts
+from .pictures import from_pil
 from .types import CATEGORY, GuiderSocket
 
 
@@ -39,6 +41,11 @@ class LoadExperts(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, experts):
-        expert_set = load_experts(file_path(EXPERTS, experts))
+        path = file_path(EXPERTS, experts)
+        expert_set = load_experts(path)
         info = describe(expert_set.header)
-        return io.NodeOutput(guider.with_experts(expert_set), info, ui=ui.PreviewText(info))
+        shown = ui.PreviewText(info).as_dict()
+        if (preview := path.with_suffix(".preview.png")).is_file():
+            picture = from_pil(Image.open(preview).convert("RGB"))
+            shown |= ui.PreviewImage(picture, cls=cls).as_dict()
+        return io.NodeOutput(guider.with_experts(expert_set), info, ui=shown)

@@ -216,6 +216,9 @@ def _to_metadata(header: ExpertHeader, tensors: Mapping[str, Tensor]) -> dict[st
         "modelspec.architecture": f"{header.architecture}/ppap-experts",
         "modelspec.implementation": "ppap-guidance",
         "modelspec.title": f"PPAP experts for {header.source}",
+        "modelspec.description": f"{len(header.noise_ranges)} noise-aware experts for "
+        f"{header.task} guidance of {header.latent_format} models, taught with {header.checkpoint}",
+        "ss_base_model_version": header.latent_format,  # by which LoRA managers sort
         "modelspec.preprocessor": header.task,
         "modelspec.timestep_range": f"{first},{last}",
         "modelspec.hash_sha256": hash_tensors(tensors),
@@ -261,7 +264,10 @@ def describe(header: ExpertHeader) -> str:
         f"LoRA rank {header.lora.rank} on {len(header.lora.layers)} layers, "
         f"{len(header.lora.replaced)} tensors replaced",
     ]
-    for index, noise_range in enumerate(header.noise_ranges):
+    gains = header.training.get("agreement") or []
+    gains = gains if len(gains) == len(header.noise_ranges) else [None] * len(header.noise_ranges)
+    for index, (noise_range, gain) in enumerate(zip(header.noise_ranges, gains, strict=True)):
         first, last = _timesteps(noise_range.low, noise_range.high)
-        lines.append(f"  {index}: sigma {noise_range}, DDPM timesteps {first} to {last}")
+        agrees = f"; agreement {gain[0]:.2f} -> {gain[1]:.2f}" if gain else ""
+        lines.append(f"  {index}: sigma {noise_range}, DDPM timesteps {first} to {last}{agrees}")
     return "\n".join(lines)

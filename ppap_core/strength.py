@@ -56,9 +56,11 @@ def relative_shift(
     """The score's direction; in eps its norm is `scale` sqrt(1 - alpha_bar) times eps' own.
 
     Norms are per picture, and eps' is its expectation, sqrt(number of values), in the `share` of
-    the picture that is guided (compare FreeDoM's rule, Yu et al., 2023).
+    the picture that is guided (compare FreeDoM's rule, Yu et al., 2023). No shift is larger than
+    data is (mean square 1): near pure noise a share of the noise is many times that, and a flow
+    sampler, whose first step takes nearly all noise away, would keep it.
     """
-    size = scale * noise_norm(score, sigma_ve, share)
+    size = torch.minimum(scale * noise_norm(score, sigma_ve, share), data_norm(score, share))
     return per_sample(size / norms(score), score) * score
 
 
@@ -76,6 +78,11 @@ def noise_norm(like: Tensor, sigma_ve: Tensor, share: Tensor | float = 1.0) -> T
     In eps: sqrt(1 - alpha_bar) times the expected norm of eps. `share`: of the picture, in [0, 1].
     """
     return (like[0].numel() * share) ** 0.5 * sigma_ve.square() / (1 + sigma_ve.square()).sqrt()
+
+
+def data_norm(like: Tensor, share: Tensor | float = 1.0) -> Tensor:
+    """The norm of data shaped `like` (B, ...), whose values have a mean square of 1: ()."""
+    return torch.as_tensor(like[0].numel() * share, dtype=like.dtype, device=like.device).sqrt()
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,33 @@ def test_a_node_keeps_what_it_had(schemas, name):
     assert new["outputs"][: len(old["outputs"])] == old["outputs"]
 
 
+def english(schema) -> dict:
+    """What the front end would show without a file: the source of translations."""
+    inputs = {e.id: {"name": e.display_name or e.id, "tooltip": e.tooltip} for e in schema.inputs}
+    outputs = {
+        str(i): {"name": e.display_name or e.get_io_type()} for i, e in enumerate(schema.outputs)
+    }
+    named = {"display_name": schema.display_name, "description": schema.description}
+    return {**named, "inputs": inputs, "outputs": outputs}
+
+
+def test_english_is_what_the_nodes_say(comfyui, schemas):
+    found = {name: english(comfyui.node(name).define_schema()) for name in schemas}
+    file = ROOT / "locales" / "en" / "nodeDefs.json"
+    if os.environ.get("PPAP_RECORD"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    assert json.loads(file.read_text("utf-8")) == found
+
+
+def test_every_node_has_help_with_a_picture_in_every_language(schemas):
+    docs = ROOT / "web" / "docs"
+    for name in schemas:
+        assert (docs / f"{name}.png").is_file()
+        for page in (docs / f"{name}.md", docs / name / "zh.md"):
+            assert f"]({name}.png)" in page.read_text("utf-8"), page
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "locales").glob("*/nodeDefs.json")), ids=lambda p: p.parent.name
 )

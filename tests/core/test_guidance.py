@@ -228,12 +228,17 @@ def test_without_guidance_the_same_loop_samples_the_prior():
 @pytest.mark.parametrize("alpha_bar", [0.999, 0.5, 1e-4])
 @pytest.mark.parametrize("build", GUIDERS)
 def test_relative_rule_moves_eps_by_its_share_of_eps_norm(build, alpha_bar):
-    """In eps, the shift's norm is scale sqrt(1 - abar) sqrt(number of values), per picture."""
+    """In eps, the shift's norm is scale sqrt(1 - abar) sqrt(number of values), per picture.
+
+    Unless that moves the estimate further than data reaches, at alpha_bar 1e-4: then its mean
+    square is 1.
+    """
     guider, x = build(), noise() * torch.tensor([0.1, 1, 3]).reshape(3, 1, 1, 1)
     sigma_ve = sigma_ve_of(alpha_bar, 3)
     shift = guidance_of(guider, 0.2, "relative")(x, sigma_ve).shift
     in_eps = (shift / sigma_ve[0]).flatten(1).norm(dim=1)
-    expected = 0.2 * math.sqrt(1 - alpha_bar) * math.sqrt(3 * SIDE * SIDE)
+    share = min(0.2 * math.sqrt(1 - alpha_bar), 1 / float(sigma_ve[0]))
+    expected = share * math.sqrt(3 * SIDE * SIDE)
     torch.testing.assert_close(in_eps, torch.full((3,), expected), rtol=1e-4, atol=0)
     score = guidance_of(guider).score(x, float(sigma_ve[0])).shift
     cosine = nn.functional.cosine_similarity(shift.flatten(1), score.flatten(1))

@@ -1,0 +1,49 @@
+"""Pictures of the nodes for their help pages: python -m demo.help_pictures.
+
+Each node is drawn by ComfyUI's own front end; web/docs/<node id>.png is what its page shows.
+"""
+
+import shutil
+from pathlib import Path
+
+from demo.paths import OUTPUT
+from demo.serve import ComfyServer
+from demo.workflow_client import request_json
+from demo.workflows import open_front_end
+
+DOCS = Path(__file__).parents[1] / "web" / "docs"
+MARGIN, TITLE = 16, 48  # pixels of the graph; title and badge
+DRAW = """([type, margin, title]) => {
+  app.graph.clear();
+  const node = LiteGraph.createNode(type);
+  app.graph.add(node);
+  node.size = [Math.max(380, node.size[0]), node.size[1]];
+  node.pos = [0, 0];
+  app.canvas.ds.scale = 1.5;
+  app.canvas.ds.offset = [100, 100];
+  app.canvas.draw(true, true);
+  const rect = app.canvas.canvas.getBoundingClientRect();
+  return {
+    x: rect.x + 1.5 * (100 - margin), y: rect.y + 1.5 * (100 - title - margin),
+    width: 1.5 * (node.size[0] + 2 * margin), height: 1.5 * (node.size[1] + title + 2 * margin),
+  };
+}"""
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    with ComfyServer(OUTPUT / "server") as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1600})
+        names = [n for n in request_json(f"{server.url}/object_info") if n.startswith("PPAP_")]
+        for name in names:
+            open_front_end(page, server.url)
+            clip = page.evaluate(DRAW, [name, MARGIN, TITLE])
+            page.wait_for_timeout(700)
+            page.screenshot(path=DOCS / f"{name}.png", clip=clip)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What a person does: find things by typing, open a template, run it, read the help, err."""
+
+from pathlib import Path
+
+import pytest
+
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
+LISTEN = """() => {
+  window.seen = { steps: 0, texts: [] };
+  app.api.addEventListener('progress_state', () => seen.steps++);
+  app.api.addEventListener('progress_text', e => seen.texts.push(e.detail.text));
+}"""
+SET = """([type, widget, value]) => {
+  app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === widget).value = value;
+}"""
+ALL_SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n.type))
+  .every(n => (n.imgs || []).some(i => i.complete && i.naturalWidth > 0))"""
+SELECT = "type => app.canvas.selectNode(app.graph.nodes.find(n => n.type === type))"
+BLUEPRINT = "Guide with depth from a reference picture"
+USE_BLUEPRINT = """async () => {
+  const make = type => {
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    return node;
+  };
+  const link = (from, output, to, input) => from.connect(
+    from.outputs.findIndex(o => o.name === output), to, to.inputs.findIndex(i => i.name === input));
+  const set = (node, values) => Object.entries(values).forEach(
+    ([name, value]) => { node.widgets.find(w => w.name === name).value = value; });
+  const blueprint = app.graph.nodes[0];
+  const model = make('PPAP_LoadPixelModel'), latent = make('EmptyLatentImage');
+  const vae = make('VAELoader'), decode = make('VAEDecode'), show = make('PreviewImage');
+  const picture = make('EmptyImage'), sampler = make('KSampler');
+  set(latent, { width: 32, height: 32 });
+  set(picture, { width: 32, height: 32, color: 8421504 });
+  set(vae, { vae_name: 'pixel_space' });
+  set(sampler, { steps: 4, cfg: 1 });
+  link(model, 'model', blueprint, 'model');
+  link(picture, 'IMAGE', blueprint, 'image');
+  link(blueprint, 'model', sampler, 'model');
+  link(model, 'unconditional', sampler, 'positive');
+  link(model, 'unconditional', sampler, 'negative');
+  link(latent, 'LATENT', sampler, 'latent_image');
+  link(sampler, 'LATENT', decode, 'samples');
+  link(vae, 'VAE', decode, 'vae');
+  link(decode, 'IMAGE', show, 'images');
+  await app.queuePrompt(0, 1);
+}"""
+
+
+@pytest.fixture
+def picture_of(comfyui_page, request):
+    """Whatever a test has come to is kept for people to look at."""
+    yield comfyui_page
+    ARTIFACTS.mkdir(exist_ok=True)
+    comfyui_page.screenshot(path=ARTIFACTS / f"{request.node.name}.png")
+
+
+def open_template(page, name: str) -> None:
+    page.wait_for_timeout(1000)
+    if not page.get_by_test_id("template-workflows-content").is_visible():  # a first visit opens it
+        page.get_by_text("Templates", exact=True).first.click()
+    page.get_by_text("comfyui-ppap").first.click()
+    page.get_by_test_id(f"template-workflow-{name}").click()
+    page.wait_for_function("() => app.graph.nodes.some(n => n.type === 'PPAP_LoadGuider')")
+    page.wait_for_timeout(1000)
+
+
+def test_from_the_template_to_the_report(picture_of):
+    page = picture_of
+    open_template(page, "strength_and_report")
+    page.evaluate(SET, ["PPAP_TargetClass", "classes", "torus"])
+    page.evaluate(SET, ["PPAP_ScaleSweep", "scales", "0, 0.2"])
+    page.evaluate(LISTEN)
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(ALL_SHOWN, timeout=240_000)
+    seen = page.evaluate("() => seen")
+    assert seen["steps"] > 25
+    assert "class: log-likelihood" in seen["texts"][0]
+    report = page.evaluate(
+        "() => JSON.stringify(app.nodeOutputs[app.graph.nodes.find("
+        "n => n.type === 'PPAP_GuidanceReport').id])"
+    )
+    assert "class guidance by resnet10t: 25 evaluations guided" in report
+
+
+def test_help_opens_beside_the_graph(picture_of):
+    page = picture_of
+    open_template(page, "class_guidance")
+    page.evaluate(SELECT, "PPAP_GuidedKSampler")
+    page.get_by_test_id("info-button").click()
+    page.get_by_text("KSampler and PPAP Apply Guidance in one").wait_for()
+    picture = page.locator("img[src*='PPAP_GuidedKSampler']")
+    picture.wait_for()
+    assert picture.evaluate("image => image.complete && image.naturalWidth") > 100
+
+
+def test_a_missing_expert_file_is_named(picture_of):
+    page = picture_of
+    open_template(page, "class_guidance")
+    page.evaluate(SET, ["PPAP_LoadExperts", "experts", "nowhere.safetensors"])
+    page.get_by_test_id("queue-button").click()
+    page.get_by_text("nowhere.safetensors for Load PPAP Experts").wait_for()
+
+
+@pytest.mark.parametrize(
+    "words", ["guide", "classifier", "depth", "segmentation", "mask", "strength", "distill"]
+)
+def test_nodes_are_found_by_the_words_people_type(picture_of, words):
+    page = picture_of
+    page.evaluate("() => app.graph.clear()")
+    page.mouse.dblclick(800, 450)
+    page.wait_for_timeout(500)
+    page.keyboard.type(words)
+    page.get_by_text("PPAP").first.wait_for()
+
+
+def test_the_blueprint_is_found_by_typing_and_guides(picture_of):
+    page = picture_of
+    page.evaluate("() => app.graph.clear()")
+    page.mouse.dblclick(800, 450)
+    page.wait_for_timeout(500)
+    page.keyboard.type("depth from a reference")
+    page.get_by_text(BLUEPRINT).first.wait_for()
+    page.wait_for_timeout(500)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(1000)
+    page.mouse.click(500, 600)
+    page.wait_for_function("() => app.graph.nodes.length === 1")
+    assert page.evaluate("() => app.graph.nodes[0].title") == BLUEPRINT
+    page.evaluate(LISTEN)
+    page.evaluate(USE_BLUEPRINT)
+    page.wait_for_function(ALL_SHOWN, timeout=120_000)
+    assert page.evaluate("() => seen.texts.at(-1)").startswith("depth: log-likelihood")
