@@ -142,8 +142,7 @@ class Guidances:
                 guidance.finish()
         for guidance in self.guidances:
             guidance.report()
-        if idle := [guidance.summary() for guidance in self.guidances if not guidance.records]:
-            show_on_node("\n".join(idle))
+        show_on_node(g.summary() for g in self.guidances if not g.records)
         return samples
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
@@ -163,7 +162,7 @@ class Guidances:
                 if guidance.shaping.gives_way and total is not None:
                     own = without_conflict(own, total.to(own))
                 total = own if total is None else total.to(own) + own
-            show_on_node("\n".join(guidance.latest() for guidance in active))
+            show_on_node(guidance.latest() for guidance in active)
             return total
 
         return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)
