@@ -31,13 +31,14 @@ from demo.paths import (
     SEGMENTATION_EXPERTS,
     SEGMENTATION_GUIDER,
 )
-from demo.run import GUIDANCE_SCALE, SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render
 from demo.scenes import SEGMENTS, SHAPES, Scenes
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 
 SCALES = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
+DRAWN = 0.3
 FILES = {
     "class": (GUIDER, EXPERTS),
     "depth": (DEPTH_GUIDER, DEPTH_EXPERTS),
@@ -132,14 +133,14 @@ def table(rows: list[Row], scales: tuple[float, ...]) -> str:
 
 
 def draw_rows(task: str, found: list[tuple[Row, Tensor]], scenes: Scenes, num: int = 8):
-    """The target, and each method at the scale that serves all guiders."""
+    """The target, and each method at one scale."""
     from ppap_core.targets.map_target import show_target
     from ppap_core.targets.palettes import HUES
 
     maps = show_target(build_target(task, scenes), SEGMENTS, HUES, []).preview
     rows = [GridRow("target", "", maps[:num])]
     for row, pictures in found:
-        if row.scale in (0.0, GUIDANCE_SCALE):
+        if row.scale in (0.0, DRAWN):
             rows.append(GridRow(row.method, f"{MEASURES[task]} {row.value:.3f}", pictures[:num]))
     return draw_grid([""] * num, rows)
 
