@@ -84,6 +84,7 @@ def main() -> None:
         f"Every shipped workflow in each release; `same`: no pixel differs from {NEWEST}'s picture",
         f"by more than {SAME:g} of its range. Made by `.venv/bin/python -m demo.hosts`.\n",
         *(f"| {' | '.join(row)} |" for row in rows),
+        "\n'pooled_output': the Flux of these releases wants a pooled prompt, guided or not.",
     ]
     args.out.write_text("\n".join(lines) + "\n", "utf-8")
     sys.stdout.write("\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ def enlarged(scale: float, method: str = "bicubic") -> dict:
     return {"upscale_method": method, "scale_by": scale}
 
 
-def note(name: str, height: int = 330) -> dict:
+def note(name: str, height: int = 380) -> dict:
     text = (NOTES / f"{name}.md").read_text("utf-8").strip()
     return {"note": ("MarkdownNote", (-520, 60), (440, height), {"": text})}
 

@@ -33,7 +33,8 @@ THUMBNAIL = 128  # pixels
 class GuidanceRecord:
     """One guided evaluation: the noise level, its expert, means over the batch.
 
-    `share`: the shift's norm in that of the noise. `seconds`: of the process, not of the device.
+    `gradient`: the norm of the log-likelihood's gradient in x_vp, as the rule gets it. `share`: the
+    shift's norm in that of the noise. `seconds`: of the process, not of the device.
     `seen`, `where`: small copies, of the batch's first picture, of what the guider saw and of how
     much each place of it was moved. Tensors stay on their device while sampling: to read one is to
     wait for it.
@@ -42,13 +43,14 @@ class GuidanceRecord:
     sigma_ve: float
     expert: int | None
     log_likelihood: Tensor  # ()
+    gradient: Tensor  # ()
     share: Tensor  # ()
     seconds: float
     seen: Tensor  # (3, h, w) in [-1, 1]
     where: Tensor  # (h, w), from 0 on
 
     def to_cpu(self) -> "GuidanceRecord":
-        tensors = ("log_likelihood", "share", "seen", "where")
+        tensors = ("log_likelihood", "gradient", "share", "seen", "where")
         return replace(self, **{name: getattr(self, name).cpu() for name in tensors})
 
 
@@ -88,6 +90,7 @@ class Guidance:
         self.jacobian = jacobian
         self.shaping = shaping
         self.records: list[GuidanceRecord] = []
+        self.num_bytes = 0  # that its backward pass keeps in a run, as far as who runs it knows
         self._moments = Moments(shaping)
         self._evaluations = 0
         self._lost_steps = 0
@@ -201,6 +204,7 @@ class Guidance:
                 level,
                 self.experts and self.experts.index(level),
                 log_likelihood.mean(),
+                norms(score).mean(),
                 (norms(shift) / noise_norm(shift, sigma_ve)).mean(),
                 time.perf_counter() - begin,
                 self._seen,

@@ -34,6 +34,8 @@ def _lines(guidance: Guidance) -> list[str]:
         lines.append(f"    experts {', '.join(map(str, used))} of {len(guidance.experts)} answered")
     else:
         lines.append("    the guider answered without experts: it cannot read strong noise")
+    if guidance.num_bytes:
+        lines.append(f"    its backward pass keeps {guidance.num_bytes / 2**20:.0f} MB")
     if max(float(record.share) for record in records) < WEAK:
         lines.append("    it moved next to nothing: raise guidance_scale")
     is_class = guidance.guider.info.task == "class"
@@ -42,8 +44,8 @@ def _lines(guidance: Guidance) -> list[str]:
     return lines
 
 
-def draw_curves(guidances: Sequence[Guidance], size: tuple[int, int] = (960, 720)) -> Image.Image:
-    """Log-likelihood, shift and expert over the evaluations of the model. Needs matplotlib."""
+def draw_curves(guidances: Sequence[Guidance], size: tuple[int, int] = (960, 900)) -> Image.Image:
+    """Log-likelihood, gradient, shift and expert over the evaluations. Needs matplotlib."""
     if not any(guidance.records for guidance in guidances):
         return _page(size, "no step was guided")
     try:
@@ -55,11 +57,12 @@ def draw_curves(guidances: Sequence[Guidance], size: tuple[int, int] = (960, 720
 
     curves = {
         "log-likelihood": lambda record: float(record.log_likelihood),
+        "gradient's norm": lambda record: float(record.gradient),
         "shift, share of the noise": lambda record: float(record.share),
         "expert": lambda record: float("nan") if record.expert is None else record.expert,
     }
     figure, panels = pyplot.subplots(
-        3, 1, sharex=True, figsize=(size[0] / 120, size[1] / 120), layout="constrained"
+        len(curves), 1, sharex=True, figsize=(size[0] / 120, size[1] / 120), layout="constrained"
     )
     for axes, (name, value) in zip(panels, curves.items(), strict=True):
         for guidance in guidances:
@@ -72,10 +75,11 @@ def draw_curves(guidances: Sequence[Guidance], size: tuple[int, int] = (960, 720
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=8)
-    panels[1].set_ylim(bottom=0, top=1.3 * panels[1].get_ylim()[1])
-    panels[2].yaxis.get_major_locator().set_params(integer=True)
-    panels[2].invert_xaxis()  # shared by all: sampling runs from left to right
-    panels[2].set_xlabel("noise, sigma / (1 + sigma)")
+    panels[1].set_yscale("log")
+    panels[2].set_ylim(bottom=0, top=1.3 * panels[2].get_ylim()[1])
+    panels[3].yaxis.get_major_locator().set_params(integer=True)
+    panels[3].invert_xaxis()  # shared by all: sampling runs from left to right
+    panels[3].set_xlabel("noise, sigma / (1 + sigma)")
     file = io.BytesIO()
     figure.savefig(file, dpi=120, format="png")
     pyplot.close(figure)

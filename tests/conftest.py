@@ -53,6 +53,11 @@ class ComfyUI:
     base: Path
     nodes: ModuleType  # ComfyUI's nodes.py
     pack: ModuleType
+    before: dict[str, object]  # its functions and methods as they were without the pack
+
+    def functions(self) -> dict[str, object]:
+        """Those of ComfyUI as they are now."""
+        return host_functions(self.root)
 
     def node(self, name: str) -> type:
         """The node class with this id, of the pack or of ComfyUI."""
@@ -71,11 +76,25 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
     root = headless.boot(cpu=True, extra=["--base-directory", str(base)])
     # In a thread: playwright, where a test has used it, keeps an event loop running in this one.
     with ThreadPoolExecutor(1) as pool:
-        nodes, pack = pool.submit(lambda: asyncio.run(load_pack(model_paths))).result()
-    return ComfyUI(root, base, nodes, pack)
+        loaded = pool.submit(lambda: asyncio.run(load_pack(model_paths))).result()
+    return ComfyUI(root, base, *loaded)
 
 
-async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType]:
+def host_functions(root: Path) -> dict[str, object]:
+    """Every function and method of the modules below `root` (ComfyUI's), by its full name."""
+    found = {}
+    for module in list(sys.modules.values()):
+        if not (getattr(module, "__file__", None) or "").startswith(str(root)):
+            continue
+        for name, value in list(vars(module).items()):
+            owned = vars(value).items() if isinstance(value, type) else ()
+            for path, part in ((name, value), *((f"{name}.{key}", v) for key, v in owned)):
+                if callable(part) or isinstance(part, staticmethod | classmethod | property):
+                    found[f"{module.__name__}.{path}"] = part
+    return found
+
+
+async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType, dict[str, object]]:
     """What ComfyUI's main.py does: model folders first, its own nodes next, then the pack."""
     from utils.extra_config import load_extra_path_config  # isort: skip (older hosts: before nodes)
 
@@ -83,9 +102,10 @@ async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType]:
 
     load_extra_path_config(str(model_paths))
     await nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False)
+    before = host_functions(Path(nodes.__file__).parent)
     if not await nodes.load_custom_node(str(PACK_ROOT)):
         raise RuntimeError("ComfyUI could not load the pack; its log says why")
-    return nodes, sys.modules[str(PACK_ROOT).replace(".", "_x_")]
+    return nodes, sys.modules[str(PACK_ROOT).replace(".", "_x_")], before
 
 
 @pytest.fixture(scope="session")

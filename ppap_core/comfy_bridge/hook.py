@@ -128,7 +128,9 @@ class Guidances:
 
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
-        num_bytes = sum(guidance_bytes(guidance, noise_shape) for guidance in self.guidances)
+        for guidance in self.guidances:
+            guidance.num_bytes = guidance_bytes(guidance, noise_shape)
+        num_bytes = sum(guidance.num_bytes for guidance in self.guidances)
         return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
 
     def sample(self, executor, *args, **kwargs):

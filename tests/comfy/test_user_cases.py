@@ -192,6 +192,32 @@ def test_a_lora_on_the_model(load, call, guide, sample, assert_guided, lora, gui
     assert not torch.equal(plain, sample(model))
 
 
+def test_a_lora_as_a_hook_of_the_prompt(load, call, assert_guided, lora, sample):
+    """Weights that change with the conditioning, within a run."""
+    hooks = call("CreateHookLora", lora_name=lora, strength_model=1.0, strength_clip=0.0)[0]
+    words = call(
+        *("ConditioningSetProperties",),
+        **{"cond_NEW": prompt(), "strength": 1.0, "set_cond_area": "default", "hooks": hooks},
+    )[0]
+    plain, _ = assert_guided(load("SD15"), positive=words)
+    assert not torch.equal(plain, sample(load("SD15")))
+
+
+@pytest.mark.parametrize("guided_first", [True, False])
+def test_a_compiled_model(load, guide, assert_guided, guided_first):
+    """As TorchCompileModel compiles, but by dynamo alone: inductor needs a C++ compiler."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    def compiled(model):
+        model = model.clone()
+        set_torch_compile_wrapper(model=model, backend="eager")
+        return model
+
+    model = load("SD15")
+    guided = compiled(guide(model)) if guided_first else guide(compiled(model))
+    assert_guided(compiled(model), guided)
+
+
 PATCHES = {
     "PerturbedAttentionGuidance": {"scale": 3.0},
     "RescaleCFG": {"multiplier": 0.7},
