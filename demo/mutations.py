@@ -53,18 +53,19 @@ FINE = (REFUSED, WORKS, LATE)
 
 def mutate_json(value, dice: random.Random):
     """A copy of which one place, anywhere in it, is another."""
-    value = copy.deepcopy(value)
-    holder, key = {"": value}, ""
+    top = [copy.deepcopy(value)]
+    holder, key = top, 0
     while isinstance(holder[key], dict | list) and holder[key] and dice.random() < 0.75:
         holder = holder[key]
         key = dice.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
-    if dice.random() < 0.2 and key != "":
+    old = holder[key]
+    if holder is not top and dice.random() < 0.2:
         del holder[key]
-    elif dice.random() < 0.2 and isinstance(holder[key], int | float):
-        holder[key] = holder[key] * dice.choice((-1, 0, 2, 1000, 10**7, 0.5))
+    elif isinstance(old, int | float) and dice.random() < 0.2:
+        holder[key] = old * dice.choice((-1, 0, 2, 1000, 10**7, 0.5))
     else:
         holder[key] = dice.choice(JUNK)
-    return value if "" not in holder else holder[""]
+    return top[0]
 
 
 def mutate_bytes(data: bytes, dice: random.Random) -> bytes:
