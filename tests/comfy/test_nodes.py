@@ -450,3 +450,15 @@ def test_a_sweep_shows_what_the_sampler_draws_under_each_scale(comfyui, world):
 def test_scales_that_are_none_are_refused(comfyui, world, scales):
     with pytest.raises(ValueError, match="scales"):
         sweep(comfyui, world, scales)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "..\\secret", "a/../../secret"])
+def test_a_name_cannot_leave_the_model_folders(comfyui, name):
+    secret = comfyui.base / "secret"
+    secret.write_bytes(b"x")
+    folders = comfyui.module("ppap_core.comfy_bridge.folders")
+    for kind in (folders.EXPERTS, folders.PIXEL_MODELS):
+        with pytest.raises(FileNotFoundError):
+            folders.file_path(kind, name)
+    with pytest.raises(ValueError, match="no guider"):
+        comfyui.module("ppap_core.comfy_bridge.guiders").load_named_guider(name)
