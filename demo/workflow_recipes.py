@@ -9,7 +9,7 @@ NOTES = Path(__file__).parent / "workflow_notes"
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
 RELATIVE = {"scale_rule": "relative"}
 COLUMN, ROW = 400, 640
-LATENT_GUIDANCE = {"guidance_scale": 0.05, "jacobian": "none"}  # demo.latent's best
+LATENT_GUIDANCE = {"guidance_scale": 0.2, "jacobian": "none"}  # demo.latent's best
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
 
 
