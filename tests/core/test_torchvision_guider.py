@@ -78,7 +78,8 @@ def test_own_labels_and_classes(tmp_path):
         ({"torchvision": "resnet18", "weights": "V9"}, "has weights .*IMAGENET1K_V1.*, not 'V9'"),
         ({"torchvision": "resnet18", "num_classes": "ten"}, "above 0, got 'ten'"),
         ({"torchvision": "resnet18", "args": {"wheels": 4}}, "settings do not fit: .*wheels"),
-        ({"torchvision": "resnet18"}, "model.safetensors does not fit config.json: "),
+        ({"torchvision": "mobilenet_v3_large"}, "model.safetensors does not fit config.json: "),
+        ({"torchvision": "resnet50"}, "config.json describes a larger network than model.safetens"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused_in_one_line(tmp_path, config, message):
