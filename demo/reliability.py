@@ -7,6 +7,7 @@ the same picture as before, bit for bit. Writes docs/reliability.md.
 """
 
 import argparse
+import io
 import json
 import random
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from PIL import Image
 from tqdm import tqdm
 
 from demo.mutations import FINE, KINDS, run_cases
@@ -62,9 +64,10 @@ def without_experts(prompt: dict) -> dict:
 
 
 def draw(server: ComfyServer, prompt: dict) -> list[bytes]:
-    """The pictures' files, in the order of the nodes that show them."""
+    """The pictures' pixels (their files name the prompt), in the order of the nodes."""
     outputs = run_prompt(server.url, prompt)["outputs"]
-    return [file for node in sorted(outputs) for file in fetch_images(server.url, outputs[node])]
+    files = [file for node in sorted(outputs) for file in fetch_images(server.url, outputs[node])]
+    return [Image.open(io.BytesIO(file)).convert("RGB").tobytes() for file in files]
 
 
 def interrupt(server: ComfyServer) -> None:
@@ -85,7 +88,7 @@ def cancel(server: ComfyServer, times: int) -> str:
         entry = wait_for_history(server.url, queued, 120)
         messages = [event for event, _ in entry["status"]["messages"]]
         stopped = "execution_interrupted" in messages
-        ended["stopped" if stopped else entry["status"]["status_str"]] += 1
+        ended["stopped" if stopped else "had ended before"] += 1
     same = draw(server, with_values(prompt, seed=1)) == expected
     counts = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
     return f"{counts}; the next picture {verdict(same)}"
