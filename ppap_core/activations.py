@@ -18,14 +18,14 @@ def activation_bytes(module: nn.Module, shape: Sequence[int]) -> int:
     sizes: dict[int, int] = {}
     alive = []  # a storage that is freed would hand its address on
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> None:
+        """Nothing is handed to autograd: a kept output would keep its own graph alive for ever."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             sizes[storage.data_ptr()] = storage.nbytes()
             alive.append(storage)
-        return tensor
 
     with torch.inference_mode(False), torch.enable_grad():
-        with saved_tensors_hooks(note, lambda kept: kept):
+        with saved_tensors_hooks(note, lambda _: None):
             answer = module(torch.zeros(tuple(shape), device=tensors[0].device, requires_grad=True))
     return sum(sizes.values()) if answer.requires_grad else 0

@@ -1,5 +1,7 @@
 """The memory of a backward pass, told beforehand, against what has to be kept in closed form."""
 
+import gc
+
 import pytest
 import timm
 import torch
@@ -33,3 +35,15 @@ def test_a_network_is_as_it_was_and_inference_mode_does_not_matter():
 def test_an_input_that_does_not_fit_is_refused():
     with pytest.raises(RuntimeError):
         activation_bytes(nn.Conv2d(3, 8, 3), (1, 4, 16, 16))
+
+
+def test_nothing_outlives_the_count():
+    """An output that a graph keeps for itself, as softmax does, would never be freed."""
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Softmax(dim=1))
+    module.requires_grad_(False)
+    gc.collect()
+    before = sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+    for _ in range(5):
+        activation_bytes(module, (1, 3, 8, 8))
+    gc.collect()
+    assert sum(isinstance(o, torch.Tensor) for o in gc.get_objects()) == before
