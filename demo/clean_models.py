@@ -24,13 +24,6 @@ from demo.scenes import Scenes
 from demo.shapes import SHAPES
 from ppap_core.atomic import save_safetensors
 
-GUIDER_ARCHITECTURE = "resnet10t"
-GUIDER_ARGUMENTS = {
-    "channels": (48, 96, 128, 192),
-    "stem_width": 24,
-    "replace_stem_pool": True,
-    "output_stride": 16,
-}
 # In place of what timm says of its own weights. Mean and deviation 0.5: the network reads [-1, 1].
 GUIDER_DESCRIPTION = {
     "input_size": (3, 32, 32),
@@ -48,6 +41,29 @@ GUIDER_DESCRIPTION = {
 REPORTED_SIGMAS = (0.0, 0.1, 0.3, 0.7, 1.5, 4.0)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of timm's and what it is built with."""
+
+    name: str
+    arguments: dict
+
+
+RESNET = Architecture(
+    "resnet10t",
+    {
+        "channels": (48, 96, 128, 192),
+        "stem_width": 24,
+        "replace_stem_pool": True,
+        "output_stride": 16,
+    },
+)
+VIT = Architecture(
+    "vit_tiny_patch16_224",
+    {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3},
+)
 
 
 @dataclass(frozen=True)
@@ -136,20 +152,19 @@ def accuracy(model: nn.Module, scenes: Scenes, sigma: float = 0.0) -> float:
     return right / len(scenes)
 
 
-def build_guider() -> nn.Module:
-    return timm.create_model(
-        GUIDER_ARCHITECTURE,
+def train_guider(
+    scenes: Scenes, recipe: Recipe, folder: Path, architecture: Architecture = RESNET
+) -> None:
+    torch.manual_seed(recipe.seed)
+    guider = timm.create_model(
+        architecture.name,
         num_classes=len(SHAPES),
         pretrained_cfg_overlay=GUIDER_DESCRIPTION,
-        **GUIDER_ARGUMENTS,
+        **architecture.arguments,
     )
-
-
-def train_guider(scenes: Scenes, recipe: Recipe, folder: Path) -> None:
-    torch.manual_seed(recipe.seed)
-    guider = build_guider()
     train_classifier(guider, scenes, recipe, folder.name)
-    save_for_hf(guider, folder, {"label_names": SHAPES}, GUIDER_ARGUMENTS, safe_serialization=True)
+    names = {"label_names": SHAPES}
+    save_for_hf(guider, folder, names, architecture.arguments, safe_serialization=True)
 
 
 def load_guider(folder: Path) -> nn.Module:

@@ -3,13 +3,10 @@
 Each node is drawn by ComfyUI's own front end; web/docs/<node id>.png is what its page shows.
 """
 
-import shutil
 from pathlib import Path
 
-from demo.paths import OUTPUT
-from demo.serve import ComfyServer
 from demo.workflow_client import request_json
-from demo.workflows import open_front_end
+from demo.workflows import front_end, open_front_end
 
 DOCS = Path(__file__).parents[1] / "web" / "docs"
 MARGIN, TITLE = 16, 48  # pixels of the graph; title and badge
@@ -31,15 +28,10 @@ DRAW = """([type, margin, title]) => {
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    with ComfyServer(OUTPUT / "server") as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1600})
-        names = [n for n in request_json(f"{server.url}/object_info") if n.startswith("PPAP_")]
+    with front_end(height=1600) as (page, url):
+        names = [n for n in request_json(f"{url}/object_info") if n.startswith("PPAP_")]
         for name in names:
-            open_front_end(page, server.url)
+            open_front_end(page, url)
             clip = page.evaluate(DRAW, [name, MARGIN, TITLE])
             page.wait_for_timeout(700)
             page.screenshot(path=DOCS / f"{name}.png", clip=clip)

@@ -6,24 +6,21 @@ line of what went wrong. All hosts run in this environment's Python packages.
 """
 
 import argparse
-import io
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
-from PIL import Image
 from tqdm import tqdm
 
 from demo.host import RELEASES, fetch_comfyui
+from demo.paths import WORKFLOWS
 from demo.serve import ComfyServer
-from demo.workflow_client import fetch_images, request_json, run_prompt, ui_to_api
+from demo.workflow_client import fetch_images, read_prompt, run_prompt
 from demo.workflow_recipes import RECIPES
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
-WORKFLOWS = PACK_ROOT / "workflows"
 OLDEST = next(iter(RELEASES))
 SAME = 1e-3  # largest difference of a pixel in [0, 1]; one step of an 8-bit picture is 4e-3
 
@@ -32,14 +29,13 @@ Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
 
 def run_workflow(url: str, name: str) -> Pictures:
     """Every picture that a shipped workflow shows or saves."""
-    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
-    entry = run_prompt(url, ui_to_api(workflow, request_json(f"{url}/object_info")))
-    files = {node: fetch_images(url, output) for node, output in entry["outputs"].items()}
-    return {node: [read_picture(file) for file in own] for node, own in files.items() if own}
-
-
-def read_picture(file: bytes) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(file)).convert("RGB"), numpy.float32) / 255
+    entry = run_prompt(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
+    drawn = {node: fetch_images(url, output) for node, output in entry["outputs"].items()}
+    return {
+        node: [numpy.asarray(picture, numpy.float32) / 255 for picture in own]
+        for node, own in drawn.items()
+        if own
+    }
 
 
 def largest_difference(found: Pictures, expected: Pictures) -> float:

@@ -22,6 +22,7 @@ LATENT_EXPERTS = {  # what the guider sees: its experts' file (the first is not 
     ("x0_hat", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-x0.safetensors",
 }
 EVIDENCE = DEMO.parent / "docs" / "evidence"
+WORKFLOWS = DEMO.parent / "workflows"
 
 TRAIN_SCENES = CACHE / "scenes_train.safetensors"
 HELDOUT_SCENES = CACHE / "scenes_heldout.safetensors"

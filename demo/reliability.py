@@ -7,7 +7,6 @@ the same picture as before, bit for bit. Writes docs/reliability.md.
 """
 
 import argparse
-import io
 import json
 import random
 import sys
@@ -20,17 +19,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from PIL import Image
 from tqdm import tqdm
 
 from demo.mutations import FINE, KINDS, run_cases
+from demo.paths import WORKFLOWS
 from demo.serve import ComfyServer
 from demo.workflow_client import (
     fetch_images,
     queue_prompt,
-    request_json,
+    read_prompt,
     run_prompt,
-    ui_to_api,
     wait_for_history,
 )
 from ppap_core.comfy_bridge.headless import PACK_ROOT
@@ -39,9 +37,8 @@ GUIDED = ("class_guidance", "depth_from_reference", "segmentation_from_masks", "
 WARM_UP = 12  # prompts, after which memory is held against
 
 
-def read_prompt(server: ComfyServer, name: str) -> dict:
-    workflow = json.loads((PACK_ROOT / "workflows" / f"{name}.json").read_text("utf-8"))
-    return ui_to_api(workflow, request_json(f"{server.url}/object_info"))
+def shipped_prompt(server: ComfyServer, name: str) -> dict:
+    return read_prompt(server.url, WORKFLOWS / f"{name}.json")
 
 
 def with_values(prompt: dict, **values) -> dict:
@@ -66,8 +63,11 @@ def without_experts(prompt: dict) -> dict:
 def draw(server: ComfyServer, prompt: dict) -> list[bytes]:
     """The pictures' pixels (their files name the prompt), in the order of the nodes."""
     outputs = run_prompt(server.url, prompt)["outputs"]
-    files = [file for node in sorted(outputs) for file in fetch_images(server.url, outputs[node])]
-    return [Image.open(io.BytesIO(file)).convert("RGB").tobytes() for file in files]
+    return [
+        picture.tobytes()
+        for node in sorted(outputs)
+        for picture in fetch_images(server.url, outputs[node])
+    ]
 
 
 def interrupt(server: ComfyServer) -> None:
@@ -76,7 +76,7 @@ def interrupt(server: ComfyServer) -> None:
 
 def cancel(server: ComfyServer, times: int) -> str:
     """Each run is stopped at a random moment."""
-    prompt, dice, ended = read_prompt(server, "class_guidance"), random.Random(0), Counter()
+    prompt, dice, ended = shipped_prompt(server, "class_guidance"), random.Random(0), Counter()
     expected = draw(server, with_values(prompt, seed=1))
     start = time.monotonic()
     draw(server, with_values(prompt, seed=2))
@@ -105,7 +105,7 @@ def memory(server: ComfyServer) -> float:
 
 def repeat(server: ComfyServer, times: int) -> str:
     """Prompts with changing guiders, with and without experts."""
-    prompts = [read_prompt(server, name) for name in GUIDED]
+    prompts = [shipped_prompt(server, name) for name in GUIDED]
     prompts += [without_experts(prompt) for prompt in prompts]
     expected, held = draw(server, with_values(prompts[0], seed=1)), []
     for number in tqdm(range(times), desc="repeat"):
@@ -121,7 +121,7 @@ def repeat(server: ComfyServer, times: int) -> str:
 
 def two_clients(server: ComfyServer, times: int) -> str:
     """Two queue at once; each has to get what it gets alone."""
-    prompt = read_prompt(server, "class_guidance")
+    prompt = shipped_prompt(server, "class_guidance")
     asked = {
         name: [with_values(prompt, classes=name, seed=seed) for seed in range(times)]
         for name in ("cone", "torus")
@@ -145,7 +145,7 @@ def kill(base: Path, times: int) -> str:
     """SIGKILL in the middle of a run, and a new server in the same folders."""
     dice, same = random.Random(0), 0
     with ComfyServer(base) as server:
-        prompt = read_prompt(server, "class_guidance")
+        prompt = shipped_prompt(server, "class_guidance")
         expected = draw(server, with_values(prompt, seed=1))
     for number in tqdm(range(times), desc="kill"):
         with ComfyServer(base) as server:

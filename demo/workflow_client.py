@@ -1,12 +1,16 @@
 """Talk to a ComfyUI server: run a prompt, and turn a saved workflow into one."""
 
+import io
 import json
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 MUTED, BYPASSED = 2, 4
 NOTES = {"Note", "MarkdownNote"}
@@ -36,13 +40,18 @@ def run_prompt(url: str, prompt: dict, timeout: float = 600.0) -> dict:
     return entry
 
 
-def fetch_images(url: str, output: dict) -> list[bytes]:
-    """The picture files of one node's entry under "outputs" in the history."""
-    files = []
+def fetch_images(url: str, output: dict) -> list[Image.Image]:
+    """The pictures, in RGB, of one node's entry under "outputs" in the history."""
+    pictures = []
     for image in output.get("images", []):
         with _opener.open(f"{url}/view?{urllib.parse.urlencode(image)}") as response:
-            files.append(response.read())
-    return files
+            pictures.append(Image.open(io.BytesIO(response.read())).convert("RGB"))
+    return pictures
+
+
+def read_prompt(url: str, path: Path) -> dict:
+    """A workflow file as a prompt for the server."""
+    return ui_to_api(json.loads(path.read_text("utf-8")), request_json(f"{url}/object_info"))
 
 
 def queue_prompt(url: str, prompt: dict) -> str:

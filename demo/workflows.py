@@ -6,20 +6,20 @@ the blueprint, subgraphs/<name>.json.
 """
 
 import argparse
-import io
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from demo.paths import OUTPUT
+from demo.paths import OUTPUT, WORKFLOWS
 from demo.serve import ComfyServer
 from demo.workflow_client import fetch_images, run_prompt
 from demo.workflow_recipes import BLUEPRINT, RECIPES, blueprint
 
-WORKFLOWS = Path(__file__).parents[1] / "workflows"
 BLUEPRINTS = Path(__file__).parents[1] / "subgraphs"
 MAKE = """
   app.graph.clear();
@@ -72,6 +72,17 @@ ENCLOSE = f"""
 """
 
 
+@contextmanager
+def front_end(height: int) -> Iterator[tuple]:
+    """A server and a page of headless Chromium, 1600 pixels wide: (page, url)."""
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    with ComfyServer(OUTPUT / "server") as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser.new_page(viewport={"width": 1600, "height": height}), server.url
+
+
 def open_front_end(page, url: str) -> None:
     """Anew for each graph: a page remembers the widgets of nodes that are gone, by their ids."""
     page.goto(url)
@@ -99,8 +110,8 @@ def write_json(workflow: dict, path: Path) -> None:
 def thumbnail(url: str, entry: dict, path: Path) -> None:
     """The first two pictures of every output node, in a grid that is about square."""
     outputs = [entry["outputs"][node] for node in sorted(entry["outputs"], key=int)]
-    files = [file for output in outputs for file in fetch_images(url, output)[:2]]
-    pictures = [ImageOps.pad(Image.open(io.BytesIO(f)).convert("RGB"), (256, 256)) for f in files]
+    shown = [picture for output in outputs for picture in fetch_images(url, output)[:2]]
+    pictures = [ImageOps.pad(picture, (256, 256)) for picture in shown]
     columns = math.ceil(len(pictures) ** 0.5)
     sheet = Image.new("RGB", (256 * columns, 256 * math.ceil(len(pictures) / columns)))
     for index, picture in enumerate(pictures):
@@ -109,21 +120,16 @@ def thumbnail(url: str, entry: dict, path: Path) -> None:
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(RECIPES), help="which workflows; all")
     args = parser.parse_args()
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    with ComfyServer(OUTPUT / "server") as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    with front_end(height=1000) as (page, url):
         for name in args.names:
-            open_front_end(page, server.url)
+            open_front_end(page, url)
             workflow, prompt = draw(page, name)
             write_json(workflow, WORKFLOWS / f"{name}.json")
-            thumbnail(server.url, run_prompt(server.url, prompt), WORKFLOWS / f"{name}.jpg")
-        open_front_end(page, server.url)
+            thumbnail(url, run_prompt(url, prompt), WORKFLOWS / f"{name}.jpg")
+        open_front_end(page, url)
         write_json(draw_blueprint(page), BLUEPRINTS / f"{BLUEPRINT}.json")
 
 

@@ -1,19 +1,14 @@
 """Every shipped workflow, through a running server: posted, run, and its picture looked at."""
 
-import io
 import json
-from pathlib import Path
 
 import pytest
 from PIL import Image, ImageStat
 
-from demo.workflow_client import fetch_images, request_json, run_prompt, ui_to_api
+from demo.paths import WORKFLOWS as FOLDER
+from demo.workflow_client import fetch_images, read_prompt, request_json, run_prompt
 
-WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
-
-
-def load_prompt(server, path: Path) -> dict:
-    return ui_to_api(json.loads(path.read_text("utf-8")), request_json(f"{server.url}/object_info"))
+WORKFLOWS = sorted(FOLDER.glob("*.json"))
 
 
 def node_of(prompt: dict, class_type: str) -> tuple[str, dict]:
@@ -21,8 +16,7 @@ def node_of(prompt: dict, class_type: str) -> tuple[str, dict]:
 
 
 def pictures(server, entry: dict, node_id: str) -> list[Image.Image]:
-    files = fetch_images(server.url, entry["outputs"][node_id])
-    return [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+    return fetch_images(server.url, entry["outputs"][node_id])
 
 
 def test_there_are_workflows():
@@ -31,7 +25,7 @@ def test_there_are_workflows():
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_shipped_workflow_runs_and_draws_pictures(server, path):
-    prompt = load_prompt(server, path)
+    prompt = read_prompt(server.url, path)
     entry = run_prompt(server.url, prompt)
     node_id, _ = node_of(prompt, "SaveImage")
     for picture in pictures(server, entry, node_id):
@@ -55,7 +49,7 @@ def test_the_asked_class_appears_in_the_picture(server):
     from demo.paths import JUDGE
     from demo.shapes import SHAPES
 
-    prompt = load_prompt(server, WORKFLOWS[0])
+    prompt = read_prompt(server.url, WORKFLOWS[0])
     _, target = node_of(prompt, "PPAP_TargetClass")
     _, latent = node_of(prompt, "EmptyLatentImage")
     _, ksampler = node_of(prompt, "PPAP_GuidedKSampler")
@@ -69,14 +63,14 @@ def test_the_asked_class_appears_in_the_picture(server):
 
 
 def test_an_unknown_class_stops_with_a_clear_message(server):
-    prompt = load_prompt(server, WORKFLOWS[0])
+    prompt = read_prompt(server.url, WORKFLOWS[0])
     node_of(prompt, "PPAP_TargetClass")[1]["classes"] = "coen"
     with pytest.raises(RuntimeError, match="no class 'coen': did you mean 'cone'"):
         run_prompt(server.url, prompt)
 
 
 def test_a_missing_expert_file_is_refused_before_anything_runs(server):
-    prompt = load_prompt(server, WORKFLOWS[0])
+    prompt = read_prompt(server.url, WORKFLOWS[0])
     node_of(prompt, "PPAP_LoadExperts")[1]["experts"] = "nowhere.safetensors"
     with pytest.raises(RuntimeError, match="nowhere.safetensors"):
         run_prompt(server.url, prompt)
