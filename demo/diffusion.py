@@ -1,13 +1,19 @@
-"""Train the demo world's unconditional pixel diffusion model: v-prediction on DDPM-linear noise."""
+"""Train the demo world's pixel diffusion model: v-prediction on DDPM-linear noise.
+
+With --classes it is told the scenes' classes, from which classifier-free guidance follows.
+"""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.scene_files import load_scenes
+from demo.shapes import SHAPES
 from demo.training_loop import Recipe, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.noise import (
@@ -29,6 +35,7 @@ CONFIG = PixelUNetConfig(
     num_head_channels=32,
 )
 RECIPE = Recipe(learning_rate=1.5e-3)
+UNTOLD = 0.15  # share of the scenes whose class is not told
 
 
 def draw_timesteps(num: int, generator: torch.Generator) -> Tensor:
@@ -39,19 +46,26 @@ def draw_timesteps(num: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(num, generator=generator) < 0.25, anywhere, timesteps)
 
 
-def v_loss(model: torch.nn.Module, x_0: Tensor, generator: torch.Generator) -> Tensor:
+def v_loss(
+    model: torch.nn.Module, x_0: Tensor, generator: torch.Generator, labels: Tensor | None = None
+) -> Tensor:
     """Mean squared error of v = alpha eps - sigma x_0 (Salimans & Ho, 2022, appendix D)."""
     timesteps = draw_timesteps(len(x_0), generator)
     sigma_ve = timestep_to_sigma_ve(timesteps).float()
     eps = torch.randn(x_0.shape, generator=generator)
     sigma = per_sample(sigma_ve, x_0)
     v = (eps - sigma * x_0) / (1 + sigma.square()).sqrt()
-    return (model(add_noise(x_0, sigma_ve, eps), timesteps.float()) - v).square().mean()
+    if labels is not None:
+        labels = labels.where(torch.rand(len(labels), generator=generator) >= UNTOLD, -1)
+    answer = model(add_noise(x_0, sigma_ve, eps), timesteps.float(), y=labels)
+    return (answer - v).square().mean()
 
 
-def build_model() -> PixelUNet:
+def build_model(config: PixelUNetConfig = CONFIG) -> PixelUNet:
     torch.manual_seed(0)
-    model = PixelUNet(CONFIG)
+    model = PixelUNet(config)
+    if config.num_classes:
+        torch.nn.init.zeros_(model.label_emb.weight)
     for block in model.modules():  # each block starts as its own skip connection
         last = getattr(block, "out_layers", None) or [getattr(block, "proj_out", None)]
         if isinstance(last[-1], torch.nn.Module):
@@ -59,10 +73,10 @@ def build_model() -> PixelUNet:
     return model
 
 
-def save_model(weights: dict[str, Tensor], path: Path) -> None:
+def save_model(weights: dict[str, Tensor], path: Path, config: PixelUNetConfig = CONFIG) -> None:
     """In half precision, as ComfyUI's loader node of the pack reads it."""
     weights = {k: v.half() for k, v in weights.items()}
-    save_safetensors(weights, path, {"ppap.pixel_model": json.dumps(CONFIG.to_dict())})
+    save_safetensors(weights, path, {"ppap.pixel_model": json.dumps(config.to_dict())})
 
 
 def main() -> None:
@@ -72,17 +86,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32, help="images per process and step")
+    parser.add_argument("--classes", action="store_true", help="a class-conditional model")
+    parser.add_argument("--start", type=Path, help="weights of a model to begin with")
     args = parser.parse_args()
     is_first = start_processes()
-    images = load_scenes(args.scenes).image
+    scenes = load_scenes(args.scenes)
+    images, config = scenes.image, replace(CONFIG, num_classes=len(SHAPES) * args.classes)
+    model = build_model(config)
+    if args.start:
+        model.load_state_dict(load_file(args.start), strict=not args.classes)
 
     def loss_of(model: PixelUNet, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (args.batch,), generator=generator)
-        return v_loss(model, images[chosen].float() / 127.5 - 1, generator)
+        labels = scenes.label[chosen] if args.classes else None
+        return v_loss(model, images[chosen].float() / 127.5 - 1, generator, labels)
 
-    weights = train(build_model(), loss_of, args.checkpoint, args.steps, RECIPE)
+    weights = train(model, loss_of, args.checkpoint, args.steps, RECIPE)
     if is_first:
-        save_model(weights, args.out)
+        save_model(weights, args.out, config)
 
 
 if __name__ == "__main__":

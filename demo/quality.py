@@ -1,16 +1,21 @@
-"""How near generated pictures are to real ones, in the features of the judge (torchmetrics)."""
+"""How near generated pictures are to real ones, in the features of the judge.
+
+Distances by torchmetrics, precision and recall (Kynkaanniemi et al., 2019) by torch-fidelity.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from demo.judge import NUM_FEATURES, Judge
 
 KID_SUBSETS = 50
+NEIGHBOURS = 3  # of precision and recall
 
 
 class JudgeFeatures(nn.Module):
@@ -27,10 +32,15 @@ class JudgeFeatures(nn.Module):
 
 
 class Quality(NamedTuple):
-    """Frechet and kernel distance (times 1000) to real pictures; 0 is the same distribution."""
+    """Frechet and kernel distance (times 1000) to real pictures; 0 is the same distribution.
+
+    `precision`: the share of the pictures that look real; `recall`: of real ones that are covered.
+    """
 
     fid: float
     kid: float
+    precision: float
+    recall: float
 
 
 def for_judges(pictures: Tensor) -> Tensor:
@@ -55,4 +65,12 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
         for part in pictures.split(500):
             metric.update(part, real=False)
     torch.manual_seed(0)  # of KID's subsets
-    return Quality(fid.compute().item(), 1000 * kid.compute()[0].item())
+    shares = prc_features_to_metric(
+        *(judge.features(pictures), judge.features(real)),
+        prc_neighborhood=NEIGHBOURS,
+        prc_batch_size=10_000,
+        save_cpu_ram=False,
+        verbose=False,
+    )
+    distances = fid.compute().item(), 1000 * kid.compute()[0].item()
+    return Quality(*distances, shares["precision"], shares["recall"])

@@ -67,10 +67,10 @@ def train_diffusion() -> None:
     )
 
 
-def generate_images() -> None:
+def generate_images(num: int = NUM_GENERATED) -> None:
     run_module(
         *("training", "generate", "--checkpoint", PIXEL_MODEL),
-        *("--images", GENERATED, "--num-images", str(NUM_GENERATED)),
+        *("--images", GENERATED, "--num-images", str(num)),
     )
 
 

@@ -20,7 +20,8 @@ class PixelUNetConfig:
 
     `channel_mult` has one entry per resolution; `attention_levels` names the entries that get
     self-attention. `prediction` is what the network answers: "eps" or "v". Norms have 32 groups as
-    in ADM, fewer where a group would hold less than `group_channels` channels.
+    in ADM, fewer where a group would hold less than `group_channels` channels. `num_classes`: that
+    the network can be told; 0 is the unconditional model.
     """
 
     image_size: int
@@ -33,6 +34,7 @@ class PixelUNetConfig:
     in_channels: int = 3
     prediction: str = "v"
     group_channels: int = 4
+    num_classes: int = 0
 
     def __post_init__(self):
         if self.prediction not in ("eps", "v"):
@@ -158,6 +160,8 @@ class PixelUNet(nn.Module):
             nn.SiLU(),
             operations.Linear(build.emb_channels, build.emb_channels, **factory),
         )
+        if config.num_classes:
+            self.label_emb = operations.Embedding(config.num_classes, build.emb_channels, **factory)
         self.input_blocks = build.down()
         self.middle_block = build.middle()
         self.output_blocks = build.up()
@@ -167,9 +171,12 @@ class PixelUNet(nn.Module):
             operations.Conv2d(build.channels, build.io_channels, 3, padding=1, **factory),
         )
 
-    def forward(self, x, timesteps, context=None, **kwargs):
+    def forward(self, x, timesteps, context=None, y=None, **kwargs):
+        """`y`: (B,) class indices, where the model has classes; below 0 is none."""
         emb = timestep_embedding(timesteps, self.config.model_channels).to(x.dtype)
         emb = self.time_embed(emb)
+        if y is not None:
+            emb = emb + torch.where(y[:, None] < 0, 0.0, self.label_emb(y.clamp(min=0)))
         h = F.pixel_unshuffle(x, self.config.patch_size)
         skips = []
         for stage in self.input_blocks:

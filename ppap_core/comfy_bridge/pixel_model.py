@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from pickle import UnpicklingError
 
+import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -42,6 +43,14 @@ class _PixelModel(comfy.supported_models_base.BASE):
 
     def inpaint_model(self):
         return False
+
+
+class _ClassConditional(comfy.model_base.BaseModel):
+    """Reads the class indices (B,) in CONDITIONING's "class_labels"; none is unconditional."""
+
+    def extra_conds(self, **kwargs):
+        labels = kwargs.get("class_labels", torch.tensor([-1]))
+        return super().extra_conds(**kwargs) | {"y": comfy.conds.CONDRegular(labels)}
 
 
 def is_pixel_model(path: Path | str) -> bool:
@@ -79,9 +88,9 @@ def load_pixel_model(path: Path | str):
     )
 
 
-def empty_conditioning():
-    """CONDITIONING for a model that reads none."""
-    return [[None, {}]]
+def empty_conditioning(**values):
+    """CONDITIONING without a prompt. `class_labels`: (B,), for a model with classes."""
+    return [[None, values]]
 
 
 def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
@@ -107,6 +116,5 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
 def _build(config: PixelUNetConfig):
     model_config = _PixelModel({"config": config})
     model_config.set_inference_dtype(torch.float32, None)
-    return comfy.model_base.BaseModel(
-        model_config, model_type=MODEL_TYPES[config.prediction], unet_model=PixelUNet
-    )
+    kind = _ClassConditional if config.num_classes else comfy.model_base.BaseModel
+    return kind(model_config, model_type=MODEL_TYPES[config.prediction], unet_model=PixelUNet)

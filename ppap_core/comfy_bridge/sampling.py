@@ -61,11 +61,23 @@ def sample_seeds(
 
 
 def sample_pixels(
-    model, seeds: list[int], steps: int, sampler_name: str, scheduler: str, width: int, height: int
+    model,
+    seeds: list[int],
+    steps: int,
+    sampler_name: str,
+    scheduler: str,
+    width: int,
+    height: int,
+    *,
+    cfg: float = 1.0,
+    **told,
 ) -> Tensor:
-    """Pictures of an unconditional pixel model, one per seed: (N, 3, height, width) in [-1, 1]."""
-    cond = empty_conditioning()
+    """Pictures of a pixel model, one per seed: (N, 3, height, width) in [-1, 1].
+
+    `told`: what the model's conditioning says, against nothing said, by `cfg`.
+    """
+    positive, negative = empty_conditioning(**told), empty_conditioning()
     shape = (3, height, width)
-    return sample_seeds(model, seeds, shape, steps, 1.0, sampler_name, scheduler, cond, cond).clamp(
-        -1, 1
-    )
+    return sample_seeds(
+        model, seeds, shape, steps, cfg, sampler_name, scheduler, positive, negative
+    ).clamp(-1, 1)

@@ -1,0 +1,274 @@
+"""What a table is made of: lessons and rows, each of which a process can do by itself.
+
+A finished row is a line of a CSV file, a finished lesson a file of experts; both are kept, so a
+stopped benchmark goes on where it was.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from demo.benchmark.budgets import Budget
+from demo.benchmark.methods import (
+    ABLATIONS,
+    CLASS_METHODS,
+    MAP_METHODS,
+    NO_GUIDANCE,
+    Method,
+    Teaching,
+)
+from demo.benchmark.world import CONDITIONAL_MODEL, World, experts_file
+from demo.scenes import Scenes
+
+REPORTED, TUNED = slice(0, 3000), slice(3000, 4000)  # of the held-out scenes
+FIRST_SEED = {"report": 1_000_000, "tuning": 0}
+DECILES = range(50, 1000, 100)  # timesteps, in the middle of each
+MEASURED = {
+    "noisy": ("value",),
+    "class": ("value", "self", "fid", "kid", "precision", "recall", "seconds"),
+    "depth": ("value", "fid", "kid", "precision", "recall", "seconds"),
+    "segmentation": ("value", "fid", "kid", "precision", "recall", "seconds"),
+    "ablations": ("value", "self", "fid", "kid", "precision", "recall", "seconds"),
+}
+IS_BETTER = {"depth": min}  # of two values; elsewhere the larger
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Experts to be taught."""
+
+    guider: str
+    teaching: Teaching
+    seed: int
+
+    def is_done(self, budget: Budget) -> bool:
+        return experts_file(self.guider, self.teaching, budget, self.seed).exists()
+
+    def __str__(self) -> str:
+        return f"taught {self.guider}, {self.teaching.num_experts} experts, seed {self.seed}"
+
+    def run(self, world: World) -> None:
+        world.teach(self.guider, self.teaching, self.seed)
+
+
+@dataclass(frozen=True)
+class ConditionalLesson:
+    """The class-conditional model, to be trained."""
+
+    def is_done(self, budget: Budget) -> bool:
+        return CONDITIONAL_MODEL.exists()
+
+    def run(self, world: World) -> None:
+        world.teach_conditional()
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a row is about. `scale`: of the rule "relative"; in the table "noisy" a timestep.
+
+    `noise`: "report", or "tuning" for rows that only choose a scale. `n`: pictures.
+    """
+
+    budget: str
+    guider: str
+    method: str
+    sampler: str
+    scale: float
+    training_seed: int
+    noise: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table that is still to be measured."""
+
+    table: str
+    key: Key
+    method: Method
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.key.guider}, {self.key.method}, {self.key.scale:g}"
+
+    def run(self, world: World) -> dict:
+        return (self._read if self.table == "noisy" else self._draw)(world)
+
+    def _draw(self, world: World) -> dict:
+        key = self.key
+        task = self.table if self.table in ("depth", "segmentation") else "class"
+        scenes = asked_scenes(world.heldout, key.n, key.noise)
+
+        def model_for(rows):
+            part = Scenes(*(column[rows] for column in vars(scenes).values()))
+            return world.guided(task, key.guider, self.method, key.scale, key.training_seed, part)
+
+        pictures, seconds = world.draw(model_for, key.sampler, key.n, FIRST_SEED[key.noise])
+        return world.measure(task, key.guider, pictures, scenes) | {"seconds": seconds}
+
+    def _read(self, world: World) -> dict:
+        """How often the guider is right about noisy scenes, without any sampling."""
+        teaching, key = self.method.teaching, self.key
+        experts = teaching and world.taught(key.guider, teaching, key.training_seed)
+        return {"value": world.noisy_accuracy(key.guider, experts, key.scale, key.n)}
+
+
+def asked_scenes(heldout: Scenes, num: int, noise: str) -> Scenes:
+    """What is asked for, one scene for each picture; again from the first where they run out."""
+    part = REPORTED if noise == "report" else TUNED
+    rows = part.start + torch.arange(num) % (part.stop - part.start)
+    return Scenes(*(column[rows] for column in vars(heldout).values()))
+
+
+Piece = Lesson | ConditionalLesson | Row
+
+
+class Tables:
+    """The rows found so far, in a CSV file for each table."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.rows: dict[str, dict[Key, dict]] = {table: {} for table in MEASURED}
+        for table, rows in self.rows.items():
+            if self._file(table).exists():
+                with self._file(table).open(newline="", encoding="utf-8") as file:
+                    rows.update(_parse(line) for line in csv.DictReader(file))
+
+    def _file(self, table: str) -> Path:
+        return self.folder / f"{table}.csv"
+
+    def add(self, table: str, key: Key, found: dict) -> None:
+        self.rows[table][key] = found
+        is_new = not self._file(table).exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._file(table).open("a", newline="", encoding="utf-8") as file:
+            values = asdict(key) | {name: f"{found[name]:.5g}" for name in MEASURED[table]}
+            writer = csv.DictWriter(file, list(values))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(values)
+
+    def find(self, table: str, **wanted) -> dict[Key, dict]:
+        """Rows whose key has these values."""
+        return {
+            key: found
+            for key, found in self.rows[table].items()
+            if all(getattr(key, name) == value for name, value in wanted.items())
+        }
+
+
+def _parse(line: dict) -> tuple[Key, dict]:
+    kinds = Key.__annotations__
+    key = Key(**{name: kinds[name](line.pop(name)) for name in kinds})
+    return key, {name: float(value) for name, value in line.items()}
+
+
+class Plan:
+    """What is still to be done, most important first."""
+
+    def __init__(self, name: str, budget: Budget, tables: Tables):
+        self.name, self.budget, self.tables = name, budget, tables
+
+    def __iter__(self) -> Iterator[Piece]:
+        for seed in range(self.budget.training_seeds):
+            if "class" in self.budget.tables:
+                yield from self._class_rows(seed)
+            if seed == 0:
+                yield from self._maps()
+                yield from self._ablations()
+        yield from self._class_rows(0, "DDPM-250")
+
+    def _class_rows(self, seed: int, sampler: str = "DDIM-25") -> Iterator[Piece]:
+        chosen = self.budget.methods
+        for guider in self.budget.guiders:
+            for method in CLASS_METHODS:
+                if (not chosen or method.name in chosen) and (seed == 0 or method.is_the_papers):
+                    yield from self._rows("class", guider, method, seed, sampler)
+
+    def _maps(self) -> Iterator[Piece]:
+        for task in ("depth", "segmentation"):
+            if task in self.budget.tables:
+                for method in MAP_METHODS:
+                    yield from self._rows(task, task, method, 0, "DDIM-25")
+
+    def _ablations(self) -> Iterator[Piece]:
+        if "ablations" not in self.budget.tables:
+            return
+        for group, settings in ABLATIONS.items():
+            for name, teaching in settings.items():
+                method = Method(f"{group}: {name}", teaching=teaching)
+                yield from self._lesson(self.budget.guiders[0], method, 0)
+                for scale in self.budget.scales[1:3]:
+                    n = self.budget.pictures
+                    key = Key(
+                        *(self.name, self.budget.guiders[0], method.name, "DDIM-25"),
+                        *(scale, 0, "report", n),
+                    )
+                    yield from self._row("ablations", key, method)
+
+    def _lesson(self, guider: str, method: Method, seed: int) -> Iterator[Piece]:
+        lesson = None
+        if method.cfg:
+            lesson = ConditionalLesson()
+        elif method.teaching:
+            lesson = Lesson(guider, method.teaching, seed)
+        if lesson and not lesson.is_done(self.budget):
+            yield lesson
+
+    def _rows(
+        self, table: str, guider: str, method: Method, seed: int, sampler: str
+    ) -> Iterator[Piece]:
+        """The lesson; then the rows that choose the scale; then the one that is reported."""
+        missing = list(self._lesson(guider, method, seed))
+        if missing:
+            yield from missing
+            return
+        if table == "class" and sampler == "DDIM-25" and "noisy" in self.budget.tables:
+            yield from self._noisy(guider, method, seed)
+        tuning = [] if method is NO_GUIDANCE else list(self._tuning(table, guider, method))
+        yield from tuning
+        if tuning:
+            return
+        n = self.budget.pictures if sampler == "DDIM-25" else self.budget.slow_pictures
+        if n:
+            scale = self.best_scale(table, guider, method)
+            key = Key(self.name, guider, method.name, sampler, scale, seed, "report", n)
+            yield from self._row(table, key, method)
+
+    def _noisy(self, guider: str, method: Method, seed: int) -> Iterator[Row]:
+        if method.input == "x_t":
+            for timestep in DECILES:
+                key = Key(
+                    *(self.name, guider, method.name, "noisy renders"),
+                    *(float(timestep), seed, "report", 1000),
+                )
+                yield from self._row("noisy", key, method)
+
+    def _tuning(self, table: str, guider: str, method: Method) -> Iterator[Row]:
+        """With the first training seed and sampler; the others take the same scale."""
+        if not self.budget.tuning:
+            return
+        for scale in method.cfg or self.budget.scales:
+            key = Key(
+                *(self.name, guider, method.name, "DDIM-25", scale, 0, "tuning"),
+                self.budget.tuning,
+            )
+            yield from self._row(table, key, method)
+
+    def _row(self, table: str, key: Key, method: Method) -> Iterator[Row]:
+        if key not in self.tables.rows[table]:
+            yield Row(table, key, method)
+
+    def best_scale(self, table: str, guider: str, method: Method) -> float:
+        """By the tuning rows; the smallest of those that are as good."""
+        if method is NO_GUIDANCE:
+            return 0.0
+        found = self.tables.find(
+            table, budget=self.name, guider=guider, method=method.name, noise="tuning"
+        )
+        if not found:
+            return self.budget.scales[0]
+        values = {key.scale: row["value"] for key, row in found.items()}
+        return IS_BETTER.get(table, max)(sorted(values), key=values.get)

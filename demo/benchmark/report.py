@@ -1,0 +1,194 @@
+"""Tables and plots for people, from the rows in the CSV files."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from statistics import mean
+
+import numpy
+
+from demo.benchmark.budgets import Budget
+from demo.benchmark.methods import ABLATIONS, CLASS_METHODS, MAP_METHODS, Method, Teaching
+from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
+from demo.benchmark.world import GUIDERS
+from demo.strength import MEASURES
+
+SAMPLERS = ("DDIM-25", "DDPM-250")
+RESAMPLES = 2000
+NAMES = {"fid": "FID", "kid": "KID", "seconds": "s / picture"}
+
+
+def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a share's mean over training seeds, of `n` pictures each.
+
+    Seeds are drawn anew, then each seed's pictures.
+    """
+    dice = numpy.random.default_rng(0)
+    drawn = dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
+    means = dice.binomial(n, drawn).mean(axis=1) / n
+    low, high = numpy.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+@cache
+def _backbone(guider: str):
+    from ppap_core.guiders import load_guider
+
+    return load_guider(GUIDERS[guider]).backbone
+
+
+def parameters(guider: str, teaching: Teaching, budget: Budget) -> tuple[int, float]:
+    """Trained parameters of all experts together, and their share of the guider's."""
+    from ppap_core.distillation.adapters import Student, count_trainable
+
+    backbone = _backbone(guider)
+    adapter = teaching.settings(guider, budget, 0).adapter
+    trained = teaching.num_experts * count_trainable(Student(backbone, adapter))
+    return trained, trained / sum(p.numel() for p in backbone.parameters())
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+    return "\n".join(lines + ["| " + " | ".join(row.values()) + " |" for row in rows])
+
+
+class Report:
+    """`plan`: knows the budget, its rows, and the scales that they chose."""
+
+    def __init__(self, plan: Plan, folder: Path, command: str):
+        self.plan, self.folder, self.command = plan, folder, command
+
+    def write(self) -> None:
+        for table in ("class", "depth", "segmentation", "ablations", "noisy"):
+            if self.plan.tables.find(table, budget=self.plan.name):
+                parts = getattr(self, f"_{table}")()
+                text = "\n\n".join([*parts, f"Made by `{self.command}`, {self.versions()}."])
+                (self.folder / f"{table}.md").write_text(text + "\n", "utf-8")
+
+    @staticmethod
+    def versions() -> str:
+        from importlib.metadata import version
+
+        from ppap_core.comfy_bridge.headless import FETCHED_VERSION
+
+        packages = ("torch", "timm", "transformers", "peft", "torchmetrics", "torch-fidelity")
+        return ", ".join([f"ComfyUI {FETCHED_VERSION}", *(f"{p} {version(p)}" for p in packages)])
+
+    def found(self, table: str, guider: str, method: str, **wanted) -> dict[Key, dict]:
+        wanted = {"noise": "report", "budget": self.plan.name} | wanted
+        return self.plan.tables.find(table, guider=guider, method=method, **wanted)
+
+    def _class(self) -> list[str]:
+        parts = ["# Class guidance"]
+        for sampler in SAMPLERS:
+            for guider in self.plan.budget.guiders:
+                rows = self._rows("class", guider, CLASS_METHODS, sampler)
+                if rows:
+                    parts += [f"## {guider}, {sampler}", markdown(rows)]
+        self._curves("class", CLASS_METHODS)
+        return [*parts, "![accuracy and quality over scales](class.png)"]
+
+    def _depth(self) -> list[str]:
+        return ["# Depth guidance", markdown(self._rows("depth", "depth", MAP_METHODS))]
+
+    def _segmentation(self) -> list[str]:
+        rows = self._rows("segmentation", "segmentation", MAP_METHODS)
+        return ["# Segmentation guidance", markdown(rows)]
+
+    def _rows(
+        self, table: str, guider: str, methods: Sequence[Method], sampler: str = "DDIM-25"
+    ) -> list[dict[str, str]]:
+        return [
+            self._line(table, guider, method, found)
+            for method in methods
+            if (found := self.found(table, guider, method.name, sampler=sampler))
+        ]
+
+    def _line(self, table: str, guider: str, method: Method, found: dict[Key, dict]) -> dict:
+        key, seeds = next(iter(found)), list(found.values())
+        values = [row["value"] for row in seeds]
+        shown = {"guidance": method.name, **self._taught(guider, method)}
+        shown["scale"] = f"{key.scale:g}" if key.scale else ""
+        if table in MEASURES and table != "class":
+            spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+            shown[MEASURES[table]] = f"{mean(values):.3f}{spread}"
+        else:
+            low, high = interval(values, key.n)
+            shown["accuracy"] = f"{mean(values):.1%} ({low:.0%} to {high:.0%})"
+        for name in MEASURED[table][1:]:
+            value = mean(row[name] for row in seeds)
+            text = f"{value:.0%}" if name == "self" else f"{value:.2f}"
+            shown[NAMES.get(name, name)] = f"{value:.1f}" if name == "kid" else text
+        return shown | {"seeds x pictures": f"{len(seeds)} x {key.n}"}
+
+    def _taught(self, guider: str, method: Method) -> dict[str, str]:
+        if not method.teaching:
+            return {"labels": "yes" if method.cfg else "", "trained parameters": ""}
+        count, share = parameters(guider, method.teaching, self.plan.budget)
+        labels = "yes" if method.teaching.is_supervised else "no"
+        return {"labels": labels, "trained parameters": f"{count / 1e6:.2f} M ({share:.0%})"}
+
+    def _ablations(self) -> list[str]:
+        guider, rows = self.plan.budget.guiders[0], []
+        for group, settings in ABLATIONS.items():
+            for name, teaching in settings.items():
+                method = Method(f"{group}: {name}", teaching=teaching)
+                found = self.found("ablations", guider, method.name)
+                if not found:
+                    continue
+                count, share = parameters(guider, teaching, self.plan.budget)
+                row = {"": group, "setting": name, "parameters": f"{share:.0%}"}
+                for key, values in sorted(found.items(), key=lambda pair: pair[0].scale):
+                    low, high = interval([values["value"]], key.n)
+                    row[f"accuracy at {key.scale:g}"] = (
+                        f"{values['value']:.1%} ({low:.0%} to {high:.0%})"
+                    )
+                    row[f"KID at {key.scale:g}"] = f"{values['kid']:.1f}"
+                rows.append(row)
+        return ["# What each choice is worth: PPAP-5 with one thing changed", markdown(rows)]
+
+    def _noisy(self) -> list[str]:
+        parts = ["# How often a guider is right about noisy scenes, by timestep"]
+        for guider in self.plan.budget.guiders:
+            rows = []
+            for method in CLASS_METHODS:
+                found = self.found("noisy", guider, method.name)
+                if found:
+                    by_timestep = {
+                        t: mean(v["value"] for k, v in found.items() if k.scale == t)
+                        for t in DECILES
+                        if any(k.scale == t for k in found)
+                    }
+                    row = {"guider": method.name}
+                    row |= {str(t): f"{by_timestep.get(t, float('nan')):.0%}" for t in DECILES}
+                    rows.append(row | {"mean": f"{mean(by_timestep.values()):.1%}"})
+            if rows:
+                parts += [f"## {guider}", markdown(rows)]
+        return parts
+
+    def _curves(self, table: str, methods: Sequence[Method]) -> None:
+        """Accuracy against KID as the scale grows, from the rows that choose it."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        guiders = self.plan.budget.guiders
+        figure, axes = pyplot.subplots(
+            1, len(guiders), figsize=(6.5 * len(guiders), 5), sharey=True, squeeze=False
+        )
+        colours = pyplot.get_cmap("tab20").colors
+        for axis, guider in zip(axes[0], guiders, strict=True):
+            for colour, method in zip(colours, methods, strict=False):
+                found = self.found(table, guider, method.name, noise="tuning")
+                points = sorted((key.scale, row["kid"], row["value"]) for key, row in found.items())
+                if points:
+                    _, kid, value = zip(*points, strict=True)
+                    axis.plot(kid, value, "o-", color=colour, label=method.name, markersize=4)
+            axis.set(title=guider, xlabel="KID in the judge's features, times 1000")
+            axis.grid(alpha=0.3)
+        axes[0][0].set_ylabel("accuracy by the judge")
+        axes[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.tight_layout()
+        figure.savefig(self.folder / f"{table}.png", dpi=110)
+        pyplot.close(figure)
