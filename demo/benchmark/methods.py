@@ -9,7 +9,7 @@ from ppap_core.distillation.settings import DistillSettings
 MAX_SHARE = 0.058  # of the guider's parameters, for one expert: the paper's ResNet50
 RANKS = {"resnet": 7, "vit": 3, "depth": 2, "segmentation": 2}  # the largest within MAX_SHARE
 RATES = {"resnet": 2e-3, "vit": 5e-3}  # learning rates, of LoRA and of full fine-tuning
-FULL_RATES = {"resnet": 2e-3, "vit": 5e-4}
+FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,17 @@
 """Flags over a TOML file over defaults; nonsense is refused before anything is loaded."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import timm
+import torch
+
+from ppap_core.distillation.adapters import Student, count_trainable
+from ppap_core.noise import sigma_ve_to_timestep
 from training.__main__ import build_parser, check_given
 from training.config import Config, read_config
 
+PAPER = Path(__file__).parents[2] / "training" / "presets" / "paper.toml"
 GIVEN = ["all", "--checkpoint", "a", "--guider", "g", "--out", "x.safetensors"]
 
 
@@ -71,3 +78,28 @@ def test_what_a_command_needs_is_named(command, missing):
     args = build_parser().parse_args([command, "--checkpoint", "a", *flags])
     with pytest.raises(ValueError, match=f"{command} needs {missing}"):
         check_given(command, read_config(args))
+
+
+@pytest.mark.parametrize(
+    "network, flags, published",
+    [
+        ("resnet50", [], 1_459_632),
+        (
+            "deit_small_patch16_224",
+            ["--rank", "32", "--lora-alpha", "8", "--pattern", r"attn\.(qkv|proj)$"],
+            937_192,
+        ),
+    ],
+)
+def test_the_papers_preset_trains_as_many_parameters_as_the_paper_says(network, flags, published):
+    """All but norms and the head's bias, which the paper trains in part."""
+    config = config_of("--config", str(PAPER), *flags)
+    student = Student(timm.create_model(network), config.distill.adapter)
+    assert student.spec.rank == config.distill.adapter.rank
+    assert count_trainable(student) == pytest.approx(published, rel=0.03)
+
+
+def test_the_papers_preset_has_the_papers_ranges():
+    ranges = config_of("--config", str(PAPER)).distill.ranges()
+    ends = sigma_ve_to_timestep(torch.tensor([r.high for r in ranges[:-1]]))
+    assert ends.round(decimals=1).tolist() == [199.5, 399.5, 599.5, 799.5]

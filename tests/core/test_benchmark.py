@@ -1,0 +1,144 @@
+"""The benchmark's bookkeeping: what is planned, what is kept, what a table says of it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import binom
+
+from demo.benchmark.budgets import BUDGETS
+from demo.benchmark.methods import ABLATIONS, CLASS_METHODS, MAX_SHARE, PPAP_5, RANKS
+from demo.benchmark.pieces import Key, Lesson, Plan, Row, Tables, asked_scenes
+from demo.benchmark.report import interval, markdown
+from demo.benchmark.world import GUIDERS, experts_file
+from demo.scenes import render
+from ppap_core.distillation.adapters import Student, count_trainable
+from ppap_core.guiders import load_guider
+
+BUDGET = BUDGETS["quick"]
+MEASURED = dict.fromkeys(("value", "self", "fid", "kid", "precision", "recall", "seconds"), 0.5)
+
+
+def plan_in(folder, **changes) -> Plan:
+    return Plan("quick", replace(BUDGET, **changes), Tables(folder))
+
+
+@pytest.fixture
+def no_experts(tmp_path, monkeypatch):
+    monkeypatch.setattr("demo.benchmark.world.FOLDER", tmp_path / "experts")
+    (tmp_path / "experts").mkdir()
+
+
+def finish(plan: Plan, value=lambda key: 0.5) -> list[str]:
+    """Work through a plan without working: what was asked for, in its order."""
+    asked = []
+    while piece := next(iter(plan), None):
+        asked.append(str(piece))
+        if isinstance(piece, Row):
+            plan.tables.add(piece.table, piece.key, MEASURED | {"value": value(piece.key)})
+        else:
+            experts_file(piece.guider, piece.teaching, plan.budget, piece.seed).touch()
+    return asked
+
+
+def test_experts_are_taught_before_they_are_asked(tmp_path, no_experts):
+    asked = finish(plan_in(tmp_path / "out"))
+    lesson = asked.index("taught resnet, 5 experts, seed 0")
+    assert lesson < asked.index("class: resnet, PPAP-5, 0.2")
+    assert len(asked) == len(set(asked))
+
+
+def test_a_stopped_benchmark_goes_on_and_a_finished_one_has_nothing_to_do(tmp_path, no_experts):
+    first = plan_in(tmp_path / "out")
+    for piece in list(first)[:1]:
+        first.tables.add(piece.table, piece.key, MEASURED)
+    assert str(piece) not in finish(plan_in(tmp_path / "out"))
+    assert list(plan_in(tmp_path / "out")) == []
+
+
+def test_the_scale_that_is_reported_was_the_best_on_other_seeds(tmp_path, no_experts):
+    plan = plan_in(tmp_path / "out", tuning=40, scales=(0.1, 0.2, 0.4))
+    finish(plan, value=lambda key: 0.9 if key.scale == 0.2 else 0.5)
+    reported = plan.tables.find("class", method=PPAP_5.name, noise="report")
+    assert [key.scale for key in reported] == [0.2]
+    tuned = plan.tables.find("class", method=PPAP_5.name, noise="tuning")
+    assert sorted(key.scale for key in tuned) == [0.1, 0.2, 0.4]
+
+
+def test_more_training_seeds_are_of_the_papers_experts_only(tmp_path, no_experts):
+    plan = plan_in(tmp_path / "out", training_seeds=3)
+    finish(plan)
+    seeds = {
+        method.name: {key.training_seed for key in plan.tables.find("class", method=method.name)}
+        for method in CLASS_METHODS
+    }
+    assert seeds["PPAP-5"] == {0, 1, 2}
+    assert seeds["off-the-shelf"] == {0}
+
+
+def test_rows_are_read_back_as_they_were_written(tmp_path):
+    key = Key("quick", "resnet", "single, supervised", "DDIM-25", 0.2, 1, "report", 60)
+    Tables(tmp_path).add("class", key, MEASURED)
+    assert Tables(tmp_path).rows["class"] == {key: MEASURED}
+
+
+def test_what_is_asked_for_while_tuning_is_never_asked_for_in_a_report():
+    scenes = render(16, seed=3)
+    many = type(scenes)(
+        *(column.repeat(250, *[1] * (column.ndim - 1)) for column in vars(scenes).values())
+    )
+    numbered = replace(many, label=torch.arange(4000))
+    reported = set(asked_scenes(numbered, 5000, "report").label.tolist())
+    assert reported.isdisjoint(asked_scenes(numbered, 2000, "tuning").label.tolist())
+
+
+def test_an_interval_of_one_seed_is_the_binomials():
+    low, high = interval([0.8], 200)
+    expected = binom.ppf([0.025, 0.975], 200, 0.8) / 200
+    assert [low, high] == pytest.approx(expected, abs=0.006)
+
+
+def test_seeds_that_differ_widen_an_interval():
+    low, high = interval([0.6, 0.8, 1.0], 1000)
+    assert high - low > 2 * (interval([0.8] * 3, 1000)[1] - interval([0.8] * 3, 1000)[0])
+
+
+def test_an_expert_has_at_most_the_papers_share_of_parameters():
+    for name, rank in RANKS.items():
+        if (GUIDERS[name] / "config.json").exists():
+            backbone = load_guider(GUIDERS[name]).backbone
+            adapter = PPAP_5.teaching.settings(name, BUDGET, 0).adapter
+            total = sum(p.numel() for p in backbone.parameters())
+            student = Student(backbone, adapter)
+            assert student.spec.rank == rank
+            assert count_trainable(student) <= MAX_SHARE * total
+
+
+def test_every_row_learns_for_as_many_iterations():
+    taught = [m.teaching for m in CLASS_METHODS if m.teaching]
+    taught += [teaching for group in ABLATIONS.values() for teaching in group.values()]
+    for teaching in taught:
+        settings = teaching.settings("resnet", BUDGETS["full"], 0)
+        assert settings.steps_per_expert() * settings.num_experts == BUDGETS["full"].iterations
+
+
+def test_experts_of_other_settings_have_another_file():
+    files = {
+        experts_file(guider, teaching, budget, seed)
+        for guider in RANKS
+        for teaching in (PPAP_5.teaching, CLASS_METHODS[4].teaching)
+        for budget in (BUDGET, BUDGETS["full"])
+        for seed in (0, 1)
+    }
+    assert len(files) == len(RANKS) * 8
+
+
+def test_a_lesson_that_was_learned_is_known(tmp_path, no_experts):
+    lesson = Lesson("resnet", PPAP_5.teaching, 0)
+    assert not lesson.is_done(BUDGET)
+    experts_file("resnet", PPAP_5.teaching, BUDGET, 0).touch()
+    assert lesson.is_done(BUDGET)
+
+
+def test_a_table_has_a_line_for_each_row():
+    assert markdown([{"a": "1", "b": "2"}]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
