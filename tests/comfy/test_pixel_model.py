@@ -1,5 +1,6 @@
 """Files of pixel models, loaded and sampled in ComfyUI."""
 
+import json
 import pickle
 
 import pytest
@@ -66,3 +67,28 @@ def test_a_missing_or_damaged_file_is_refused(comfyui, tmp_path):
         path.write_bytes(b"no tensors")
         with pytest.raises(ValueError, match=f"pixel model 'damaged{suffix}'"):
             module.load_pixel_model(path)
+
+
+def test_each_picture_of_a_class_conditional_model_has_its_class_against_none(comfyui, tmp_path):
+    """Classifier-free guidance, none + s (class - none), by the network itself."""
+    sizes = {"image_size": 8, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+    unet = comfyui.module("ppap_core.pixel_unet")
+    config = unet.PixelUNetConfig(**sizes, attention_levels=(), num_head_channels=8, num_classes=3)
+    torch.manual_seed(0)
+    net = unet.PixelUNet(config).eval().requires_grad_(False)
+    path = tmp_path / "classes.safetensors"
+    save_file(net.state_dict(), path, {"ppap.pixel_model": json.dumps(config.to_dict())})
+    bridge = comfyui.module("ppap_core.comfy_bridge.pixel_model")
+    denoise = comfyui.module("ppap_core.comfy_bridge.denoise")
+    noise = comfyui.module("ppap_core.noise")
+
+    classes, timestep, cfg = torch.tensor([2, 0]), torch.tensor([300.0, 300.0]), 2.5
+    cond = bridge.empty_conditioning(class_labels=classes), bridge.empty_conditioning()
+    ask = denoise.Denoiser(bridge.load_pixel_model(path), *cond, cfg)
+    x_0, eps = torch.randn(2, 2, 3, 8, 8)
+    sigma_ve = noise.timestep_to_sigma_ve(timestep).float()
+    sigma, alpha = (s[:, None, None, None] for s in (sigma_ve, 1 / (1 + sigma_ve**2).sqrt()))
+    x_t = alpha * (x_0 + sigma * eps)
+    told, untold = net(x_t, timestep, y=classes), net(x_t, timestep)
+    expected = alpha * x_t - alpha * sigma * (untold + cfg * (told - untold))
+    torch.testing.assert_close(ask(x_0, sigma_ve, eps), expected, rtol=1e-3, atol=1e-3)

@@ -153,3 +153,21 @@ def test_config_survives_its_dictionary():
 def test_an_impossible_config_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         PixelUNetConfig.from_dict(SMALL | changes)
+
+
+def test_a_class_is_added_to_the_time_and_no_class_changes_nothing():
+    """Told class k, the network is the unconditional one with k's row on its time's bias."""
+    torch.manual_seed(0)
+    told = PixelUNet(PixelUNetConfig.from_dict(SMALL | {"num_classes": 3})).eval()
+    plain = PixelUNet(PixelUNetConfig.from_dict(SMALL)).eval()
+    weights = {k: v for k, v in told.state_dict().items() if k != "label_emb.weight"}
+    plain.load_state_dict(weights)
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([30.0, 700.0])
+    with torch.no_grad():
+        expected = plain(x, t)
+        torch.testing.assert_close(told(x, t), expected)
+        torch.testing.assert_close(told(x, t, y=torch.tensor([-1, -1])), expected)
+        mixed = told(x, t, y=torch.tensor([2, -1]))
+        plain.time_embed[2].bias += told.label_emb.weight[2]
+        torch.testing.assert_close(mixed[:1], plain(x, t)[:1])
+    torch.testing.assert_close(mixed[1:], expected[1:])
