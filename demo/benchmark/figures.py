@@ -38,14 +38,16 @@ def draw_maps(world: World, guider: str):
     states = [add_noise(x_0, level, eps) for level in levels]
     rows = [GridRow("x_t", "", torch.cat(states))]
     for method in SHOWN:
-        experts = method.teaching and world.taught(guider, method.teaching, 0)
+        experts = method.teaching and world.taught(guider, method.teaching, world.budget.first_seed)
         target = ClassTarget({SHAPES.index(ASKED): 1.0}, len(SHAPES))
         guidance = Guidance(network, target, Strength(1.0), experts)
         gradients = [
             guidance.score(state, float(level)).shift
             for state, level in zip(states, levels, strict=True)
         ]
-        rows.append(GridRow(method.name, f"toward {ASKED}", torch.cat(list(map(_shown, gradients)))))
+        rows.append(
+            GridRow(method.name, f"toward {ASKED}", torch.cat(list(map(_shown, gradients))))
+        )
     network.switch.restore()
     return draw_grid([f"t = {t}" for t in TIMESTEPS], rows)
 
@@ -83,7 +85,7 @@ def _confidence(
     from ppap_core.comfy_bridge.hook import guidances_of
 
     scale = plan.best_scale("class", guider, method)
-    model, _ = world.guided("class", guider, method, scale, 0, scenes)
+    model, _ = world.guided("class", guider, method, scale, plan.budget.first_seed, scenes)
     world.draw(lambda rows: (model, {}), "DDIM-25", PICTURES, first_seed=1_000_000)
     (guidance,) = guidances_of(model)
     levels = torch.tensor([record.sigma_ve for record in guidance.records])

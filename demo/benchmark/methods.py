@@ -106,3 +106,12 @@ ABLATIONS = {  # group: setting: teaching; every group holds PPAP-5, the first o
         "all weights": Teaching(is_full=True),
     },
 }
+
+
+def ablations() -> list[Method]:
+    """One for each entry of ABLATIONS, named "group: setting"."""
+    return [
+        Method(f"{group}: {setting}", teaching=teaching)
+        for group, settings in ABLATIONS.items()
+        for setting, teaching in settings.items()
+    ]

@@ -13,12 +13,12 @@ import torch
 
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
-    ABLATIONS,
     CLASS_METHODS,
     MAP_METHODS,
     NO_GUIDANCE,
     Method,
     Teaching,
+    ablations,
 )
 from demo.benchmark.world import CONDITIONAL_MODEL, World, experts_file
 from demo.scenes import Scenes
@@ -105,7 +105,8 @@ class Row:
             part = Scenes(*(column[rows] for column in vars(scenes).values()))
             return world.guided(task, key.guider, self.method, key.scale, key.training_seed, part)
 
-        pictures, seconds = world.draw(model_for, key.sampler, key.n, FIRST_SEED[key.noise])
+        first_seed = FIRST_SEED[key.noise] + 10_000_000 * world.budget.first_seed
+        pictures, seconds = world.draw(model_for, key.sampler, key.n, first_seed)
         return world.measure(task, key.guider, pictures, scenes) | {"seconds": seconds}
 
     def _read(self, world: World) -> dict:
@@ -172,41 +173,42 @@ class Plan:
         self.name, self.budget, self.tables = name, budget, tables
 
     def __iter__(self) -> Iterator[Piece]:
-        for seed in range(self.budget.training_seeds):
-            if "class" in self.budget.tables:
-                yield from self._class_rows(seed)
-            if seed == 0:
+        first = self.budget.first_seed
+        for seed in range(first, first + self.budget.training_seeds):
+            yield from self._class_rows(seed)
+            if seed == first:
                 yield from self._maps()
                 yield from self._ablations()
-        yield from self._class_rows(0, "DDPM-250")
+        yield from self._class_rows(first, "DDPM-250")
 
     def _class_rows(self, seed: int, sampler: str = "DDIM-25") -> Iterator[Piece]:
-        chosen = self.budget.methods
+        chosen, first = self.budget.methods, self.budget.first_seed
         for guider in self.budget.guiders:
             for method in CLASS_METHODS:
-                if (not chosen or method.name in chosen) and (seed == 0 or method.is_the_papers):
+                if (not chosen or method.name in chosen) and (
+                    seed == first or method.is_the_papers
+                ):
                     yield from self._rows("class", guider, method, seed, sampler)
 
     def _maps(self) -> Iterator[Piece]:
         for task in ("depth", "segmentation"):
             if task in self.budget.tables:
                 for method in MAP_METHODS:
-                    yield from self._rows(task, task, method, 0, "DDIM-25")
+                    yield from self._rows(task, task, method, self.budget.first_seed, "DDIM-25")
 
     def _ablations(self) -> Iterator[Piece]:
         if "ablations" not in self.budget.tables:
             return
-        for group, settings in ABLATIONS.items():
-            for name, teaching in settings.items():
-                method = Method(f"{group}: {name}", teaching=teaching)
-                yield from self._lesson(self.budget.guiders[0], method, 0)
-                for scale in self.budget.scales[1:3]:
-                    n = self.budget.pictures
-                    key = Key(
-                        *(self.name, self.budget.guiders[0], method.name, "DDIM-25"),
-                        *(scale, 0, "report", n),
-                    )
-                    yield from self._row("ablations", key, method)
+        guider, seed = self.budget.guiders[0], self.budget.first_seed
+        for method in ablations():
+            missing = list(self._lesson(guider, method, seed))
+            yield from missing
+            for scale in self.budget.scales[1:3] if not missing else ():
+                key = Key(
+                    *(self.name, guider, method.name, "DDIM-25"),
+                    *(scale, seed, "report", self.budget.pictures),
+                )
+                yield from self._row("ablations", key, method)
 
     def _lesson(self, guider: str, method: Method, seed: int) -> Iterator[Piece]:
         lesson = None
@@ -252,7 +254,15 @@ class Plan:
             return
         for scale in method.cfg or self.budget.scales:
             key = Key(
-                *(self.name, guider, method.name, "DDIM-25", scale, 0, "tuning"),
+                *(
+                    self.name,
+                    guider,
+                    method.name,
+                    "DDIM-25",
+                    scale,
+                    self.budget.first_seed,
+                    "tuning",
+                ),
                 self.budget.tuning,
             )
             yield from self._row(table, key, method)

@@ -8,7 +8,7 @@ from statistics import mean
 import numpy
 
 from demo.benchmark.budgets import Budget
-from demo.benchmark.methods import ABLATIONS, CLASS_METHODS, MAP_METHODS, Method, Teaching
+from demo.benchmark.methods import CLASS_METHODS, MAP_METHODS, Method, Teaching, ablations
 from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
 from demo.benchmark.world import GUIDERS
 from demo.strength import MEASURES
@@ -130,21 +130,18 @@ class Report:
 
     def _ablations(self) -> list[str]:
         guider, rows = self.plan.budget.guiders[0], []
-        for group, settings in ABLATIONS.items():
-            for name, teaching in settings.items():
-                method = Method(f"{group}: {name}", teaching=teaching)
-                found = self.found("ablations", guider, method.name)
-                if not found:
-                    continue
-                count, share = parameters(guider, teaching, self.plan.budget)
-                row = {"": group, "setting": name, "parameters": f"{share:.0%}"}
-                for key, values in sorted(found.items(), key=lambda pair: pair[0].scale):
-                    low, high = interval([values["value"]], key.n)
-                    row[f"accuracy at {key.scale:g}"] = (
-                        f"{values['value']:.1%} ({low:.0%} to {high:.0%})"
-                    )
-                    row[f"KID at {key.scale:g}"] = f"{values['kid']:.1f}"
-                rows.append(row)
+        for method in ablations():
+            found = self.found("ablations", guider, method.name)
+            if not found:
+                continue
+            _, share = parameters(guider, method.teaching, self.plan.budget)
+            row = {"PPAP-5 with other": method.name, "parameters": f"{share:.0%}"}
+            for key, values in sorted(found.items(), key=lambda pair: pair[0].scale):
+                low, high = interval([values["value"]], key.n)
+                shown = f"{values['value']:.1%} ({low:.0%} to {high:.0%})"
+                row[f"accuracy at {key.scale:g}"] = shown
+                row[f"KID at {key.scale:g}"] = f"{values['kid']:.1f}"
+            rows.append(row)
         return ["# What each choice is worth: PPAP-5 with one thing changed", markdown(rows)]
 
     def _noisy(self) -> list[str]:
