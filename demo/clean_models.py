@@ -60,6 +60,9 @@ RESNET = Architecture(
         "output_stride": 16,
     },
 )
+SMALL_RESNET = Architecture(  # a fifth of the parameters
+    RESNET.name, RESNET.arguments | {"channels": (20, 44, 60, 84), "stem_width": 12}
+)
 VIT = Architecture(
     "vit_tiny_patch16_224",
     {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3},

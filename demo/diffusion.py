@@ -1,6 +1,6 @@
 """Train the demo world's pixel diffusion model: v-prediction on DDPM-linear noise.
 
-With --classes it is told the scenes' classes, from which classifier-free guidance follows.
+With --classes it is told the scenes' labels, from which classifier-free guidance follows.
 """
 
 import argparse
@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.scene_files import load_scenes
-from demo.shapes import SHAPES
 from demo.training_loop import Recipe, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.noise import (
@@ -86,12 +85,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32, help="images per process and step")
-    parser.add_argument("--classes", action="store_true", help="a class-conditional model")
+    parser.add_argument("--classes", type=int, default=0, help="that the model can be told")
     parser.add_argument("--start", type=Path, help="weights of a model to begin with")
     args = parser.parse_args()
     is_first = start_processes()
     scenes = load_scenes(args.scenes)
-    images, config = scenes.image, replace(CONFIG, num_classes=len(SHAPES) * args.classes)
+    images, config = scenes.image, replace(CONFIG, num_classes=args.classes)
     model = build_model(config)
     if args.start:
         model.load_state_dict(load_file(args.start), strict=not args.classes)

@@ -15,7 +15,9 @@ from ppap_core.atomic import save_safetensors
 PART = 1000  # scenes handed to a process at a time
 
 
-def render_in_parallel(num: int, seed: int, *, size: int = 32, workers: int = 2) -> Scenes:
+def render_in_parallel(
+    num: int, seed: int, *, size: int = 32, workers: int = 2, style: str = "shaded"
+) -> Scenes:
     """As `render`, by several processes of one thread each, with a progress bar."""
     parameters = draw_parameters(num, seed)
     parts = [
@@ -25,7 +27,7 @@ def render_in_parallel(num: int, seed: int, *, size: int = 32, workers: int = 2)
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         progress = tqdm(total=num, desc="render", unit="img")
         rendered = []
-        for part in pool.map(render_parameters, parts, repeat(size)):
+        for part in pool.map(render_parameters, parts, repeat(size), repeat(style)):
             rendered.append(part)
             progress.update(len(part))
     return Scenes(**{n: torch.cat([vars(part)[n] for part in rendered]) for n in vars(rendered[0])})
@@ -42,12 +44,18 @@ def load_scenes(path: Path | str) -> Scenes:
 
 
 def load_or_render(
-    path: Path | str, num: int, seed: int, *, size: int = 32, workers: int = 2
+    path: Path | str,
+    num: int,
+    seed: int,
+    *,
+    size: int = 32,
+    workers: int = 2,
+    style: str = "shaded",
 ) -> Scenes:
     """The scenes in `path`, rendered if it is missing; ValueError if it holds another number."""
     path = Path(path)
     if not path.exists():
-        save_scenes(render_in_parallel(num, seed, size=size, workers=workers), path)
+        save_scenes(render_in_parallel(num, seed, size=size, workers=workers, style=style), path)
     scenes = load_scenes(path)
     if len(scenes) != num:
         raise ValueError(

@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 from demo.benchmark.budgets import BUDGETS
+from demo.benchmark.figures import draw_figures
 from demo.benchmark.pieces import Plan, Tables
 from demo.benchmark.report import Report
 from demo.benchmark.workers import run
 from demo.benchmark.world import prepare
 from demo.paths import EVIDENCE
+from ppap_core.comfy_bridge.headless import boot
 
 
 def main() -> None:
@@ -23,6 +25,8 @@ def main() -> None:
     if not args.tables_only:
         prepare(budget)
         run(plan, args.workers)
+        boot()
+        draw_figures(plan, args.output)
     Report(plan, args.output, f"python -m demo.benchmark --budget {args.budget}").write()
 
 

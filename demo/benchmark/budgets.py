@@ -24,7 +24,7 @@ class Budget:
     pictures: int
     slow_pictures: int
     conditional_steps: int
-    guiders: tuple[str, ...] = ("resnet", "vit")
+    guiders: tuple[str, ...] = ("resnet", "vit", "small resnet")
     scales: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
     tables: tuple[str, ...] = ("noisy", "class", "depth", "segmentation", "ablations")
     methods: tuple[str, ...] = ()  # of the table "class"; none named means all

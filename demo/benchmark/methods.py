@@ -7,7 +7,8 @@ from ppap_core.distillation.adapters import AdapterSettings
 from ppap_core.distillation.settings import DistillSettings
 
 MAX_SHARE = 0.058  # of the guider's parameters, for one expert: the paper's ResNet50
-RANKS = {"resnet": 7, "vit": 3, "depth": 2, "segmentation": 2}  # the largest within MAX_SHARE
+# The largest within MAX_SHARE.
+RANKS = {"resnet": 7, "vit": 3, "small resnet": 3, "depth": 2, "segmentation": 2}
 RATES = {"resnet": 2e-3, "vit": 5e-3}  # learning rates, of LoRA and of full fine-tuning
 FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
 
@@ -87,6 +88,8 @@ CLASS_METHODS = (
     Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS),
     CONDITIONAL,
 )
+SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
+SIZES = ("small resnet",)  # guiders that only show what their size is worth
 MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5)
 ABLATIONS = {  # group: setting: teaching; every group holds PPAP-5, the first of "experts"
     "experts": {"5": Teaching(), "1": Teaching(1), "2": Teaching(2), "10": Teaching(10)},
@@ -99,6 +102,9 @@ ABLATIONS = {  # group: setting: teaching; every group holds PPAP-5, the first o
     "temperature": {
         f"{value:g}": Teaching(changes={"temperature": value}) for value in (0.25, 0.5)
     },
+    "learning rate": {
+        f"{value:g}": Teaching(changes={"learning_rate": value}) for value in (1e-3, 5e-3)
+    },
     "averaging": {"EMA 0.98": Teaching(changes={"ema_decay": 0.98})},
     "parameters": {
         "LoRA on the first quarter": Teaching(adapter={"max_touched": 0.25, "rank": 16}),
@@ -106,6 +112,10 @@ ABLATIONS = {  # group: setting: teaching; every group holds PPAP-5, the first o
         "all weights": Teaching(is_full=True),
     },
 }
+
+
+def class_methods(guider: str) -> tuple[Method, ...]:
+    return SIZE_METHODS if guider in SIZES else CLASS_METHODS
 
 
 def ablations() -> list[Method]:

@@ -13,12 +13,13 @@ import torch
 
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
-    CLASS_METHODS,
     MAP_METHODS,
     NO_GUIDANCE,
+    SIZES,
     Method,
     Teaching,
     ablations,
+    class_methods,
 )
 from demo.benchmark.world import CONDITIONAL_MODEL, World, experts_file
 from demo.scenes import Scenes
@@ -184,9 +185,9 @@ class Plan:
     def _class_rows(self, seed: int, sampler: str = "DDIM-25") -> Iterator[Piece]:
         chosen, first = self.budget.methods, self.budget.first_seed
         for guider in self.budget.guiders:
-            for method in CLASS_METHODS:
+            for method in class_methods(guider):
                 if (not chosen or method.name in chosen) and (
-                    seed == first or method.is_the_papers
+                    seed == first or (method.is_the_papers and guider not in SIZES)
                 ):
                     yield from self._rows("class", guider, method, seed, sampler)
 

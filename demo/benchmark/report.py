@@ -8,7 +8,14 @@ from statistics import mean
 import numpy
 
 from demo.benchmark.budgets import Budget
-from demo.benchmark.methods import CLASS_METHODS, MAP_METHODS, Method, Teaching, ablations
+from demo.benchmark.methods import (
+    CLASS_METHODS,
+    MAP_METHODS,
+    Method,
+    Teaching,
+    ablations,
+    class_methods,
+)
 from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
 from demo.benchmark.world import GUIDERS
 from demo.strength import MEASURES
@@ -82,7 +89,7 @@ class Report:
         parts = ["# Class guidance"]
         for sampler in SAMPLERS:
             for guider in self.plan.budget.guiders:
-                rows = self._rows("class", guider, CLASS_METHODS, sampler)
+                rows = self._rows("class", guider, class_methods(guider), sampler)
                 if rows:
                     parts += [f"## {guider}, {sampler}", markdown(rows)]
         self._curves("class", CLASS_METHODS)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import Method, Teaching
-from demo.clean_models import VIT, Recipe, train_guider
+from demo.clean_models import SMALL_RESNET, VIT, Recipe, train_guider
 from demo.judge import load_judge
 from demo.paths import (
     CACHE,
@@ -33,8 +33,13 @@ FOLDER = CACHE / "benchmark"
 GUIDERS = {
     "resnet": GUIDER,
     "vit": FOLDER / "demo-shapes-vit",
+    "small resnet": FOLDER / "demo-shapes-small-resnet",
     "depth": DEPTH_GUIDER,
     "segmentation": SEGMENTATION_GUIDER,
+}
+RECIPES = {  # of guiders that are not shipped
+    "vit": (VIT, Recipe(seed=0, epochs=5, learning_rate=1e-3)),
+    "small resnet": (SMALL_RESNET, Recipe(seed=0)),
 }
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
@@ -152,7 +157,7 @@ class World:
     def teach_conditional(self) -> None:
         """The class-conditional model, from the unconditional one's weights."""
         run_module(
-            *("demo.diffusion", "--classes", "--start", PIXEL_MODEL),
+            *("demo.diffusion", "--classes", str(len(SHAPES)), "--start", PIXEL_MODEL),
             *("--scenes", renders_file(self.budget.renders), "--batch", "64"),
             *("--steps", str(self.budget.conditional_steps)),
             *("--checkpoint", FOLDER / "conditional.run", "--out", CONDITIONAL_MODEL),
@@ -246,11 +251,11 @@ def load_renders(num: int) -> Scenes:
 
 
 def prepare(budget: Budget) -> None:
-    """Make what all processes read: scenes, pictures of the diffusion model, the second guider."""
+    """Make what all processes read: scenes, pictures of the diffusion model, guiders."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     load_heldout()
     renders = load_renders(budget.renders)
     generate_images(budget.generated)
-    if "vit" in budget.guiders and not (GUIDERS["vit"] / "config.json").exists():
-        recipe = Recipe(seed=0, epochs=5, learning_rate=1e-3)
-        train_guider(renders, recipe, GUIDERS["vit"], VIT)
+    for name, (architecture, recipe) in RECIPES.items():
+        if name in budget.guiders and not (GUIDERS[name] / "config.json").exists():
+            train_guider(renders, recipe, GUIDERS[name], architecture)
