@@ -11,6 +11,7 @@ from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
     CLASS_METHODS,
     MAP_METHODS,
+    SIZES,
     Method,
     Teaching,
     ablations,
@@ -177,7 +178,7 @@ class Report:
         matplotlib.use("Agg")
         from matplotlib import pyplot
 
-        guiders = self.plan.budget.guiders
+        guiders = [guider for guider in self.plan.budget.guiders if guider not in SIZES]
         figure, axes = pyplot.subplots(
             1, len(guiders), figsize=(6.5 * len(guiders), 5), sharey=True, squeeze=False
         )
