@@ -34,7 +34,7 @@ MEASURED = {
     "segmentation": ("value", "fid", "kid", "precision", "recall", "seconds"),
     "ablations": ("value", "self", "fid", "kid", "precision", "recall", "seconds"),
 }
-IS_BETTER = {"depth": min}  # of two values; elsewhere the larger
+ERRORS = ("depth",)  # tables whose value is better if it is smaller
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,9 @@ class Plan:
             yield Row(table, key, method)
 
     def best_scale(self, table: str, guider: str, method: Method) -> float:
-        """By the tuning rows; the smallest of those that are as good."""
+        """By the tuning rows. Of shares, the smallest scale that comes within the best one's
+        standard error: beyond it a picture only loses quality.
+        """
         if method is NO_GUIDANCE:
             return 0.0
         found = self.tables.find(
@@ -282,4 +284,8 @@ class Plan:
         if not found:
             return self.budget.scales[0]
         values = {key.scale: row["value"] for key, row in found.items()}
-        return IS_BETTER.get(table, max)(sorted(values), key=values.get)
+        if table in ERRORS:
+            return min(sorted(values), key=values.get)
+        best = max(values.values())
+        allowed = best - (best * (1 - best) / self.budget.tuning) ** 0.5
+        return min(scale for scale, value in values.items() if value >= allowed)

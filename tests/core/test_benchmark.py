@@ -66,6 +66,13 @@ def test_the_scale_that_is_reported_was_the_best_on_other_seeds(tmp_path, no_exp
     assert sorted(key.scale for key in tuned) == [0.1, 0.2, 0.4]
 
 
+def test_a_larger_scale_has_to_be_better_by_more_than_chance(tmp_path, no_experts):
+    """0.90 of 40 pictures has a standard error of 0.047."""
+    plan = plan_in(tmp_path / "out", tuning=40, scales=(0.1, 0.2, 0.4))
+    finish(plan, value=lambda key: {0.1: 0.84, 0.2: 0.86, 0.4: 0.9}.get(key.scale, 0.0))
+    assert plan.best_scale("class", "resnet", PPAP_5) == 0.2
+
+
 def test_more_training_seeds_are_of_the_papers_experts_only(tmp_path, no_experts):
     plan = plan_in(tmp_path / "out", training_seeds=3)
     finish(plan)
