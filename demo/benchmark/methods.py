@@ -57,11 +57,6 @@ class Method:
     teaching: Teaching | None = None
     cfg: tuple[float, ...] = ()
 
-    @property
-    def is_the_papers(self) -> bool:
-        """Experts of the paper's kind: these are taught with several seeds."""
-        return self.teaching is not None and self.input == "x_t"
-
 
 LABELLED = {"is_supervised": True, "is_full": True}
 NO_GUIDANCE = Method("no guidance", input="")

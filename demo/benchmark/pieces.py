@@ -5,7 +5,7 @@ stopped benchmark goes on where it was.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,15 +13,17 @@ import torch
 
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
+    CLASS_METHODS,
     MAP_METHODS,
     NO_GUIDANCE,
     SIZES,
+    X0_EXPERTS,
     Method,
     Teaching,
     ablations,
     class_methods,
 )
-from demo.benchmark.world import CONDITIONAL_MODEL, World, experts_file
+from demo.benchmark.world import CONDITIONAL_MODEL, SAMPLERS, World, experts_file
 from demo.scenes import Scenes
 
 REPORTED, TUNED = slice(0, 3000), slice(3000, 4000)  # of the held-out scenes
@@ -175,21 +177,28 @@ class Plan:
 
     def __iter__(self) -> Iterator[Piece]:
         first = self.budget.first_seed
-        for seed in range(first, first + self.budget.training_seeds):
-            yield from self._class_rows(seed)
-            if seed == first:
-                yield from self._maps()
-                yield from self._ablations()
-        yield from self._class_rows(first, "DDPM-250")
-
-    def _class_rows(self, seed: int, sampler: str = "DDIM-25") -> Iterator[Piece]:
-        chosen, first = self.budget.methods, self.budget.first_seed
+        seeds = range(first, first + self.budget.training_seeds)
+        papers = [m for m in CLASS_METHODS if m.teaching is not X0_EXPERTS]
         for guider in self.budget.guiders:
-            for method in class_methods(guider):
-                if (not chosen or method.name in chosen) and (
-                    seed == first or (method.is_the_papers and guider not in SIZES)
-                ):
-                    yield from self._rows("class", guider, method, seed, sampler)
+            yield from self._class_rows(guider, first, papers)
+        for guider in self.budget.guiders:
+            for seed in seeds[1:] if guider not in SIZES else ():
+                yield from self._class_rows(guider, seed, [m for m in papers if m.teaching])
+            if guider == self.budget.guiders[0]:
+                yield from self._class_rows(guider, first, CLASS_METHODS)
+                yield from self._ablations()
+                yield from self._maps()
+        for sampler in reversed(SAMPLERS):
+            for guider in self.budget.guiders:
+                yield from self._class_rows(guider, first, CLASS_METHODS, sampler)
+
+    def _class_rows(
+        self, guider: str, seed: int, methods: Sequence[Method], sampler: str = "DDIM-25"
+    ) -> Iterator[Piece]:
+        chosen = self.budget.methods
+        for method in class_methods(guider):
+            if method in methods and (not chosen or method.name in chosen):
+                yield from self._rows("class", guider, method, seed, sampler)
 
     def _maps(self) -> Iterator[Piece]:
         for task in ("depth", "segmentation"):

@@ -18,10 +18,9 @@ from demo.benchmark.methods import (
     class_methods,
 )
 from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
-from demo.benchmark.world import GUIDERS
+from demo.benchmark.world import GUIDERS, SAMPLERS
 from demo.strength import MEASURES
 
-SAMPLERS = ("DDIM-25", "DDPM-250")
 RESAMPLES = 2000
 NAMES = {"fid": "FID", "kid": "KID", "seconds": "s / picture"}
 
@@ -106,11 +105,13 @@ class Report:
     def _rows(
         self, table: str, guider: str, methods: Sequence[Method], sampler: str = "DDIM-25"
     ) -> list[dict[str, str]]:
-        return [
-            self._line(table, guider, method, found)
-            for method in methods
-            if (found := self.found(table, guider, method.name, sampler=sampler))
-        ]
+        lines = []
+        for method in methods:
+            scale = self.plan.best_scale(table, guider, method)
+            found = self.found(table, guider, method.name, sampler=sampler, scale=scale)
+            if found:
+                lines.append(self._line(table, guider, method, found))
+        return lines
 
     def _line(self, table: str, guider: str, method: Method, found: dict[Key, dict]) -> dict:
         key, seeds = next(iter(found)), list(found.values())

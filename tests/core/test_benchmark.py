@@ -73,7 +73,7 @@ def test_a_larger_scale_has_to_be_better_by_more_than_chance(tmp_path, no_expert
     assert plan.best_scale("class", "resnet", PPAP_5) == 0.2
 
 
-def test_more_training_seeds_are_of_the_papers_experts_only(tmp_path, no_experts):
+def test_more_training_seeds_are_of_experts_only(tmp_path, no_experts):
     plan = plan_in(tmp_path / "out", training_seeds=3)
     finish(plan)
     seeds = {
