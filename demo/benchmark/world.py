@@ -221,7 +221,7 @@ class World:
         for rows in torch.arange(num).split(BATCH):
             x_0 = self.heldout.image[rows].float() / 127.5 - 1
             eps = torch.randn(x_0.shape, generator=generator)
-            answers = network(add_noise(x_0, sigma_ve.expand(len(rows)), eps)).argmax(1)
+            answers = recognise(network, add_noise(x_0, sigma_ve.expand(len(rows)), eps))
             right += (answers == self.heldout.label[rows]).sum().item()
         network.switch.restore()
         return right / num
@@ -233,9 +233,14 @@ class World:
         if task == "class":
             network, _ = self.guider(guider)
             network.switch.restore()
-            answers = torch.cat([network(part).argmax(1).cpu() for part in pictures.split(BATCH)])
+            answers = torch.cat([recognise(network, part) for part in pictures.split(BATCH)])
             found["self"] = (answers == scenes.label).float().mean().item()
         return found | measure_quality(self.judge, pictures, self.real)._asdict()
+
+
+def recognise(guider, images: Tensor) -> Tensor:
+    """Classes (B,) of images (B, 3, H, W), wherever the guider lies."""
+    return guider(images.to(next(guider.parameters()).device)).argmax(1).cpu()
 
 
 def load_heldout() -> Scenes:
