@@ -22,7 +22,7 @@ from demo.autoencoder import load_autoencoder
 from demo.judge import load_judge
 from demo.paths import AUTOENCODER, EVIDENCE, GUIDER, HELDOUT_SCENES, JUDGE, LATENT_EXPERTS
 from demo.paths import LATENT_MODEL as MODEL
-from demo.quality import for_judges, measure_quality
+from demo.quality import for_judges, interval, measure_quality
 from demo.scene_files import load_or_render
 from demo.settings import write_table
 from demo.shapes import SHAPES
@@ -179,13 +179,15 @@ def main() -> None:
             scale = max(SCALES, key=lambda scale: world.accuracy(make(scale=scale)))
         pictures = world.pictures(method, scale, args.seed + 1_000_000, args.pictures)
         accuracy = world.accuracy(pictures)
+        low, high = interval([accuracy], args.pictures)
         quality = measure_quality(world.judge, for_judges(pictures), world.real)
         seen, view = method.seen or ("", "")
         jacobian = method.jacobian if seen == "x0_hat" else ""
         rows.append(
             {
                 **{"guidance": method.name, "input": seen, "view": view, "jacobian": jacobian},
-                **{"scale": scale, "accuracy": accuracy, "FID": quality.fid, "KID": quality.kid},
+                **{"scale": scale, "accuracy": accuracy, "from": low, "to": high},
+                **{"FID": quality.fid, "KID": quality.kid},
                 "step, x unguided": costs[method],
             }
         )

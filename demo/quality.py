@@ -1,10 +1,12 @@
-"""How near generated pictures are to real ones, in the features of the judge.
+"""How near generated pictures are to real ones, in the features of the judge, and how sure that is.
 
 Distances by torchmetrics, precision and recall (Kynkaanniemi et al., 2019) by torch-fidelity.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,7 @@ from demo.judge import NUM_FEATURES, Judge
 
 KID_SUBSETS = 50
 NEIGHBOURS = 3  # of precision and recall
+RESAMPLES = 2000  # of a bootstrap
 
 
 class JudgeFeatures(nn.Module):
@@ -74,3 +77,15 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
     )
     distances = fid.compute().item(), 1000 * kid.compute()[0].item()
     return Quality(*distances, shares["precision"], shares["recall"])
+
+
+def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a share's mean over training seeds, of `n` pictures each.
+
+    Seeds are drawn anew, then each seed's pictures.
+    """
+    dice = numpy.random.default_rng(0)
+    drawn = dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
+    means = dice.binomial(n, drawn).mean(axis=1) / n
+    low, high = numpy.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

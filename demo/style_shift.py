@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.benchmark.report import interval
 from demo.clean_models import Recipe, accuracy, train_classifier
 from demo.judge import Judge
 from demo.paths import CACHE, EVIDENCE, EXPERTS, GUIDER, PIXEL_MODEL
+from demo.quality import interval
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render, save_scenes
 from demo.scenes import SHAPES, STYLES, Scenes

@@ -5,8 +5,6 @@ from functools import cache
 from pathlib import Path
 from statistics import mean
 
-import numpy
-
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
     CLASS_METHODS,
@@ -19,22 +17,10 @@ from demo.benchmark.methods import (
 )
 from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
 from demo.benchmark.world import GUIDERS, SAMPLERS
+from demo.quality import interval
 from demo.strength import MEASURES
 
-RESAMPLES = 2000
 NAMES = {"fid": "FID", "kid": "KID", "seconds": "s / picture"}
-
-
-def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
-    """95 % bootstrap interval of a share's mean over training seeds, of `n` pictures each.
-
-    Seeds are drawn anew, then each seed's pictures.
-    """
-    dice = numpy.random.default_rng(0)
-    drawn = dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
-    means = dice.binomial(n, drawn).mean(axis=1) / n
-    low, high = numpy.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
 
 
 @cache
