@@ -72,6 +72,12 @@ def build_model(config: PixelUNetConfig = CONFIG) -> PixelUNet:
     return model
 
 
+def begin_with(model: PixelUNet, weights: dict[str, Tensor]) -> None:
+    """Take over `weights`; classes that they do not know start as no class."""
+    own = {key: value for key, value in model.state_dict().items() if key.startswith("label_emb.")}
+    model.load_state_dict(own | {key: value.float() for key, value in weights.items()})
+
+
 def save_model(weights: dict[str, Tensor], path: Path, config: PixelUNetConfig = CONFIG) -> None:
     """In half precision, as ComfyUI's loader node of the pack reads it."""
     weights = {k: v.half() for k, v in weights.items()}
@@ -93,7 +99,7 @@ def main() -> None:
     images, config = scenes.image, replace(CONFIG, num_classes=args.classes)
     model = build_model(config)
     if args.start:
-        model.load_state_dict(load_file(args.start), strict=not args.classes)
+        begin_with(model, load_file(args.start))
 
     def loss_of(model: PixelUNet, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (args.batch,), generator=generator)

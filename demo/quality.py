@@ -82,10 +82,11 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
 def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
     """95 % bootstrap interval of a share's mean over training seeds, of `n` pictures each.
 
-    Seeds are drawn anew, then each seed's pictures.
+    Seeds are drawn anew, then each seed's share: from the posterior of its pictures (Jeffreys'
+    prior), so that 0 and 1 have an interval too.
     """
     dice = numpy.random.default_rng(0)
-    drawn = dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
-    means = dice.binomial(n, drawn).mean(axis=1) / n
+    right = n * dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
+    means = dice.beta(right + 0.5, n - right + 0.5).mean(axis=1)
     low, high = numpy.quantile(means, (0.025, 0.975))
     return float(low), float(high)

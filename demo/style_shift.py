@@ -32,7 +32,7 @@ from ppap_core.grid import GridRow, draw_grid
 
 FOLDER = CACHE / "style"
 MODEL, JUDGE = FOLDER / "model.safetensors", FOLDER / "judge.safetensors"
-OWN_EXPERTS = FOLDER / "experts.safetensors"
+OWN_EXPERTS = FOLDER / "experts.safetensors"  # delete these to train them otherwise
 PER_STYLE = 12_000  # scenes that the model and the judge learn from
 HELDOUT = 1_000
 SCALE, FIRST_SEED, SHOWN = 0.2, 2_000_000, 10

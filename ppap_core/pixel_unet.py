@@ -39,6 +39,8 @@ class PixelUNetConfig:
     def __post_init__(self):
         if self.prediction not in ("eps", "v"):
             raise ValueError(f"prediction is 'eps' or 'v', got {self.prediction!r}")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes is 0 (none) or above, got {self.num_classes}")
         stride = self.patch_size * 2 ** (len(self.channel_mult) - 1)
         if self.image_size % stride:
             raise ValueError(f"image_size {self.image_size} is no multiple of the stride {stride}")
@@ -176,6 +178,8 @@ class PixelUNet(nn.Module):
         emb = timestep_embedding(timesteps, self.config.model_channels).to(x.dtype)
         emb = self.time_embed(emb)
         if y is not None:
+            if not self.config.num_classes:
+                raise ValueError("this pixel model knows no classes; it was told some")
             emb = emb + torch.where(y[:, None] < 0, 0.0, self.label_emb(y.clamp(min=0)))
         h = F.pixel_unshuffle(x, self.config.patch_size)
         skips = []

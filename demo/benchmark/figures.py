@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from demo.benchmark.methods import CLASS_METHODS, NAIVE, PPAP_5, Method
-from demo.benchmark.pieces import Plan, asked_scenes
-from demo.benchmark.world import World
+from demo.benchmark.pieces import FIRST_SEED, Plan, asked_scenes
+from demo.benchmark.world import BATCH, World
 from demo.scenes import SHAPES, Scenes
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.noise import add_noise, sigma_ve_to_timestep, timestep_to_sigma_ve
@@ -15,7 +15,7 @@ from ppap_core.noise import add_noise, sigma_ve_to_timestep, timestep_to_sigma_v
 SHOWN = (NAIVE, CLASS_METHODS[4], PPAP_5)  # off-the-shelf, single and experts
 TIMESTEPS = (920, 720, 520, 320, 120)
 SCENE, ASKED = 1, "torus"
-PICTURES = 50
+PICTURES = BATCH
 
 
 def draw_figures(plan: Plan, folder: Path) -> None:
@@ -57,7 +57,7 @@ def _shown(gradient: Tensor) -> Tensor:
 
 
 def plot_confidence(plan: Plan, world: World, guider: str, path: Path) -> None:
-    """Mean log p(asked class | x_t) of the guider that guides, along its own reverse process."""
+    """What the guider that guides gives the asked class, along its own reverse process."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -86,7 +86,7 @@ def _confidence(
 
     scale = plan.best_scale("class", guider, method)
     model, _ = world.guided("class", guider, method, scale, plan.budget.first_seed, scenes)
-    world.draw(lambda rows: (model, {}), "DDIM-25", PICTURES, first_seed=1_000_000)
+    world.draw(lambda rows: (model, {}), "DDIM-25", PICTURES, FIRST_SEED["report"])
     (guidance,) = guidances_of(model)
     levels = torch.tensor([record.sigma_ve for record in guidance.records])
     confidence = [float(record.log_likelihood.exp()) for record in guidance.records]

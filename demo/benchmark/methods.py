@@ -86,7 +86,8 @@ CLASS_METHODS = (
 SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
 SIZES = ("small resnet",)  # guiders that only show what their size is worth
 MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5)
-ABLATIONS = {  # group: setting: teaching; every group holds PPAP-5, the first of "experts"
+RANK_16 = {"rank": 16, "lora_alpha": 16.0}
+ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
     "experts": {"5": Teaching(), "1": Teaching(1), "2": Teaching(2), "10": Teaching(10)},
     "start": {
         "independent": Teaching(changes={"initialisation": "independent"}),
@@ -102,8 +103,8 @@ ABLATIONS = {  # group: setting: teaching; every group holds PPAP-5, the first o
     },
     "averaging": {"EMA 0.98": Teaching(changes={"ema_decay": 0.98})},
     "parameters": {
-        "LoRA on the first quarter": Teaching(adapter={"max_touched": 0.25, "rank": 16}),
-        "rank 16": Teaching(adapter={"rank": 16, "lora_alpha": 16.0}),
+        "LoRA of rank 16": Teaching(adapter=RANK_16),
+        "LoRA of rank 16, on the first quarter": Teaching(adapter=RANK_16 | {"max_touched": 0.25}),
         "all weights": Teaching(is_full=True),
     },
 }

@@ -23,18 +23,20 @@ from demo.benchmark.methods import (
     ablations,
     class_methods,
 )
-from demo.benchmark.world import CONDITIONAL_MODEL, SAMPLERS, World, experts_file
+from demo.benchmark.world import SAMPLERS, World, conditional_file, experts_file
+from demo.quality import Quality
 from demo.scenes import Scenes
 
 REPORTED, TUNED = slice(0, 3000), slice(3000, 4000)  # of the held-out scenes
-FIRST_SEED = {"report": 1_000_000, "tuning": 0}
+FIRST_SEED = {"report": 1_000_000, "tuning": 0}  # of noise; each training seed has its own
 DECILES = range(50, 1000, 100)  # timesteps, in the middle of each
+QUALITY = Quality._fields
 MEASURED = {
     "noisy": ("value",),
-    "class": ("value", "self", "fid", "kid", "precision", "recall", "seconds"),
-    "depth": ("value", "fid", "kid", "precision", "recall", "seconds"),
-    "segmentation": ("value", "fid", "kid", "precision", "recall", "seconds"),
-    "ablations": ("value", "self", "fid", "kid", "precision", "recall", "seconds"),
+    "class": ("value", "self", *QUALITY),
+    "depth": ("value", *QUALITY),
+    "segmentation": ("value", *QUALITY),
+    "ablations": ("value", "self", *QUALITY),
 }
 ERRORS = ("depth",)  # tables whose value is better if it is smaller
 
@@ -62,7 +64,7 @@ class ConditionalLesson:
     """The class-conditional model, to be trained."""
 
     def is_done(self, budget: Budget) -> bool:
-        return CONDITIONAL_MODEL.exists()
+        return conditional_file(budget).exists()
 
     def run(self, world: World) -> None:
         world.teach_conditional()
@@ -108,9 +110,9 @@ class Row:
             part = Scenes(*(column[rows] for column in vars(scenes).values()))
             return world.guided(task, key.guider, self.method, key.scale, key.training_seed, part)
 
-        first_seed = FIRST_SEED[key.noise] + 10_000_000 * world.budget.first_seed
-        pictures, seconds = world.draw(model_for, key.sampler, key.n, first_seed)
-        return world.measure(task, key.guider, pictures, scenes) | {"seconds": seconds}
+        first_seed = FIRST_SEED[key.noise] + 10_000_000 * key.training_seed
+        pictures = world.draw(model_for, key.sampler, key.n, first_seed)
+        return world.measure(task, key.guider, pictures, scenes)
 
     def _read(self, world: World) -> dict:
         """How often the guider is right about noisy scenes, without any sampling."""
@@ -130,7 +132,10 @@ Piece = Lesson | ConditionalLesson | Row
 
 
 class Tables:
-    """The rows found so far, in a CSV file for each table."""
+    """The rows found so far, in a CSV file for each table.
+
+    A row is known by its key: who changes what a budget or a method means deletes its rows.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -282,19 +287,23 @@ class Plan:
             yield Row(table, key, method)
 
     def best_scale(self, table: str, guider: str, method: Method) -> float:
-        """By the tuning rows. Of shares, the smallest scale that comes within the best one's
-        standard error: beyond it a picture only loses quality.
+        """By the tuning rows. For classes the smallest scale that comes within the best one's
+        standard error (of n + 4 pictures, 2 more of them right: Agresti & Coull, 1998), for beyond
+        it a picture only loses quality; for maps the best.
         """
         if method is NO_GUIDANCE:
             return 0.0
         found = self.tables.find(
-            table, budget=self.name, guider=guider, method=method.name, noise="tuning"
+            *(table,),
+            **{"budget": self.name, "guider": guider, "method": method.name},
+            **{"noise": "tuning", "n": self.budget.tuning},
         )
         if not found:
             return self.budget.scales[0]
         values = {key.scale: row["value"] for key, row in found.items()}
-        if table in ERRORS:
-            return min(sorted(values), key=values.get)
-        best = max(values.values())
-        allowed = best - (best * (1 - best) / self.budget.tuning) ** 0.5
+        if table != "class":
+            return (min if table in ERRORS else max)(sorted(values), key=values.get)
+        n, best = self.budget.tuning + 4, max(values.values())
+        about = (best * self.budget.tuning + 2) / n
+        allowed = best - (about * (1 - about) / n) ** 0.5
         return min(scale for scale, value in values.items() if value >= allowed)

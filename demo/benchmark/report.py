@@ -17,10 +17,12 @@ from demo.benchmark.methods import (
 )
 from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
 from demo.benchmark.world import GUIDERS, SAMPLERS
+from demo.judge import NUM_FEATURES
 from demo.quality import interval
 from demo.strength import MEASURES
 
-NAMES = {"fid": "FID", "kid": "KID", "seconds": "s / picture"}
+NAMES = {"fid": "FID", "kid": "KID"}
+LARGE_ENOUGH = NUM_FEATURES + 1  # pictures, for a Frechet distance of full rank
 
 
 @cache
@@ -41,8 +43,11 @@ def parameters(guider: str, teaching: Teaching, budget: Budget) -> tuple[int, fl
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    return "\n".join(lines + ["| " + " | ".join(row.values()) + " |" for row in rows])
+    """A column for every name that a row has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
+    return "\n".join(lines)
 
 
 class Report:
@@ -78,8 +83,10 @@ class Report:
                 rows = self._rows("class", guider, class_methods(guider), sampler)
                 if rows:
                     parts += [f"## {guider}, {sampler}", markdown(rows)]
-        self._curves("class", CLASS_METHODS)
-        return [*parts, "![accuracy and quality over scales](class.png)"]
+        if self.plan.budget.tuning:
+            self._curves()
+            parts.append("![accuracy and quality over scales](class.png)")
+        return parts
 
     def _depth(self) -> list[str]:
         return ["# Depth guidance", markdown(self._rows("depth", "depth", MAP_METHODS))]
@@ -104,13 +111,14 @@ class Report:
         values = [row["value"] for row in seeds]
         shown = {"guidance": method.name, **self._taught(guider, method)}
         shown["scale"] = f"{key.scale:g}" if key.scale else ""
-        if table in MEASURES and table != "class":
-            spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
-            shown[MEASURES[table]] = f"{mean(values):.3f}{spread}"
-        else:
+        if table == "class":
             low, high = interval(values, key.n)
             shown["accuracy"] = f"{mean(values):.1%} ({low:.0%} to {high:.0%})"
+        else:
+            shown[MEASURES[table]] = f"{mean(values):.3f}"
         for name in MEASURED[table][1:]:
+            if name == "fid" and key.n < LARGE_ENOUGH:
+                continue
             value = mean(row[name] for row in seeds)
             text = f"{value:.0%}" if name == "self" else f"{value:.2f}"
             shown[NAMES.get(name, name)] = f"{value:.1f}" if name == "kid" else text
@@ -158,7 +166,7 @@ class Report:
                 parts += [f"## {guider}", markdown(rows)]
         return parts
 
-    def _curves(self, table: str, methods: Sequence[Method]) -> None:
+    def _curves(self) -> None:
         """Accuracy against KID as the scale grows, from the rows that choose it."""
         import matplotlib
 
@@ -171,8 +179,8 @@ class Report:
         )
         colours = pyplot.get_cmap("tab20").colors
         for axis, guider in zip(axes[0], guiders, strict=True):
-            for colour, method in zip(colours, methods, strict=False):
-                found = self.found(table, guider, method.name, noise="tuning")
+            for colour, method in zip(colours, CLASS_METHODS, strict=False):
+                found = self.found("class", guider, method.name, noise="tuning")
                 points = sorted((key.scale, row["kid"], row["value"]) for key, row in found.items())
                 if points:
                     _, kid, value = zip(*points, strict=True)
@@ -182,5 +190,5 @@ class Report:
         axes[0][0].set_ylabel("accuracy by the judge")
         axes[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
         figure.tight_layout()
-        figure.savefig(self.folder / f"{table}.png", dpi=110)
+        figure.savefig(self.folder / "class.png", dpi=110)
         pyplot.close(figure)

@@ -1,6 +1,6 @@
 """The models and data of one process of the benchmark, loaded when they are first needed."""
 
-import time
+import os
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from demo.train import generate_images, run_module
 from ppap_core.distillation.run import Run, identity, resume
 from ppap_core.distillation.settings import DistillSettings
 
-FOLDER = CACHE / "benchmark"
+FOLDER = Path(os.environ.get("PPAP_BENCHMARK_FOLDER", CACHE / "benchmark"))
 GUIDERS = {
     "resnet": GUIDER,
     "vit": FOLDER / "demo-shapes-vit",
@@ -44,16 +44,19 @@ RECIPES = {  # of guiders that are not shipped
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
 NUM_REAL = 2000
-CONDITIONAL_MODEL = FOLDER / "conditional.safetensors"
 
 
 def experts_file(guider: str, teaching: Teaching, budget: Budget, seed: int) -> Path:
-    """Where finished experts are kept: another name for everything that decides about them."""
+    """Where finished experts are kept: another name for other settings."""
     settings = teaching.settings(guider, budget, seed)
     pictures = budget.renders if teaching.is_supervised else budget.generated
     used = str(round(teaching.pictures * pictures))
     name = identity(settings, guider, str(teaching.is_supervised), used)
     return FOLDER / f"{guider}-{name}.safetensors"
+
+
+def conditional_file(budget: Budget) -> Path:
+    return FOLDER / f"conditional_{budget.conditional_steps}_{budget.renders}.safetensors"
 
 
 class World:
@@ -75,7 +78,7 @@ class World:
     def conditional_model(self):
         from ppap_core.comfy_bridge.pixel_model import load_pixel_model
 
-        return load_pixel_model(CONDITIONAL_MODEL)
+        return load_pixel_model(conditional_file(self.budget))
 
     @cached_property
     def judge(self):
@@ -156,11 +159,12 @@ class World:
 
     def teach_conditional(self) -> None:
         """The class-conditional model, from the unconditional one's weights."""
+        file = conditional_file(self.budget)
         run_module(
             *("demo.diffusion", "--classes", str(len(SHAPES)), "--start", PIXEL_MODEL),
             *("--scenes", renders_file(self.budget.renders), "--batch", "64"),
             *("--steps", str(self.budget.conditional_steps)),
-            *("--checkpoint", FOLDER / "conditional.run", "--out", CONDITIONAL_MODEL),
+            *("--checkpoint", file.with_suffix(".run"), "--out", file),
         )
 
     def _experts(self, file: Path, settings: DistillSettings):
@@ -196,18 +200,17 @@ class World:
         return install_guidance(self.model, guidance, patcher), {}
 
     @torch.no_grad()
-    def draw(self, model_for, sampler: str, num: int, first_seed: int) -> tuple[Tensor, float]:
-        """(num, 3, 32, 32) in [-1, 1], and seconds a picture. `model_for`: rows -> as `guided`."""
+    def draw(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:
+        """(num, 3, 32, 32) in [-1, 1]. `model_for`: rows -> as `guided`."""
         from ppap_core.comfy_bridge.sampling import sample_pixels
 
-        start, parts = time.perf_counter(), []
-        name, steps = SAMPLERS[sampler]
+        parts, (name, steps) = [], SAMPLERS[sampler]
         for rows in torch.arange(num).split(BATCH):
             seeds = (first_seed + rows).tolist()
             model, told = model_for(rows)
             settings = (steps, name, SCHEDULER, SIZE, SIZE)
             parts.append(sample_pixels(model, seeds, *settings, **told))
-        return torch.cat(parts), (time.perf_counter() - start) / num
+        return torch.cat(parts)
 
     @torch.no_grad()
     def noisy_accuracy(self, guider: str, experts, timestep: float, num: int) -> float:
