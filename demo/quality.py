@@ -3,6 +3,7 @@
 Distances by torchmetrics, precision and recall (Kynkaanniemi et al., 2019) by torch-fidelity.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,9 +60,11 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
     """
     features = JudgeFeatures(judge)
     fid = FrechetInceptionDistance(features)
-    kid = KernelInceptionDistance(
-        features, subsets=KID_SUBSETS, subset_size=min(100, len(pictures), len(real))
-    )
+    with warnings.catch_warnings():  # that it keeps all features in memory
+        warnings.simplefilter("ignore", UserWarning)
+        kid = KernelInceptionDistance(
+            features, subsets=KID_SUBSETS, subset_size=min(100, len(pictures), len(real))
+        )
     for metric in (fid, kid):
         for part in real.split(500):
             metric.update(part, real=True)
