@@ -103,24 +103,26 @@ def test_a_missing_expert_file_is_named(picture_of):
     page.get_by_text("nowhere.safetensors for Load PPAP Experts").wait_for()
 
 
+def search_nodes(page, words):
+    """Double-click the empty canvas and type, once the box that opens takes what is typed."""
+    page.evaluate("() => app.graph.clear()")
+    page.mouse.dblclick(800, 450)
+    page.wait_for_function("() => document.activeElement.tagName === 'INPUT'")
+    page.keyboard.type(words)
+
+
 @pytest.mark.parametrize(
     "words", ["guide", "classifier", "depth", "segmentation", "mask", "strength", "distill"]
 )
 def test_nodes_are_found_by_the_words_people_type(picture_of, words):
     page = picture_of
-    page.evaluate("() => app.graph.clear()")
-    page.mouse.dblclick(800, 450)
-    page.wait_for_timeout(500)
-    page.keyboard.type(words)
+    search_nodes(page, words)
     page.get_by_text("PPAP").first.wait_for()
 
 
 def test_the_blueprint_is_found_by_typing_and_guides(picture_of):
     page = picture_of
-    page.evaluate("() => app.graph.clear()")
-    page.mouse.dblclick(800, 450)
-    page.wait_for_timeout(500)
-    page.keyboard.type("depth from a reference")
+    search_nodes(page, "depth from a reference")
     page.get_by_text(BLUEPRINT).first.wait_for()
     page.wait_for_timeout(500)
     page.keyboard.press("Enter")

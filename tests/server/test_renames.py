@@ -1,11 +1,11 @@
 """A graph with a node's old name runs, and draws what the new name draws."""
 
-from demo.reliability import draw, read_prompt, with_values
+from demo.reliability import draw, shipped_prompt, with_values
 from demo.workflow_client import request_json
 
 
 def test_a_node_under_its_old_name_still_works(server):
-    prompt = with_values(read_prompt(server, "class_guidance"), seed=7, classes="cone")
+    prompt = with_values(shipped_prompt(server, "class_guidance"), seed=7, classes="cone")
     expected = draw(server, prompt)
     for node in prompt.values():
         node["_meta"] = {}  # the front end always sends it
