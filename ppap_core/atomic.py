@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -36,6 +37,14 @@ def save_safetensors(
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
         partial.chmod(mode)  # safetensors 0.8 lets nobody but the owner read
         _sort_metadata(partial)
+
+
+def load_safetensors(path: Path | str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """(metadata, tensors), copied: safetensors' own are the mapped file, and Windows does not let
+    go of a file that is mapped, neither to replace nor to delete it.
+    """
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}, {key: file.get_tensor(key).clone() for key in file.keys()}
 
 
 def _sort_metadata(path: Path) -> None:

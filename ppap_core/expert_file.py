@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
-from .atomic import save_safetensors
+from .atomic import load_safetensors, save_safetensors
 from .errors import one_line
 from .experts import LORA_A, LORA_B, PEFT_PREFIX, Expert, NoiseExperts
 from .guiders import Guider
@@ -171,8 +171,7 @@ def _naming(file_name: str) -> Iterator[None]:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise ValueError(f"there is no such file in {path.parent}")
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+    return load_safetensors(path)
 
 
 def _expert(header: ExpertHeader, index: int, tensors: Mapping[str, Tensor]) -> Expert:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..adm import is_adm, read_adm
+from ..atomic import load_safetensors
 from ..pixel_unet import PixelUNet, PixelUNetConfig
 
 HEADER_KEY = "ppap.pixel_model"
@@ -100,9 +101,7 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
         if isinstance(loaded, dict):
             weights = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)}
     else:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}
+        metadata, weights = load_safetensors(path)
     if HEADER_KEY in metadata:
         config = PixelUNetConfig.from_dict(json.loads(metadata[HEADER_KEY]))
         return config, {key: value.float() for key, value in weights.items()}

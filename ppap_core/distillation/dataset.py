@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
-from ..atomic import save_safetensors
+from ..atomic import load_safetensors, save_safetensors
 from ..guiders import Guider
 from ..targets import find_class
 from .distill import TrainingSet, teacher_answers
@@ -120,10 +120,8 @@ def _read_cache(cache: Path | None, name: str) -> dict[str, Tensor] | None:
     if cache is None or not cache.is_file():
         return None
     try:
-        with safe_open(cache, "pt") as file:
-            if (file.metadata() or {}).get("name") != name:
-                return None
-            return {key: file.get_tensor(key) for key in file.keys()}
+        metadata, tensors = load_safetensors(cache)
+        return tensors if metadata.get("name") == name else None
     except SafetensorError as error:
         logging.warning("%s is damaged and made anew: %s", cache, error)
         return None

@@ -5,10 +5,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
-from ..atomic import save_safetensors
+from ..atomic import load_safetensors, save_safetensors
 from .settings import DistillSettings
 
 Tensors = dict[str, Tensor]
@@ -51,12 +51,11 @@ def resume(path: Path | None, identity: str) -> Run:
     if path is None or not path.is_file():
         return Run(identity)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            groups: dict[str, Tensors] = {}
-            for name in file.keys():
-                group, key = name.split("/", 1)
-                groups.setdefault(group, {})[key] = file.get_tensor(name)
+        metadata, tensors = load_safetensors(path)
+        groups: dict[str, Tensors] = {}
+        for name, value in tensors.items():
+            group, key = name.split("/", 1)
+            groups.setdefault(group, {})[key] = value
         progress = json.loads(metadata["progress"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to begin again") from None
