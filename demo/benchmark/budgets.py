@@ -41,6 +41,15 @@ BUDGETS = {
         first_seed=1000,  # of no committed table
     ),
     "evening": Budget(1500, 32, 5_000, 30_000, 3, 60, 200, 60, 1000),
+    "long": Budget(  # what the trainer does by itself: is the order one of short lessons?
+        *(4000, 64, 5_000, 30_000, 1, 60, 200, 0, 0),
+        guiders=("resnet",),
+        tables=("noisy", "class"),
+        methods=(
+            *("no guidance", "off-the-shelf", "single, supervised"),
+            *("multi-experts-5, supervised", "PPAP-1", "PPAP-5"),
+        ),
+    ),
     "full": Budget(4000, 64, 5_000, 30_000, 3, 200, 1000, 500, 6400),
     "gpu": Budget(20_000, 128, 50_000, 30_000, 3, 1000, 5000, 2000, 20_000),
 }
