@@ -17,7 +17,7 @@ from tqdm import tqdm
 from demo.host import RELEASES, fetch_comfyui
 from demo.paths import WORKFLOWS
 from demo.serve import ComfyServer
-from demo.workflow_client import fetch_images, read_prompt, run_prompt
+from demo.workflow_client import draw_prompt, read_prompt
 from demo.workflow_recipes import RECIPES
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
@@ -29,12 +29,10 @@ Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
 
 def run_workflow(url: str, name: str) -> Pictures:
     """Every picture that a shipped workflow shows or saves."""
-    entry = run_prompt(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
-    drawn = {node: fetch_images(url, output) for node, output in entry["outputs"].items()}
+    drawn = draw_prompt(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
     return {
         node: [numpy.asarray(picture, numpy.float32) / 255 for picture in own]
         for node, own in drawn.items()
-        if own
     }
 
 

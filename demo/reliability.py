@@ -25,10 +25,9 @@ from demo.mutations import FINE, KINDS, run_cases
 from demo.paths import WORKFLOWS
 from demo.serve import ComfyServer
 from demo.workflow_client import (
-    fetch_images,
+    draw_prompt,
     queue_prompt,
     read_prompt,
-    run_prompt,
     wait_for_history,
 )
 from ppap_core.comfy_bridge.headless import PACK_ROOT
@@ -62,12 +61,8 @@ def without_experts(prompt: dict) -> dict:
 
 def draw(server: ComfyServer, prompt: dict) -> list[bytes]:
     """The pictures' pixels (their files name the prompt), in the order of the nodes."""
-    outputs = run_prompt(server.url, prompt)["outputs"]
-    return [
-        picture.tobytes()
-        for node in sorted(outputs)
-        for picture in fetch_images(server.url, outputs[node])
-    ]
+    drawn = draw_prompt(server.url, prompt)
+    return [picture.tobytes() for node in sorted(drawn) for picture in drawn[node]]
 
 
 def interrupt(server: ComfyServer) -> None:

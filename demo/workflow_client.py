@@ -49,6 +49,20 @@ def fetch_images(url: str, output: dict) -> list[Image.Image]:
     return pictures
 
 
+def draw_prompt(url: str, prompt: dict) -> dict[str, list[Image.Image]]:
+    """Run `prompt`: the pictures that its nodes drew, by node.
+
+    Not what a loader shows of its file: it shows it only in the run that loads it.
+    """
+    outputs = run_prompt(url, prompt)["outputs"]
+    drawn = {
+        node: fetch_images(url, output)
+        for node, output in outputs.items()
+        if not prompt[node]["class_type"].startswith("PPAP_Load")
+    }
+    return {node: pictures for node, pictures in drawn.items() if pictures}
+
+
 def read_prompt(url: str, path: Path) -> dict:
     """A workflow file as a prompt for the server."""
     return ui_to_api(json.loads(path.read_text("utf-8")), request_json(f"{url}/object_info"))

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from demo.paths import OUTPUT, WORKFLOWS
 from demo.serve import ComfyServer
-from demo.workflow_client import fetch_images, run_prompt
+from demo.workflow_client import draw_prompt
 from demo.workflow_recipes import BLUEPRINT, RECIPES, blueprint
 
 BLUEPRINTS = Path(__file__).parents[1] / "subgraphs"
@@ -107,10 +107,9 @@ def write_json(workflow: dict, path: Path) -> None:
     path.write_text(text + "\n", "utf-8")
 
 
-def thumbnail(url: str, entry: dict, path: Path) -> None:
-    """The first two pictures of every output node, in a grid that is about square."""
-    outputs = [entry["outputs"][node] for node in sorted(entry["outputs"], key=int)]
-    shown = [picture for output in outputs for picture in fetch_images(url, output)[:2]]
+def thumbnail(drawn: dict[str, list[Image.Image]], path: Path) -> None:
+    """The first two pictures of every node, in a grid that is about square."""
+    shown = [picture for node in sorted(drawn, key=int) for picture in drawn[node][:2]]
     pictures = [ImageOps.pad(picture, (256, 256)) for picture in shown]
     columns = math.ceil(len(pictures) ** 0.5)
     sheet = Image.new("RGB", (256 * columns, 256 * math.ceil(len(pictures) / columns)))
@@ -128,7 +127,7 @@ def main() -> None:
             open_front_end(page, url)
             workflow, prompt = draw(page, name)
             write_json(workflow, WORKFLOWS / f"{name}.json")
-            thumbnail(url, run_prompt(url, prompt), WORKFLOWS / f"{name}.jpg")
+            thumbnail(draw_prompt(url, prompt), WORKFLOWS / f"{name}.jpg")
         open_front_end(page, url)
         write_json(draw_blueprint(page), BLUEPRINTS / f"{BLUEPRINT}.json")
 
