@@ -184,10 +184,7 @@ def train_judge(scenes: Scenes, recipe: Recipe, path: Path) -> None:
 
 def halves(scenes: Scenes) -> tuple[Scenes, Scenes]:
     middle = len(scenes) // 2
-    columns = vars(scenes).values()
-    return Scenes(*(column[:middle] for column in columns)), Scenes(
-        *(column[middle:] for column in columns)
-    )
+    return scenes[:middle], scenes[middle:]
 
 
 def train_missing() -> None:

@@ -24,8 +24,8 @@ from demo.paths import AUTOENCODER, EVIDENCE, GUIDER, HELDOUT_SCENES, JUDGE, LAT
 from demo.paths import LATENT_MODEL as MODEL
 from demo.quality import for_judges, interval, measure_quality
 from demo.scene_files import load_or_render
-from demo.settings import write_table
 from demo.shapes import SHAPES
+from demo.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Strength

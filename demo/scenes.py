@@ -32,7 +32,7 @@ HIT_DISTANCE = 6e-3
 BALL_RADIUS_SQUARED = 1.04  # of the ball that holds every shape in its own space
 CHUNK = 64  # scenes traced together: 16 are 20 % slower
 STYLES = ("shaded", "flat")
-TONES, TONE_EDGE, LINE = (0.7, 1.0), 0.45, 0.12  # of a flat colour, of light, of an outline
+DARK_TONE, TONE_EDGE, LINE = 0.7, 0.45, 0.12  # of a flat colour, of light, of an outline
 
 RANGES = {
     "shape": (0.0, 10.0),
@@ -69,6 +69,9 @@ class Scenes:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Scenes":
+        return Scenes(*(column[rows] for column in vars(self).values()))
 
 
 class Space(NamedTuple):
@@ -182,6 +185,18 @@ def background_normals(segment: Tensor) -> Tensor:
     return torch.stack((torch.zeros_like(floor), floor, -wall))
 
 
+def object_normals(distance: Distance, local: Tensor, segment: Tensor) -> Tensor:
+    """Unit normals (3, B, P) in the object's space at its points there, zero elsewhere."""
+    is_object = segment == OBJECT
+    return torch.zeros_like(local).masked_scatter(is_object, normals(distance, local[:, is_object]))
+
+
+def unlit_colours(p: dict[str, Tensor], segment: Tensor) -> Tensor:
+    """(3, B, P) in [0, 1]."""
+    floor, wall, own = surface_colours(p).unbind(1)
+    return torch.where(segment == OBJECT, own, torch.where(segment == WALL, wall, floor))
+
+
 def shade(
     distance: Distance,
     space: Space,
@@ -192,8 +207,7 @@ def shade(
 ) -> Tensor:
     """Colours (3, B, P) in [0, 1] of points (3, B, P) seen along unit vectors `view`."""
     local, is_object = space.enter(point), segment == OBJECT
-    own_normal = normals(distance, local[:, is_object])
-    own_normal = torch.zeros_like(point).masked_scatter(is_object, own_normal)
+    own_normal = object_normals(distance, local, segment)
     normal = background_normals(segment) + space.turn_back(own_normal)
 
     light = light_direction(p["light_azimuth"], p["light_elevation"])
@@ -201,10 +215,7 @@ def shade(
     diffuse = 0.32 + 0.1 * normal[1] + 0.68 * ((normal * light).sum(0).clamp(min=0) * lit)
     halfway = light - view
     shine = ((normal * halfway).sum(0) / length(*halfway)).clamp(min=0) ** 24 * lit * is_object
-
-    floor, wall, own = surface_colours(p).unbind(1)
-    colour = torch.where(is_object, own, torch.where(segment == WALL, wall, floor))
-    return (colour * diffuse + p["gloss"] * shine).clamp(0, 1)
+    return (unlit_colours(p, segment) * diffuse + p["gloss"] * shine).clamp(0, 1)
 
 
 def flat(
@@ -215,16 +226,11 @@ def flat(
     view: Tensor,
     segment: Tensor,
 ) -> Tensor:
-    """As `shade`, in two tones; a surface that the light grazes has the darker one."""
-    is_object = segment == OBJECT
-    own_normal = normals(distance, space.enter(point)[:, is_object])
-    own_normal = torch.zeros_like(point).masked_scatter(is_object, own_normal)
-    normal = background_normals(segment) + space.turn_back(own_normal)
+    """As `shade`, the object in two tones; where light grazes it, it has the darker one."""
+    normal = space.turn_back(object_normals(distance, space.enter(point), segment))
     light = light_direction(p["light_azimuth"], p["light_elevation"])
-    dark, bright = TONES
-    tone = torch.where((normal * light).sum(0) > TONE_EDGE, bright, dark)
-    floor, wall, own = surface_colours(p).unbind(1)
-    return torch.where(is_object, own * tone, torch.where(segment == WALL, wall, floor))
+    is_dark = (segment == OBJECT) & ((normal * light).sum(0) <= TONE_EDGE)
+    return unlit_colours(p, segment) * torch.where(is_dark, DARK_TONE, 1.0)
 
 
 def outlined(image: Tensor, segmentation: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ limited and rarer gradients. Writes docs/evidence/together.* and shaping.*.
 """
 
 import argparse
-import csv
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from demo.run import GUIDANCE_SCALE, SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render
 from demo.scenes import Scenes
 from demo.strength import FILES, MEASURES, build_target, measure
+from demo.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Shaping, Strength
@@ -115,21 +115,6 @@ def sample_setting(model, guiders: dict, setting: Setting, scenes: Scenes, seed:
     return sample_pixels(model, seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
 
 
-def write_table(rows: list[dict], path: Path) -> str:
-    """Rows of a setting's name and figures, as CSV and Markdown beside each other."""
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    for row in rows:
-        cells = (f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values())
-        lines.append("| " + " | ".join(cells) + " |")
-    text = "\n".join(lines)
-    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    return text
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=100, help="per setting")
@@ -140,7 +125,7 @@ def main() -> None:
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
 
     heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    scenes = Scenes(*(column[: args.pictures] for column in vars(heldout).values()))
+    scenes = heldout[: args.pictures]
     model, guiders = load_pixel_model(PIXEL_MODEL), load_guiders()
     bar = tqdm(total=len(TOGETHER) + len(FILES) * len(SHAPES_OF_GUIDANCE), unit="row")
 

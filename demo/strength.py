@@ -153,7 +153,7 @@ def main() -> None:
     args = parser.parse_args()
     boot()
     heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    scenes = Scenes(*(column[: args.pictures] for column in vars(heldout).values()))
+    scenes = heldout[: args.pictures]
     total = len(FILES) * (1 + 2 * len(SCALES))
     found = list(tqdm(sample_rows(scenes, args.seed, SCALES), total=total, unit="row"))
     rows = [row for row, _ in found]

@@ -23,7 +23,7 @@ from demo.quality import interval
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render, save_scenes
 from demo.scenes import SHAPES, STYLES, Scenes
-from demo.settings import write_table
+from demo.tables import write_table
 from demo.train import EXPERTS as FLAGS
 from demo.train import TWO_PROCESSES, run_module
 from ppap_core.atomic import save_safetensors

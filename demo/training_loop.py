@@ -11,11 +11,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ppap_core.atomic import save_safetensors
+from ppap_core.atomic import load_safetensors, save_safetensors
 
 DECAY_SHARE = 0.4  # of all steps: the learning rate falls to 0 over this last part
 EMA_HALF_LIFE_SHARE = 0.02  # of the steps so far
@@ -63,9 +62,8 @@ class State:
         save_safetensors(tensors, path, {"step": str(self.step)})
 
     def load(self, path: Path) -> None:
-        with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            self.step = int(file.metadata()["step"])
+        metadata, tensors = load_safetensors(path)
+        self.step = int(metadata["step"])
         self.model.load_state_dict(_under(tensors, "model."))
         self.ema = {name: tensors[f"ema.{name}"] for name in self.ema}
         moments: dict[int, dict] = {}

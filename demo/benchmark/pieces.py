@@ -107,8 +107,8 @@ class Row:
         scenes = asked_scenes(world.heldout, key.n, key.noise)
 
         def model_for(rows):
-            part = Scenes(*(column[rows] for column in vars(scenes).values()))
-            return world.guided(task, key.guider, self.method, key.scale, key.training_seed, part)
+            asked = (self.method, key.scale, key.training_seed, scenes[rows])
+            return world.guided(task, key.guider, *asked)
 
         first_seed = FIRST_SEED[key.noise] + 10_000_000 * key.training_seed
         pictures = world.draw(model_for, key.sampler, key.n, first_seed)
@@ -124,8 +124,7 @@ class Row:
 def asked_scenes(heldout: Scenes, num: int, noise: str) -> Scenes:
     """What is asked for, one scene for each picture; again from the first where they run out."""
     part = REPORTED if noise == "report" else TUNED
-    rows = part.start + torch.arange(num) % (part.stop - part.start)
-    return Scenes(*(column[rows] for column in vars(heldout).values()))
+    return heldout[part.start + torch.arange(num) % (part.stop - part.start)]
 
 
 Piece = Lesson | ConditionalLesson | Row
@@ -219,11 +218,8 @@ class Plan:
             missing = list(self._lesson(guider, method, seed))
             yield from missing
             for scale in self.budget.scales[1:3] if not missing else ():
-                key = Key(
-                    *(self.name, guider, method.name, "DDIM-25"),
-                    *(scale, seed, "report", self.budget.pictures),
-                )
-                yield from self._row("ablations", key, method)
+                n = self.budget.pictures
+                yield from self._row("ablations", guider, method, "DDIM-25", scale, seed, n)
 
     def _lesson(self, guider: str, method: Method, seed: int) -> Iterator[Piece]:
         lesson = None
@@ -251,38 +247,34 @@ class Plan:
         n = self.budget.pictures if sampler == "DDIM-25" else self.budget.slow_pictures
         if n:
             scale = self.best_scale(table, guider, method)
-            key = Key(self.name, guider, method.name, sampler, scale, seed, "report", n)
-            yield from self._row(table, key, method)
+            yield from self._row(table, guider, method, sampler, scale, seed, n)
 
     def _noisy(self, guider: str, method: Method, seed: int) -> Iterator[Row]:
         if method.input == "x_t":
             for timestep in DECILES:
-                key = Key(
-                    *(self.name, guider, method.name, "noisy renders"),
-                    *(float(timestep), seed, "report", 1000),
-                )
-                yield from self._row("noisy", key, method)
+                level = ("noisy renders", float(timestep))
+                yield from self._row("noisy", guider, method, *level, seed, 1000)
 
     def _tuning(self, table: str, guider: str, method: Method) -> Iterator[Row]:
         """With the first training seed and sampler; the others take the same scale."""
         if not self.budget.tuning:
             return
         for scale in method.cfg or self.budget.scales:
-            key = Key(
-                *(
-                    self.name,
-                    guider,
-                    method.name,
-                    "DDIM-25",
-                    scale,
-                    self.budget.first_seed,
-                    "tuning",
-                ),
-                self.budget.tuning,
-            )
-            yield from self._row(table, key, method)
+            settings = ("DDIM-25", scale, self.budget.first_seed, self.budget.tuning)
+            yield from self._row(table, guider, method, *settings, noise="tuning")
 
-    def _row(self, table: str, key: Key, method: Method) -> Iterator[Row]:
+    def _row(
+        self,
+        table: str,
+        guider: str,
+        method: Method,
+        sampler: str,
+        scale: float,
+        seed: int,
+        n: int,
+        noise: str = "report",
+    ) -> Iterator[Row]:
+        key = Key(self.name, guider, method.name, sampler, scale, seed, noise, n)
         if key not in self.tables.rows[table]:
             yield Row(table, key, method)
 

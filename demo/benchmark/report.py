@@ -20,6 +20,7 @@ from demo.benchmark.world import GUIDERS, SAMPLERS
 from demo.judge import NUM_FEATURES
 from demo.quality import interval
 from demo.strength import MEASURES
+from demo.tables import markdown
 
 NAMES = {"fid": "FID", "kid": "KID"}
 LARGE_ENOUGH = NUM_FEATURES + 1  # pictures, for a Frechet distance of full rank
@@ -40,14 +41,6 @@ def parameters(guider: str, teaching: Teaching, budget: Budget) -> tuple[int, fl
     adapter = teaching.settings(guider, budget, 0).adapter
     trained = teaching.num_experts * count_trainable(Student(backbone, adapter))
     return trained, trained / sum(p.numel() for p in backbone.parameters())
-
-
-def markdown(rows: list[dict[str, str]]) -> str:
-    """A column for every name that a row has."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 class Report:
@@ -154,14 +147,13 @@ class Report:
             for method in CLASS_METHODS:
                 found = self.found("noisy", guider, method.name)
                 if found:
-                    by_timestep = {
+                    right = {
                         t: mean(v["value"] for k, v in found.items() if k.scale == t)
                         for t in DECILES
                         if any(k.scale == t for k in found)
                     }
-                    row = {"guider": method.name}
-                    row |= {str(t): f"{by_timestep.get(t, float('nan')):.0%}" for t in DECILES}
-                    rows.append(row | {"mean": f"{mean(by_timestep.values()):.1%}"})
+                    row = {"guider": method.name} | {str(t): f"{v:.0%}" for t, v in right.items()}
+                    rows.append(row | {"mean": f"{mean(right.values()):.1%}"})
             if rows:
                 parts += [f"## {guider}", markdown(rows)]
         return parts

@@ -9,10 +9,10 @@ from scipy.stats import binomtest
 from demo.benchmark.budgets import BUDGETS
 from demo.benchmark.methods import CLASS_METHODS, MAX_SHARE, PPAP_5, RANKS, ablations
 from demo.benchmark.pieces import MEASURED, Key, Lesson, Plan, Row, Tables, asked_scenes
-from demo.benchmark.report import markdown
 from demo.benchmark.world import GUIDERS, experts_file
 from demo.quality import interval
 from demo.scenes import render
+from demo.tables import markdown
 from ppap_core.distillation.adapters import Student, count_trainable
 from ppap_core.guiders import load_guider
 

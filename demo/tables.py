@@ -1,0 +1,26 @@
+"""Tables as CSV and as Markdown."""
+
+import csv
+from pathlib import Path
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """A column for every name that a row has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_table(rows: list[dict], path: Path) -> str:
+    """Rows of names and figures, as CSV and Markdown beside each other; returns the Markdown."""
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    shown = [
+        {name: f"{v:.3f}" if isinstance(v, float) else str(v) for name, v in row.items()}
+        for row in rows
+    ]
+    path.with_suffix(".md").write_text(markdown(shown) + "\n", encoding="utf-8")
+    return markdown(shown)
