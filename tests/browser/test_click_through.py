@@ -106,7 +106,7 @@ def test_a_missing_expert_file_is_named(picture_of):
 
 
 def search_nodes(page, words):
-    """Double-click the empty canvas, again if nothing opens, and type once the box has the focus."""
+    """Double-click the canvas, again if nothing opens; type once the box has the focus."""
     box = page.locator("input:focus")
     for _ in range(10):
         page.evaluate("() => app.graph.clear()")  # a default workflow may still come in

@@ -5,6 +5,7 @@ p(y | x_t), samples must have the posterior's mean 0.8 and deviation sqrt(0.2).
 """
 
 import re
+from collections import defaultdict
 
 import pytest
 import torch
@@ -198,26 +199,25 @@ def test_every_scheduler_reaches_the_posterior(comfyui, build_model, family, sch
 
 @pytest.mark.slow
 def test_the_exceptions_are_those_that_are_wrong_in_the_host(comfyui, build_model, capsys):
-    """Every family with every sampler; what is not right guided has to be wrong unguided too."""
-    lines, missed = [], []
+    """Every family with every sampler: guided samples err by no more than the host's own do."""
+    exceptions, missed = defaultdict(list), []
     for family in FAMILIES:
-        model = build_model(family)
+        model, is_flow = build_model(family), family in ("FLOW", "FLUX")
         for sampler in all_samplers():
             (mean, deviation), (own_mean, own_deviation) = guided_statistics(
                 comfyui, model, sampler
             )
             drift = max(abs(own_mean), abs(own_deviation - 1))
-            error = max(abs(mean - MEAN), abs(deviation - DEVIATION))
             if drift > 0.04:
-                lines.append(
-                    f"{family:24} {sampler:28} unguided already: mean {own_mean:+.2f}, deviation "
-                    f"{own_deviation:.2f} in place of 0 and 1"
-                )
-            elif error > 0.04 + drift:
+                exceptions[sampler].append(f"{family} {own_deviation:.2f}")
+            error = max(abs(mean - MEAN), abs(deviation - DEVIATION))
+            if error > 0.04 + drift and not (is_flow and sampler in BROKEN_ON_FLOW):
                 missed.append((family, sampler, mean, deviation))
     with capsys.disabled():
-        print(f"\nof {len(FAMILIES)} families x {len(all_samplers())} samplers, exceptions:")
-        print("\n".join(lines))
+        print(f"\n{len(FAMILIES)} families x {len(all_samplers())} samplers of {STEPS} steps.")
+        print("Without any guidance these already miss the prior's deviation, which is 1:")
+        for sampler, families in exceptions.items():
+            print(f"{sampler:28} {', '.join(families)}")
     assert not missed
 
 
