@@ -192,6 +192,29 @@ def test_a_lora_on_the_model(load, call, guide, sample, assert_guided, lora, gui
     assert not torch.equal(plain, sample(model))
 
 
+@pytest.mark.parametrize("seen", ["x_t", "x0_hat, jvp", "x0_hat, backprop"])
+def test_weights_that_stay_off_the_device(load, call, guide, sample, lora, monkeypatch, seen):
+    """What --novram does, of itself only on a GPU: each layer fetches its weights, and their LoRA,
+    when it is called. The guider, which cannot, is loaded whole.
+    """
+    import comfy.model_management as management
+
+    model = load("SD15").clone()
+    model = call("LoraLoaderModelOnly", model=model, lora_name=lora, strength_model=1.0)[0]
+    seen, _, jacobian = seen.partition(", ")
+    guided = guide(model, guider_input=seen, jacobian=jacobian or "none")
+    expected = sample(guided)
+    management.unload_all_models()
+    with monkeypatch.context() as patched:
+        patched.setattr(management, "is_device_cpu", lambda device: False)
+        patched.setattr(management, "vram_state", management.VRAMState.NO_VRAM)
+        streamed = sample(guided)
+        assert model.model.model_lowvram
+        management.unload_all_models()
+    assert not model.model.model_lowvram
+    torch.testing.assert_close(streamed, expected)
+
+
 def test_a_lora_as_a_hook_of_the_prompt(load, call, assert_guided, lora, sample):
     """Weights that change with the conditioning, within a run."""
     hooks = call("CreateHookLora", lora_name=lora, strength_model=1.0, strength_clip=0.0)[0]
