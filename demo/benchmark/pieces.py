@@ -17,7 +17,6 @@ from demo.benchmark.methods import (
     MAP_METHODS,
     NO_GUIDANCE,
     SIZES,
-    X0_EXPERTS,
     Method,
     Teaching,
     ablations,
@@ -182,14 +181,12 @@ class Plan:
     def __iter__(self) -> Iterator[Piece]:
         first = self.budget.first_seed
         seeds = range(first, first + self.budget.training_seeds)
-        papers = [m for m in CLASS_METHODS if m.teaching is not X0_EXPERTS]
         for guider in self.budget.guiders:
-            yield from self._class_rows(guider, first, papers)
+            yield from self._class_rows(guider, first, CLASS_METHODS)
         for guider in self.budget.guiders:
             for seed in seeds[1:] if guider not in SIZES else ():
-                yield from self._class_rows(guider, seed, [m for m in papers if m.teaching])
+                yield from self._class_rows(guider, seed, [m for m in CLASS_METHODS if m.teaching])
             if guider == self.budget.guiders[0]:
-                yield from self._class_rows(guider, first, CLASS_METHODS)
                 yield from self._ablations()
                 yield from self._maps()
         for sampler in reversed(SAMPLERS):

@@ -3,7 +3,9 @@
 Read in ComfyUI 0.30.0. A PREDICT_NOISE wrapper runs once per model evaluation, for every guider
 node (samplers.py, CFGGuider). The shift goes into every entry of `conds_out` through a pre-CFG
 function that lives for this one call: only there is it right for CFG++ samplers and any CFG. Guider
-nodes that skip pre-CFG functions (DualCFG) get it on the result.
+nodes that skip pre-CFG functions (DualCFG) get it on the result. The model's own post-CFG functions
+(PAG, SAG, skipped layers) compare estimates, and would take the shift for a difference: they get
+all of them without it.
 
 The estimate that an x0_hat guider sees is the conditional one (the first of `conds_out`): the mean
 of x_0 given x_t and the prompt, whose Jacobian is symmetric for an ideal model. With CFG the
@@ -11,7 +13,9 @@ combined one is neither, and would double the cost of a second evaluation. Guide
 pre-CFG functions give their result.
 """
 
+import logging
 from collections.abc import Callable
+from functools import cache
 
 import comfy.model_management
 import comfy.model_sampling
@@ -170,6 +174,13 @@ class Guidances:
         return _predict_shifted(executor, x, timestep, model_options or {}, seed, shift)
 
 
+ESTIMATES = {  # a post-CFG function's conditioning: the estimate made of it
+    "cond": "cond_denoised",
+    "uncond": "uncond_denoised",
+    "empty_cond": "empty_cond_denoised",
+}
+
+
 def _predict_shifted(executor, x, timestep, model_options, seed, shift):
     shifts = []
 
@@ -187,17 +198,40 @@ def _predict_shifted(executor, x, timestep, model_options, seed, shift):
             for out, cond in zip(args["conds_out"], args["conds"], strict=True)
         ]
 
+    def unshifted(function):
+        def call(args):
+            if not shifts:
+                return function(args)
+            moved = ["denoised", *(v for k, v in ESTIMATES.items() if args.get(k) is not None)]
+            return function(args | {name: args[name] - shifts[0] for name in moved}) + shifts[0]
+
+        return call
+
     options = dict(model_options)  # the sampler's own dict stays as it is
     before = options.get("sampler_pre_cfg_function", [])
     options["sampler_pre_cfg_function"] = [find, *before, add]
+    after = options.get("sampler_post_cfg_function", [])
+    num_own = len(executor.class_obj.model_options.get("sampler_post_cfg_function", []))
+    samplers = after[num_own:]  # CFG++ samplers append theirs, and want the shift
+    options["sampler_post_cfg_function"] = [*map(unshifted, after[:num_own]), *samplers]
     denoised = executor(x, timestep, options, seed)
     if shifts:
         return denoised
+    if samplers:
+        _warn_of_cfg_pp()
 
     def denoise(x):
         return executor(x, timestep, _options_for(x, model_options), seed)
 
     return denoised + shift(denoised, denoise).to(denoised)
+
+
+@cache
+def _warn_of_cfg_pp() -> None:
+    logging.warning(
+        "PPAP: this guider node hides the estimates that CFG++ samplers read, with which guidance "
+        "is too strong then: choose a sampler without cfg_pp"
+    )
 
 
 def _denoise(args: dict, index: int, x: Tensor) -> Tensor:

@@ -227,6 +227,24 @@ def test_classifier_free_guidance_does_not_scale_the_shift(comfyui, build_model,
     assert_posterior(comfyui, build_model("EPS"), sampler, cfg=cfg)
 
 
+PERTURBED = {
+    "PerturbedAttentionGuidance": {"scale": 3.0},
+    "SkipLayerGuidanceDiT": {
+        **{"double_layers": "0", "single_layers": "0", "scale": 3.0, "rescaling_scale": 0.0},
+        **{"start_percent": 0.0, "end_percent": 1.0},
+    },
+}
+
+
+@pytest.mark.parametrize("node", PERTURBED)
+@pytest.mark.parametrize("sampler", ["euler", "euler_cfg_pp", "dpmpp_2m_cfg_pp"])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_perturbed_guidance_does_not_scale_the_shift(comfyui, build_model, node, sampler, cfg):
+    """A network that has nothing to perturb: these nodes add the difference of equal estimates."""
+    answer = comfyui.node(node).execute(build_model("EPS"), **PERTURBED[node])
+    assert_posterior(comfyui, answer.args[0], sampler, cfg=cfg)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("jacobian", ["none", "jvp", "backprop"])
 def test_a_guider_of_the_estimate_reaches_the_posterior(comfyui, build_model, family, jacobian):
