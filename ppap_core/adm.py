@@ -15,8 +15,15 @@ NUM_HEAD_CHANNELS = 64
 IMAGE_SIZES = {4: 64, 5: 128, 6: 256}  # by the number of resolutions
 
 
+FIRST_LAYER = "input_blocks.0.0.weight"
+TELLING = {"time_embed.0.weight", FIRST_LAYER, "out.2.weight"}
+
+
 def is_adm(weights: Mapping[str, Tensor]) -> bool:
-    return {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= weights.keys()
+    """By its names, of which TELLING suffice. Networks of latents may have the same: more channels
+    go in.
+    """
+    return weights.keys() >= TELLING and weights[FIRST_LAYER].shape[1] == 3
 
 
 def read_adm(weights: Mapping[str, Tensor]) -> tuple[PixelUNetConfig, dict[str, Tensor]]:

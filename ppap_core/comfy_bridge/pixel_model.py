@@ -17,7 +17,7 @@ import comfy.supported_models_base
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..adm import is_adm, read_adm
+from ..adm import TELLING, is_adm, read_adm
 from ..atomic import load_safetensors
 from ..pixel_unet import PixelUNet, PixelUNetConfig
 
@@ -57,9 +57,12 @@ class _ClassConditional(comfy.model_base.BaseModel):
 def is_pixel_model(path: Path | str) -> bool:
     """Whether `path` is a file that `load_pixel_model` reads."""
     try:
+        if Path(path).suffix in PICKLED:
+            return is_adm(_unpickle(path))
         with safe_open(path, "pt") as file:
-            return HEADER_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+            telling = {key: file.get_tensor(key) for key in TELLING.intersection(file.keys())}
+            return HEADER_KEY in (file.metadata() or {}) or is_adm(telling)
+    except (SafetensorError, OSError, RuntimeError, UnpicklingError):
         return False
 
 
@@ -97,9 +100,7 @@ def empty_conditioning(**values):
 def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
     metadata, weights = {}, {}
     if path.suffix in PICKLED:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(loaded, dict):
-            weights = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)}
+        weights = _unpickle(path)
     else:
         metadata, weights = load_safetensors(path)
     if HEADER_KEY in metadata:
@@ -110,6 +111,18 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
     raise ValueError(
         f"its header has no {HEADER_KEY} and its weights are not ADM's: this is no pixel model"
     )
+
+
+def _unpickle(path: Path | str) -> dict[str, torch.Tensor]:
+    """Tensors that lie in the file until they are used, where it is new enough for that."""
+    settings = {"map_location": "cpu", "weights_only": True}
+    try:
+        loaded = torch.load(path, mmap=True, **settings)
+    except RuntimeError:
+        loaded = torch.load(path, **settings)
+    if not isinstance(loaded, dict):
+        return {}
+    return {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
 
 
 def _build(config: PixelUNetConfig):

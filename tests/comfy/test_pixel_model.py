@@ -42,6 +42,26 @@ def test_an_adm_checkpoint_denoises_as_its_eps_says(comfyui, adm, suffix):
     torch.testing.assert_close(model.model.apply_model(x, sigma), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_the_trainer_takes_an_adm_checkpoint_for_a_pixel_model(comfyui, adm, tmp_path, suffix):
+    module = comfyui.module("ppap_core.comfy_bridge.checkpoint")
+    checkpoint = module.load_checkpoint(store(adm, tmp_path, suffix))
+    assert checkpoint.works_on_pixels
+    assert checkpoint.vae is None
+    noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert checkpoint.model.model.apply_model(noise, torch.ones(1)).isfinite().all()
+
+
+def test_a_latent_network_with_the_same_names_is_no_pixel_model(comfyui, adm, tmp_path):
+    module = comfyui.module("ppap_core.comfy_bridge.pixel_model")
+    weights = adm.state_dict()
+    weights["input_blocks.0.0.weight"] = torch.zeros(32, 4, 3, 3)
+    for path, save in ((tmp_path / "a.safetensors", save_file), (tmp_path / "a.pt", torch.save)):
+        save(weights, path)
+        assert not module.is_pixel_model(path)
+
+
 def test_a_pickle_that_holds_code_is_refused(comfyui, tmp_path):
     module = comfyui.module("ppap_core.comfy_bridge.pixel_model")
     path = tmp_path / "evil.pt"
