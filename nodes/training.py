@@ -14,6 +14,7 @@ from PIL import Image
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
 from ..ppap_core.comfy_bridge.trainer import Trainer, check_output
+from ..ppap_core.comfy_bridge.views import VIEWS
 from ..ppap_core.distillation.evaluate import agreement_table
 from ..ppap_core.distillation.generate import GenerateSettings
 from ..ppap_core.distillation.settings import CHOICES, DistillSettings, plan_phases
@@ -96,6 +97,15 @@ class TrainExperts(io.ComfyNode):
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes the pictures; latent models need it."
                 ),
+                io.Combo.Input(
+                    "view",
+                    options=list(VIEWS),
+                    default="auto",
+                    optional=True,
+                    tooltip="How the experts see latents, then as now. auto: the cheapest, which "
+                    "is linear_rgb for most; taesd or vae (the one that is connected) cost more "
+                    "and guide better. x0_hat wants one of these.",
+                ),
             ],
             outputs=[
                 GuiderSocket.Output(display_name="guider", tooltip="With its new experts."),
@@ -141,6 +151,7 @@ def build_trainer(
     batch_size,
     guider_input,
     seed,
+    view="auto",
 ) -> Trainer:
     """ValueError for a name that is no plain file name, or is taken."""
     if not name or Path(name).name != name or name.startswith("."):
@@ -157,6 +168,7 @@ def build_trainer(
         drawing=GenerateSettings(num_images, width, height, sampling_steps, seed=seed),
         distilling=DistillSettings(
             input=guider_input,
+            view=view,
             num_experts=num_experts,
             steps=steps,
             batch_size=batch_size,

@@ -5,6 +5,7 @@ video (B, C, T, H, W), to images (B, 3, h, w) in about [-1, 1], differentiably. 
 video become pictures of the batch, video by video.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+log = logging.getLogger(__name__)
 
 View = Callable[[Tensor], Tensor]
 
@@ -87,9 +90,17 @@ class DecoderView:
     ):
         self.decode = decode
         self.plan = plan
+        self._told = 1.0  # the side that was last said
 
     def __call__(self, x_vp: Tensor) -> Tensor:
         plan = self.plan(x_vp.shape)
+        if plan.side < min(self._told, 0.99):
+            log.warning(
+                "PPAP: memory is short: the guider sees the decoded picture at %.0f %% of its size "
+                "(the view linear_rgb or taesd needs less)",
+                100 * plan.side,
+            )
+            self._told = plan.side
         state = _shrink(x_vp, plan.side)
         if plan.at_once >= len(state):
             return fold_frames(self.decode(state))

@@ -14,7 +14,7 @@ pre-CFG functions give their result.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import comfy.model_management
@@ -63,11 +63,6 @@ def guided_shift(
 
     `denoise`: another x of the sampler -> the estimate that `denoised` is of this one.
     """
-    if x.ndim not in (4, 5):
-        raise ValueError(
-            f"PPAP guidance reads images (B, C, H, W); this model's latent is {tuple(x.shape)} "
-            f"(packed or audio), which is not supported"
-        )
     inference = torch.is_inference_mode_enabled()
     with torch.inference_mode(False), torch.no_grad():
         device = next(guidance.guider.parameters()).device
@@ -84,6 +79,15 @@ def guided_shift(
         x_vp = x.clone().to(device).float() / c
         estimate = None if denoised is None else denoised.clone().to(x_vp)
         return guidance(x_vp, sigma_ve, estimate, denoise_vp).shift
+
+
+def check_latent(shape: Sequence[int]) -> None:
+    """ValueError unless states of this `shape` are pictures or videos."""
+    if len(shape) not in (4, 5):
+        raise ValueError(
+            f"PPAP guidance reads images (B, C, H, W) and videos (B, C, T, H, W); this model's "
+            f"latent is {tuple(shape)} (packed or audio), which is not supported"
+        )
 
 
 def is_active(guidance: Guidance, model_sampling, sigma: float) -> bool:
@@ -132,6 +136,7 @@ class Guidances:
 
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
+        check_latent(noise_shape)
         for guidance in self.guidances:
             guidance.num_bytes = guidance_bytes(guidance, noise_shape)
         num_bytes = sum(guidance.num_bytes for guidance in self.guidances)

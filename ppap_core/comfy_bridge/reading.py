@@ -6,16 +6,23 @@ from ..distillation.distill import Reader, read_x_t
 from ..distillation.settings import DistillSettings
 from .checkpoint import Checkpoint
 from .denoise import Denoiser
+from .hook import KEY
 from .views import build_view
 
 
 def build_reader(
-    checkpoint: Checkpoint, settings: DistillSettings, conditioning: list, cfg: float
+    checkpoint: Checkpoint, settings: DistillSettings, conditioning: list, cfg: float, *patchers
 ) -> tuple[str, Reader]:
-    """(name of the view, reader) for the input and view in `settings`."""
+    """(name of the view, reader) for the input and view in `settings`.
+
+    `patchers`, and the view's own, are loaded beside the model whenever it is asked: ComfyUI may
+    have put them away to make room for it.
+    """
     view = build_view(settings.view, checkpoint.model, checkpoint.vae)
     comfy.model_management.load_models_gpu(view.patchers)
     if settings.input == "x_t":
         return view.name, read_x_t(view.view)
-    denoise = Denoiser(checkpoint.model, conditioning, conditioning, cfg)
+    model = checkpoint.model.clone()
+    model.set_additional_models(KEY, [*view.patchers, *patchers])
+    denoise = Denoiser(model, conditioning, conditioning, cfg)
     return view.name, lambda x_0, sigma_ve, eps: view.view(denoise(x_0, sigma_ve, eps))

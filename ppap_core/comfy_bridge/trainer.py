@@ -99,7 +99,8 @@ class Trainer:
     def reader(self):
         """(view's name, reader): how these experts see the model's states."""
         empty = self.conditioning[""]
-        return build_reader(self.checkpoint, self.distilling, empty, self.as_drawn().cfg)
+        cfg = self.as_drawn().cfg
+        return build_reader(self.checkpoint, self.distilling, empty, cfg, self.patcher)
 
     def as_drawn(self) -> GenerateSettings:
         """How the folder's pictures were drawn, where it says so, with the empty prompt."""
@@ -134,10 +135,10 @@ class Trainer:
         )
         expert_set = self._collect(distilled, rows, view, len(train))
         save_experts(expert_set, self.out)
-        self._preview(expert_set, data)
         task, facts = self.guider.info.task, self._facts(len(train), len(heldout))
         text = report(self.out.name, task, rows, distilled, facts)
         write_report(self.run, text, rows, distilled, task)
+        self._preview(expert_set, data)
         return expert_set, rows
 
     def _collect(self, distilled: Distilled, rows, view: str, num_images: int) -> ExpertSet:
@@ -168,7 +169,7 @@ class Trainer:
         try:
             with replace_file(self.preview_file()) as partial:
                 draw_preview(self, expert_set, data).save(partial, format="PNG")
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # torch's "out of memory" among them
             logging.warning("no preview: %s", error)
 
     def _facts(self, num_images: int, num_heldout: int) -> dict[str, object]:

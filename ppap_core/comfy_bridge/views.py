@@ -40,10 +40,11 @@ def build_view(name: str, model, vae=None) -> BuiltView:
     with torch.inference_mode(False), torch.no_grad():
         # A copy: formats with tensors (Wan's) may hold some that were made in inference mode.
         latent_format = copy.deepcopy(model.get_model_object("latent_format"))
-        if latent_format.latent_dimensions not in (2, 3):
+        kind = type(latent_format).__name__  # ACE's audio has two dimensions, like a picture
+        if latent_format.latent_dimensions not in (2, 3) or "Audio" in kind:
             raise ValueError(
                 f"PPAP guidance reads pictures and videos; this model's latents are "
-                f"{type(latent_format).__name__} (audio or packed)"
+                f"{kind} (audio or packed)"
             )
         if name == "auto":
             name = cheapest_view(latent_format, vae)

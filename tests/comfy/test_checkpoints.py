@@ -28,13 +28,13 @@ def checkpoint_file(comfyui):
     return save
 
 
-def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", **drawing):
+def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", view="auto", **drawing):
     bridge, engine = "ppap_core.comfy_bridge", "ppap_core.distillation"
     draw = comfyui.module(f"{engine}.generate").GenerateSettings(
         **{"num_images": 20, "width": 64, "height": 64, "steps": 2, "batch_size": 10, **drawing}
     )
     learn = comfyui.module(f"{engine}.settings").DistillSettings(
-        input=guider_input, num_experts=2, steps=2, batch_size=4
+        input=guider_input, view=view, num_experts=2, steps=2, batch_size=4
     )
     conditioning = comfyui.module(f"{bridge}.drawing").conditioning_of(
         checkpoint, draw.read_prompts()
@@ -84,6 +84,42 @@ def test_from_checkpoint_to_guided_picture(
         ]
     assert pictures[1].isfinite().all()
     assert not torch.equal(*pictures)
+
+
+def test_what_comfyui_put_away_is_loaded_again_while_teaching(
+    comfyui, guider, checkpoint_file, tmp_path
+):
+    import comfy.model_management as management
+
+    checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
+    trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, "x0_hat", "vae", num_images=2)
+    name, read = trainer.reader()
+    management.unload_all_models()
+    picture = read(torch.zeros(2, 4, 8, 8), torch.ones(2), torch.ones(2, 4, 8, 8))
+    assert (name, picture.shape) == ("vae", (2, 3, 64, 64))
+    kinds = {type(patcher.model).__name__ for patcher in management.loaded_models()}
+    assert kinds == {"BaseModel", "Guider", "TAESD"}
+
+
+@pytest.mark.parametrize("view", ["linear_rgb", "taesd", "vae"])
+def test_the_node_teaches_latents_through_a_view(comfyui, guider, checkpoint_file, view):
+    model_file = checkpoint_file("SD15")
+    with torch.inference_mode():
+        model, _, _ = comfyui.nodes.CheckpointLoaderSimple().load_checkpoint(model_file.name)
+        (vae,) = comfyui.nodes.VAELoader().load_vae("taesd")
+        node = comfyui.node("PPAP_TrainExperts")
+        guided, _, report = node.execute(
+            **{"model": model, "conditioning": tiny_checkpoints.conditioning("SD15")},
+            **{"guider": guider, "name": f"seen_by_{view}", "vae": vae, "view": view},
+            **{"num_images": 16, "width": 64, "height": 64, "sampling_steps": 2},
+            **{"num_experts": 2, "steps": 2, "batch_size": 4, "guider_input": "x0_hat", "seed": 0},
+        ).result
+    header = (
+        comfyui.module("ppap_core.expert_file")
+        .load_experts(comfyui.base / f"models/ppap_experts/seen_by_{view}.safetensors")
+        .header
+    )
+    assert (header.view, header.input) == (view, "x0_hat")
 
 
 def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, tmp_path):

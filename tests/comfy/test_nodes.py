@@ -215,11 +215,17 @@ def test_a_model_of_another_latent_format_is_refused(comfyui, world):
         guided(comfyui, (other, *rest))
 
 
-def test_a_packed_latent_is_refused(comfyui, world):
+def test_a_packed_latent_is_refused_before_anything_is_loaded(comfyui, world, monkeypatch):
+    """A picture with sound, as ComfyUI packs the two into one row."""
+    import comfy.model_management
+
+    model, empty, guider, _ = world
     hook = comfyui.module("ppap_core.comfy_bridge.hook")
-    x, sigma = torch.zeros(1, 1, 3072), torch.ones(1)
+    loaded = []
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", lambda *a, **k: loaded.append(a))
     with pytest.raises(ValueError, match="packed or audio"):
-        hook.guided_shift(None, world[0].get_model_object("model_sampling"), x, sigma)
+        hook.Guidances(()).prepare(None, model, torch.Size([1, 1, 3072]), {})
+    assert not loaded
 
 
 def test_an_image_to_image_model_is_refused(comfyui):

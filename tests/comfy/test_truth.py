@@ -271,20 +271,32 @@ def test_two_guidances_in_a_row_see_the_same_estimate(comfyui, build_model, jaco
     assert got == pytest.approx(expected, abs=1e-3)
 
 
+GUIDER_NODES = {  # how ComfyUI's node is called, and with which strengths
+    "Guider_Basic": ((), ()),
+    "CFGGuider": (("cond",), (4.0,)),
+    "Guider_DualCFG": (("cond", "middle"), (3.0, 2.0)),
+    "Guider_DualCFG, nested": (("cond", "middle"), (3.0, 2.0, True)),
+    "Guider_DualModel": (("cond",), (4.0,)),
+}
+
+
 @pytest.mark.parametrize("by_estimate", [False, True])
-def test_guider_nodes_without_pre_cfg_functions_get_the_shift_too(
-    comfyui, build_model, by_estimate
-):
+@pytest.mark.parametrize("node", GUIDER_NODES)
+def test_every_guider_node_reaches_the_posterior(comfyui, build_model, node, by_estimate):
+    """Those too that pass over pre-CFG functions. (PerpNeg divides by the difference of prompts.)"""
     import comfy.samplers
-    from comfy_extras.nodes_custom_sampler import Guider_DualCFG
+    from comfy_extras import nodes_custom_sampler
 
     guidance = exact_guidance_by_estimate(comfyui, "jvp") if by_estimate else None
     model = build_model("EPS")
-    guided = guided_model(comfyui, model, guidance)
+    kind = getattr(nodes_custom_sampler, node.partition(",")[0], comfy.samplers.CFGGuider)
+    others = (build_model("EPS"),) if kind.__name__ == "Guider_DualModel" else ()
+    more_prompts, strengths = GUIDER_NODES[node]
     with torch.inference_mode():
-        guider = Guider_DualCFG(guided)
-        guider.set_conds(*([[None, {}]] for _ in range(3)))
-        guider.set_cfg(3.0, 2.0)
+        guider = kind(guided_model(comfyui, model, guidance), *others)
+        guider.set_conds(*([[None, {}]] for _ in ("positive", *more_prompts)))
+        if strengths:
+            guider.set_cfg(*strengths)
         sampling = model.get_model_object("model_sampling")
         sigmas = comfy.samplers.calculate_sigmas(sampling, "karras", STEPS)
         latent = torch.zeros(1, 3, 64, 64)

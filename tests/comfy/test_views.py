@@ -244,6 +244,7 @@ def test_a_vae_for_other_latents_is_refused(comfyui, views, folder, model_of):
         ("identity", "SD15", "identity is for pixel models.*SD15"),
         ("linear_rgb", "CogVideoX", "no RGB factors for CogVideoX"),
         ("linear_rgb", "StableAudio1", "StableAudio1 .audio"),
+        ("auto", "ACEAudio", "ACEAudio .audio"),
         ("rgb", "SD15", "view is one of auto, .*got 'rgb'"),
     ],
 )
@@ -253,7 +254,7 @@ def test_a_view_that_cannot_be_is_refused(views, model_of, view, format_name, me
 
 
 def test_little_memory_means_fewer_pictures_and_then_smaller_ones(
-    comfyui, views, folder, model_of, monkeypatch
+    comfyui, views, folder, model_of, monkeypatch, caplog
 ):
     import comfy.model_management
 
@@ -266,7 +267,9 @@ def test_little_memory_means_fewer_pictures_and_then_smaller_ones(
     torch.testing.assert_close(view(state), whole, rtol=1e-4, atol=1e-5)
     assert view.plan(state.shape) == (1, 1.0)
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: needed / 4)
-    assert view(state).shape == (3, 3, 32, 32)
+    assert "memory is short" not in caplog.text
+    assert view(state).shape == view(state).shape == (3, 3, 32, 32)
+    assert caplog.text.count("memory is short: the guider sees the decoded picture at 50 %") == 1
 
 
 def test_the_users_vae_is_copied_once_and_let_go_with_it(comfyui, views, folder, model_of):
