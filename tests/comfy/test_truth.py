@@ -283,17 +283,18 @@ GUIDER_NODES = {  # how ComfyUI's node is called, and with which strengths
 @pytest.mark.parametrize("by_estimate", [False, True])
 @pytest.mark.parametrize("node", GUIDER_NODES)
 def test_every_guider_node_reaches_the_posterior(comfyui, build_model, node, by_estimate):
-    """Those too that pass over pre-CFG functions. (PerpNeg divides by the difference of prompts.)"""
+    """Those too that pass over pre-CFG functions. (PerpNeg divides by what tells two prompts.)"""
     import comfy.samplers
     from comfy_extras import nodes_custom_sampler
 
     guidance = exact_guidance_by_estimate(comfyui, "jvp") if by_estimate else None
     model = build_model("EPS")
-    kind = getattr(nodes_custom_sampler, node.partition(",")[0], comfy.samplers.CFGGuider)
-    others = (build_model("EPS"),) if kind.__name__ == "Guider_DualModel" else ()
+    guided = guided_model(comfyui, model, guidance)
+    models = [guided, build_model("EPS")] if node == "Guider_DualModel" else [guided]
+    module = comfy.samplers if node == "CFGGuider" else nodes_custom_sampler
     more_prompts, strengths = GUIDER_NODES[node]
     with torch.inference_mode():
-        guider = kind(guided_model(comfyui, model, guidance), *others)
+        guider = getattr(module, node.partition(",")[0])(*models)
         guider.set_conds(*([[None, {}]] for _ in ("positive", *more_prompts)))
         if strengths:
             guider.set_cfg(*strengths)
