@@ -18,7 +18,8 @@ class Family:
     """`config`: the class in comfy.supported_models; `unet`: its network's settings.
 
     `stored`: "checkpoints", "diffusion_models" (which folder's loader reads it) or "" for a network
-    without a file. `context`, `pooled`: widths of the conditioning.
+    without a file. `context`, `pooled`: widths of the conditioning; `is_masked`: it says which
+    tokens count.
     """
 
     config: str
@@ -26,6 +27,7 @@ class Family:
     stored: str
     context: int
     pooled: int = 0
+    is_masked: bool = False
 
 
 SD_UNET = {
@@ -116,6 +118,20 @@ FAMILIES = {
         context=32,
         pooled=32,
     ),
+    "Flux2": Family(
+        "Flux2",
+        {
+            **FLUX,
+            **{"image_model": "flux2", "axes_dim": [32] * 4, "mlp_ratio": 3.0, "theta": 2000},
+            **{"in_channels": 128, "out_channels": 128, "patch_size": 1, "context_in_dim": 32},
+            **{"vec_in_dim": None, "global_modulation": True, "mlp_silu_act": True},
+            **{"qkv_bias": False, "ops_bias": False, "txt_ids_dims": [3], "guidance_embed": True},
+            **{"default_ref_method": "index", "ref_index_scale": 10.0, "yak_mlp": False},
+            "txt_norm": False,
+        },
+        "diffusion_models",
+        context=32,
+    ),
     "Wan21": Family(
         "WAN21_T2V",
         WAN,
@@ -134,6 +150,54 @@ FAMILIES = {
         "diffusion_models",
         context=64,
         pooled=768,
+    ),
+    "HunyuanImage21": Family(
+        "HunyuanImage21",
+        {
+            **FLUX,
+            **{"image_model": "hunyuan_video", "axes_dim": [64, 64], "patch_size": [1, 1]},
+            **{"in_channels": 64, "out_channels": 64, "vec_in_dim": None, "context_in_dim": 64},
+            **{"theta": 256, "meanflow": False, "meanflow_sum": False, "byt5": False},
+            **{"guidance_embed": False, "use_cond_type_embedding": False, "vision_in_dim": None},
+        },
+        "diffusion_models",
+        context=64,
+    ),
+    "LTXV": Family(
+        "LTXV",
+        {
+            **{"image_model": "ltxv", "num_layers": 1, "attention_head_dim": 4},
+            "cross_attention_dim": 128,
+        },
+        "diffusion_models",
+        context=4096,
+        is_masked=True,
+    ),
+    "Cosmos": Family(
+        "CosmosT2V",
+        {
+            **{"image_model": "cosmos", "max_img_h": 240, "max_img_w": 240, "max_frames": 128},
+            **{"in_channels": 16, "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1},
+            **{"model_channels": 128, "num_blocks": 1, "num_heads": 1, "pos_emb_cls": "rope3d"},
+            **{"block_config": "FA-CA-MLP", "block_x_format": "THWBD", "affline_emb_norm": True},
+            **{"use_adaln_lora": True, "adaln_lora_dim": 16, "crossattn_emb_channels": 32},
+            **{
+                "extra_per_block_abs_pos_emb": True,
+                "extra_per_block_abs_pos_emb_type": "learnable",
+            },
+        },
+        "",
+        context=32,
+    ),
+    "StableCascade": Family(
+        "Stable_Cascade_C",
+        {
+            **{"stable_cascade_stage": "c", "c_cond": 32, "c_hidden": [32, 32], "nhead": [1, 1]},
+            **{"blocks": [[1, 1], [1, 1]], "c_clip_text": 32, "c_clip_text_pooled": 32},
+        },
+        "",
+        context=32,
+        pooled=32,
     ),
     "Chroma": Family("Chroma", CHROMA, "", context=32),
     "ChromaRadiance": Family(
@@ -274,7 +338,8 @@ def conditioning(name, tokens=8):
     """An empty prompt: zeros of the family's widths."""
     family = FAMILIES[name]
     pooled = {"pooled_output": torch.zeros(1, family.pooled)} if family.pooled else {}
-    return [[torch.zeros(1, tokens, family.context), pooled]]
+    mask = {"attention_mask": torch.ones(1, tokens)} if family.is_masked else {}
+    return [[torch.zeros(1, tokens, family.context), pooled | mask]]
 
 
 def empty_latent(model, frames=1, side=16):
