@@ -15,7 +15,9 @@ TAESD = {
     "Flux2": ("taef2", 128),
 }
 TAEHV = {"Wan21": "lighttaew2_1", "HunyuanVideo": "taehv"}
-VIEWED = [("linear_rgb", f) for f in FORMATS] + [("taesd", f) for f in FORMATS]
+WITH_FACTORS = (*FORMATS, "HunyuanImage21", "SC_Prior", "Cosmos1CV8x8x8", "LTXV", "Wan22")
+VIEWED = [("identity", "ChromaRadiance"), *(("linear_rgb", f) for f in WITH_FACTORS)]
+VIEWED += [("taesd", f) for f in FORMATS]
 VIEWED += [("vae", f) for f in ("SD15", "SD3", "Wan21")]
 
 
@@ -75,7 +77,7 @@ def built(comfyui, views, model, name, format_name):
         return views.build_view(name, model, vae)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WITH_FACTORS)
 def test_linear_rgb_is_comfyuis_own_preview(views, model_of, name):
     import latent_preview
 
@@ -136,12 +138,12 @@ def assert_decodes_like(comfyui, views, model, state, view, vae_name):
 
 
 def move_when_loaded(monkeypatch, patcher):
-    """On a GPU ComfyUI moves weights inside inference mode; emulated by a move that copies."""
+    """On a GPU ComfyUI moves weights inside inference mode; emulated by moves that copy."""
     patcher_class = type(patcher).__mro__[1]
     load = patcher_class.partially_load
 
     def load_and_move(self, *args, **kwargs):
-        self.model.to(torch.float32).to(torch.float64)
+        self.model.to(torch.float64).to(torch.float32)
         return load(self, *args, **kwargs)
 
     monkeypatch.setattr(patcher_class, "partially_load", load_and_move)
@@ -151,6 +153,7 @@ def move_when_loaded(monkeypatch, patcher):
 def test_gradients_agree_with_finite_differences_after_a_device_move(
     comfyui, views, folder, model_of, monkeypatch, name, format_name
 ):
+    """The gradient in float32; differences in float64, where they are exact enough to tell."""
     import comfy.model_management
 
     model = model_of(format_name)
@@ -160,8 +163,12 @@ def test_gradients_agree_with_finite_differences_after_a_device_move(
     state = state_of(model, batch=1, frames=2, side=4)
     with torch.inference_mode():
         comfy.model_management.load_models_gpu(view.patchers)
-        value, gradient = value_and_gradient(view.view, state)
-        step = 1e-3 * gradient / gradient.norm()
+        _, gradient = value_and_gradient(view.view, state)
+        assert gradient.dtype == torch.float32
+        with torch.inference_mode(False):
+            for patcher in view.patchers:
+                patcher.model.double()
+        step = 1e-3 * gradient.double() / gradient.norm()
         ahead, behind = (value_and_gradient(view.view, state + s)[0] for s in (step, -step))
     for patcher in view.patchers:
         patcher.model.float()  # some are kept for the next model
@@ -170,7 +177,7 @@ def test_gradients_agree_with_finite_differences_after_a_device_move(
 
 def value_and_gradient(view, state):
     with torch.inference_mode(False), torch.enable_grad():
-        state = state.clone().double().requires_grad_(True)
+        state = state.clone().requires_grad_(True)
         image = view(state).double()
         generator = torch.Generator().manual_seed(1)
         weights = torch.randn(image.shape, generator=generator, dtype=torch.float64)
