@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from demo import tiny_checkpoints, tiny_decoders
 from ppap_core.comfy_bridge.headless import boot
-from tests.comfy import tiny_checkpoints, tiny_decoders
 
 STEPS = 2
 SIDE = 32  # of the latent: pictures of 256 x 256
@@ -17,6 +17,10 @@ SETTINGS = {
     "x0_hat, linear_rgb, none": ("linear_rgb", "x0_hat", "none"),
     "x0_hat, linear_rgb, jvp": ("linear_rgb", "x0_hat", "jvp"),
     "x0_hat, linear_rgb, backprop": ("linear_rgb", "x0_hat", "backprop"),
+    "x0_hat, taesd, none": ("taesd", "x0_hat", "none"),
+    "x0_hat, taesd, jvp": ("taesd", "x0_hat", "jvp"),
+    "x0_hat, vae, none": ("vae", "x0_hat", "none"),
+    "x0_hat, vae, jvp": ("vae", "x0_hat", "jvp"),
 }
 
 

@@ -123,7 +123,7 @@ def add_test_nodes(custom_nodes: Path) -> None:
         folder = custom_nodes / f"ppap_test_{name}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(TESTS / "server" / f"{name}.py", folder / "__init__.py")
-    shutil.copy(TESTS / "comfy" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
+    shutil.copy(PACK_ROOT / "demo" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from safetensors.torch import save_file
 
-from tests.comfy.tiny_checkpoints import randomise
+from demo.tiny_checkpoints import randomise
 
 
 def use_the_whole_range(last_layer):
