@@ -1,4 +1,4 @@
-"""`python -m benchmarks.<name>` is run outside of pytest, where other packages' `tests` hide ours."""
+"""`python -m benchmarks.<name>` runs outside of pytest: another package may hide our `tests`."""
 
 import subprocess
 import sys
