@@ -137,6 +137,13 @@ class Guidances:
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
         check_latent(noise_shape)
+        if comfy.model_management.sage_attention_enabled() and any(
+            (g.input, g.jacobian) == ("x0_hat", "backprop") for g in self.guidances
+        ):
+            logging.warning(
+                "PPAP: the jacobian backprop puts torch's attention for SageAttention, which has no "
+                "backward pass; a model that keeps to the latter is guided wrongly: jvp is safe"
+            )
         for guidance in self.guidances:
             guidance.num_bytes = guidance_bytes(guidance, noise_shape)
         num_bytes = sum(guidance.num_bytes for guidance in self.guidances)

@@ -119,6 +119,18 @@ def test_an_attention_without_backward_pass_is_set_aside_for_autograd(comfyui, l
     assert probe.ratios == pytest.approx([1.0, 1.0], rel=1e-2)
 
 
+@pytest.mark.parametrize("jacobian", ["jvp", "backprop"])
+def test_sage_attention_is_warned_of_where_it_matters(
+    comfyui, load, guider, monkeypatch, caplog, jacobian
+):
+    import comfy.model_management
+
+    monkeypatch.setattr(comfy.model_management, "sage_attention_enabled", lambda: True)
+    model = guide(comfyui, load("SD15"), guider, guider_input="x0_hat", jacobian=jacobian)
+    sample(model, "SD15", steps=1)
+    assert ("has no backward pass" in caplog.text) == (jacobian == "backprop")
+
+
 def test_jacobians_differ_in_cost_and_are_all_guided(comfyui, load, guider):
     """With CFG: none costs no evaluation of the model, jvp and backprop one of the prompt's."""
     model = load("SD15").clone()
