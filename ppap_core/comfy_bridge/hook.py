@@ -141,7 +141,7 @@ class Guidances:
             (g.input, g.jacobian) == ("x0_hat", "backprop") for g in self.guidances
         ):
             logging.warning(
-                "PPAP: the jacobian backprop puts torch's attention for SageAttention, which has no "
+                "PPAP: the jacobian backprop puts torch's attention for SageAttention, that has no "
                 "backward pass; a model that keeps to the latter is guided wrongly: jvp is safe"
             )
         for guidance in self.guidances:
