@@ -66,6 +66,7 @@ PPAP_1 = Method("PPAP-1", teaching=Teaching(1))
 PPAP_5 = Method("PPAP-5", teaching=Teaching())
 PPAP_10 = Method("PPAP-10", teaching=Teaching(10))
 X0_EXPERTS = Teaching(changes={"input": "x0_hat", "view": "identity"})
+PPAP_5_ON_THE_ESTIMATE = Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS)
 
 CONDITIONAL = Method("class-conditional model, CFG", input="", cfg=(1.0, 2.0, 4.0, 8.0))
 
@@ -80,12 +81,12 @@ CLASS_METHODS = (
     PPAP_5,
     PPAP_10,
     Method("PPAP-5 on x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
-    Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS),
+    PPAP_5_ON_THE_ESTIMATE,
     CONDITIONAL,
 )
 SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
 SIZES = ("small resnet",)  # guiders that only show what their size is worth
-MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5)
+MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5, PPAP_5_ON_THE_ESTIMATE)
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}
 ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
     "experts": {"5": Teaching(), "1": Teaching(1), "2": Teaching(2), "10": Teaching(10)},
