@@ -92,14 +92,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32, help="images per process and step")
     parser.add_argument("--classes", type=int, default=0, help="that the model can be told")
-    parser.add_argument("--start", type=Path, help="weights of a model to begin with")
+    parser.add_argument("--initial", type=Path, help="weights of a model to begin with")
     args = parser.parse_args()
     is_first = start_processes()
     scenes = load_scenes(args.scenes)
     images, config = scenes.image, replace(CONFIG, num_classes=args.classes)
     model = build_model(config)
-    if args.start:
-        begin_with(model, load_file(args.start))
+    if args.initial:
+        begin_with(model, load_file(args.initial))
 
     def loss_of(model: PixelUNet, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (args.batch,), generator=generator)

@@ -61,7 +61,7 @@ def prepare(steps: int, pictures: int) -> None:
     if not MODEL.exists():
         run_module(
             *(*TWO_PROCESSES, "demo.diffusion", "--classes", str(len(STYLES))),
-            *("--start", PIXEL_MODEL, "--scenes", scenes, "--steps", str(steps)),
+            *("--initial", PIXEL_MODEL, "--scenes", scenes, "--steps", str(steps)),
             *("--checkpoint", FOLDER / "model.run", "--out", MODEL),
         )
     if not JUDGE.exists():
