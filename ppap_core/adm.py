@@ -23,7 +23,7 @@ def is_adm(weights: Mapping[str, Tensor]) -> bool:
     """By its names, of which TELLING suffice. Networks of latents may have the same: more channels
     go in.
     """
-    return weights.keys() >= TELLING and weights[FIRST_LAYER].shape[1] == 3
+    return weights.keys() >= TELLING and weights[FIRST_LAYER].shape[1:2] == (3,)
 
 
 def read_adm(weights: Mapping[str, Tensor]) -> tuple[PixelUNetConfig, dict[str, Tensor]]:

@@ -90,17 +90,17 @@ class DecoderView:
     ):
         self.decode = decode
         self.plan = plan
-        self._told = 1.0  # the side that was last said
+        self._has_told = False  # that memory is short
 
     def __call__(self, x_vp: Tensor) -> Tensor:
         plan = self.plan(x_vp.shape)
-        if plan.side < min(self._told, 0.99):
+        if plan.side < 1 and not self._has_told:
             log.warning(
                 "PPAP: memory is short: the guider sees the decoded picture at %.0f %% of its size "
                 "(the view linear_rgb or taesd needs less)",
                 100 * plan.side,
             )
-            self._told = plan.side
+            self._has_told = True
         state = _shrink(x_vp, plan.side)
         if plan.at_once >= len(state):
             return fold_frames(self.decode(state))

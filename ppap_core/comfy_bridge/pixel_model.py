@@ -23,6 +23,7 @@ from ..pixel_unet import PixelUNet, PixelUNetConfig
 
 HEADER_KEY = "ppap.pixel_model"
 PICKLED = (".pt", ".pth")  # read with weights_only: tensors, no code
+UNREADABLE = (OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError)
 MODEL_TYPES = {
     "eps": comfy.model_base.ModelType.EPS,
     "v": comfy.model_base.ModelType.V_PREDICTION,
@@ -62,7 +63,7 @@ def is_pixel_model(path: Path | str) -> bool:
         with safe_open(path, "pt") as file:
             telling = {key: file.get_tensor(key) for key in TELLING.intersection(file.keys())}
             return HEADER_KEY in (file.metadata() or {}) or is_adm(telling)
-    except (SafetensorError, OSError, RuntimeError, UnpicklingError):
+    except UNREADABLE:
         return False
 
 
@@ -75,7 +76,7 @@ def load_pixel_model(path: Path | str):
     path = Path(path)
     try:
         config, weights = _read(path)
-    except (ValueError, OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+    except (ValueError, *UNREADABLE) as error:
         first = (str(error).splitlines() or [repr(error)])[0]
         raise ValueError(f"pixel model {path.name!r}: {first}") from None
     with torch.inference_mode(False):
@@ -114,7 +115,10 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
 
 
 def _unpickle(path: Path | str) -> dict[str, torch.Tensor]:
-    """Tensors that lie in the file until they are used, where it is new enough for that."""
+    """Tensors that lie in the file until they are used, where it is new enough for that.
+
+    A file that is cut short makes torch raise EOFError, others UnpicklingError or RuntimeError.
+    """
     settings = {"map_location": "cpu", "weights_only": True}
     try:
         loaded = torch.load(path, mmap=True, **settings)

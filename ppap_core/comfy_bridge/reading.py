@@ -6,8 +6,9 @@ from ..distillation.distill import Reader, read_x_t
 from ..distillation.settings import DistillSettings
 from .checkpoint import Checkpoint
 from .denoise import Denoiser
-from .hook import KEY
 from .views import build_view
+
+KEY = "ppap_reader"  # not guidance's: a model that is guided keeps its guider
 
 
 def build_reader(
@@ -19,8 +20,8 @@ def build_reader(
     have put them away to make room for it.
     """
     view = build_view(settings.view, checkpoint.model, checkpoint.vae)
-    comfy.model_management.load_models_gpu(view.patchers)
     if settings.input == "x_t":
+        comfy.model_management.load_models_gpu(view.patchers)
         return view.name, read_x_t(view.view)
     model = checkpoint.model.clone()
     model.set_additional_models(KEY, [*view.patchers, *patchers])

@@ -84,9 +84,11 @@ def test_a_missing_or_damaged_file_is_refused(comfyui, tmp_path):
         module.load_pixel_model(tmp_path / "none.pt")
     for suffix in (".pt", ".safetensors"):
         path = tmp_path / f"damaged{suffix}"
-        path.write_bytes(b"no tensors")
-        with pytest.raises(ValueError, match=f"pixel model 'damaged{suffix}'"):
-            module.load_pixel_model(path)
+        for content in (b"no tensors", b""):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match=f"pixel model 'damaged{suffix}'"):
+                module.load_pixel_model(path)
+            assert not module.is_pixel_model(path)
 
 
 def test_each_picture_of_a_class_conditional_model_has_its_class_against_none(comfyui, tmp_path):
