@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
-from ppap_core.distillation.adapters import AdapterSettings
+from ppap_core.distillation.adapters import BESIDE_LORA, AdapterSettings
 from ppap_core.distillation.generate import GenerateSettings
 from ppap_core.distillation.settings import CHOICES, DistillSettings
 
@@ -93,6 +93,7 @@ HELP = {
     "max_touched": "share of the guider's weights that LoRA may change, from the input on",
     "max_share": "an expert's parameters as a share of the guider's; lowers the rank",
     "pattern": "regular expression: only layers whose name contains it get LoRA",
+    "beside_lora": "what an expert has of its own beside LoRA; norms bring their biases",
     "full": "fine-tune every weight instead of adapters (a baseline)",
     "num_images": "pictures to draw",
     "generate.steps": "sampling steps of each picture",
@@ -125,7 +126,7 @@ def add_flags(parser: argparse.ArgumentParser, sections: list[str]) -> None:
             if entry.type is bool:
                 group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
             else:
-                choices = CHOICES.get(entry.name) if section == "distill" else None
+                choices = (CHOICES | {"beside_lora": BESIDE_LORA}).get(entry.name)
                 group.add_argument(
                     flag,
                     type=entry.type,

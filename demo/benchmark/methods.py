@@ -106,9 +106,20 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
     "parameters": {
         "LoRA of rank 16": Teaching(adapter=RANK_16),
         "LoRA of rank 16, on the first quarter": Teaching(adapter=RANK_16 | {"max_touched": 0.25}),
+        "LoRA and biases": Teaching(adapter={"beside_lora": "biases"}),
+        "LoRA only": Teaching(adapter={"beside_lora": "nothing"}),
         "all weights": Teaching(is_full=True),
     },
 }
+INPUTS = (
+    Method("input: x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
+    Method("input: x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS),
+    Method("input: x0_hat, backprop", "x0_hat", "backprop", X0_EXPERTS),
+    Method(
+        "input: x0_hat, jvp, supervised, all weights",
+        *("x0_hat", "jvp", Teaching(**LABELLED, changes=X0_EXPERTS.changes)),
+    ),
+)
 
 
 def class_methods(guider: str) -> tuple[Method, ...]:
@@ -116,9 +127,10 @@ def class_methods(guider: str) -> tuple[Method, ...]:
 
 
 def ablations() -> list[Method]:
-    """One for each entry of ABLATIONS, named "group: setting"."""
-    return [
+    """One for each entry of ABLATIONS, named "group: setting", and INPUTS."""
+    taught = [
         Method(f"{group}: {setting}", teaching=teaching)
         for group, settings in ABLATIONS.items()
         for setting, teaching in settings.items()
     ]
+    return [*taught, *INPUTS]

@@ -17,6 +17,7 @@ from ..experts import PEFT_PREFIX
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 SMALL = 2**16  # parameters that an expert may have on any guider, however small
+BESIDE_LORA = ("norms", "biases", "nothing")  # the first includes the second
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class AdapterSettings:
     until they fit (guiders under a million parameters: SMALL). 5.8 % is the paper's ResNet50.
     `pattern`: a regular expression that names of layers have to contain; "" takes all.
     `full`: the baseline of full fine-tuning; no LoRA, every weight is trained and stored.
+    `beside_lora`: what else an expert has of its own. Without norms the guider's keep their
+    statistics (docs/evidence/ablations.md: what each is worth).
     """
 
     rank: int = 8
@@ -40,6 +43,7 @@ class AdapterSettings:
     max_share: float = 0.058
     pattern: str = ""
     full: bool = False
+    beside_lora: str = "norms"
 
     def __post_init__(self):
         if self.rank < 1 or not self.lora_alpha > 0 or not 0 < self.max_touched <= 1:
@@ -48,6 +52,10 @@ class AdapterSettings:
             )
         if not 0 < self.max_share <= 1:
             raise ValueError(f"max_share is in (0, 1], got {self.max_share}")
+        if self.beside_lora not in BESIDE_LORA:
+            raise ValueError(
+                f"beside_lora is one of {', '.join(BESIDE_LORA)}, got {self.beside_lora!r}"
+            )
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -134,10 +142,15 @@ def _head_modules(backbone: nn.Module) -> set[int]:
     return {id(module) for head in heads if head is not None for module in head.modules()}
 
 
-def whole_tensors(backbone: nn.Module) -> list[str]:
-    """Norms (with running statistics) and all biases: small, so each expert has its own."""
+def whole_tensors(backbone: nn.Module, beside_lora: str = "norms") -> list[str]:
+    """Norms (with running statistics) and all biases: small, so each expert has its own.
+
+    `beside_lora`: as in AdapterSettings.
+    """
+    if beside_lora == "nothing":
+        return []
     names = {n for n, _ in backbone.named_parameters() if n.endswith(".bias")}
-    for name, module in backbone.named_modules():
+    for name, module in backbone.named_modules() if beside_lora != "biases" else ():
         if isinstance(module, NORMS) or "norm" in type(module).__name__.lower():
             tensors = [
                 *module.named_parameters(recurse=False),
@@ -156,7 +169,8 @@ def _fit_rank(backbone: nn.Module, layers: list[str], settings: AdapterSettings)
     """The settings' rank, or the highest that keeps an expert within `max_share`."""
     parameters = dict(backbone.named_parameters())
     total = sum(p.numel() for p in parameters.values())
-    whole = sum(parameters[n].numel() for n in whole_tensors(backbone) if n in parameters)
+    own = whole_tensors(backbone, settings.beside_lora)
+    whole = sum(parameters[n].numel() for n in own if n in parameters)
     budget = max(settings.max_share * total, SMALL) - whole
     weights = [parameters[f"{layer}.weight"] for layer in layers]
     per_rank = sum(len(weight) + weight[0].numel() for weight in weights)
@@ -182,6 +196,7 @@ class Student(nn.Module):
         super().__init__()
         self.spec = _full_spec(backbone, settings) if settings.full else _spec(backbone, settings)
         self.model = copy.deepcopy(backbone)
+        self.has_norms = settings.full or settings.beside_lora == "norms"
         if self.spec.layers:
             config = LoraConfig(
                 r=self.spec.rank,
@@ -200,6 +215,15 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
+
+    def train(self, mode: bool = True) -> "Student":
+        """Norms that are not the expert's keep the guider's statistics: it has none of its own."""
+        super().train(mode)
+        if not self.has_norms:
+            for module in self.model.modules():
+                if isinstance(module, NORMS):
+                    module.eval()
+        return self
 
     def trainable(self) -> list[nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
@@ -237,7 +261,8 @@ def _spec(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:
     without = ", ".join(f"{n} x {kind}" for kind, n in left_out(backbone, settings.pattern).items())
     log.info("LoRA of rank %d on %d layers; left out: %s", rank, len(layers), without or "none")
     wrapped = {f"{layer}.bias": f"{layer}.base_layer.bias" for layer in layers}
-    replaced = [wrapped.get(name, name) for name in whole_tensors(backbone)]
+    own = whole_tensors(backbone, settings.beside_lora)
+    replaced = [wrapped.get(name, name) for name in own]
     lora_alpha = settings.lora_alpha * rank / settings.rank  # the scaling stays as it was set
     return LoraSpec(rank, lora_alpha, tuple(layers), tuple(replaced))
 

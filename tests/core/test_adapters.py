@@ -134,6 +134,23 @@ def test_batch_norm_brings_its_running_statistics():
     assert not mean.equal(torch.zeros(4))
 
 
+@pytest.mark.parametrize(
+    ("beside_lora", "own"),
+    [("nothing", set()), ("biases", {"0.base_layer.bias", "1.bias"})],
+)
+def test_an_expert_without_norms_answers_with_the_guiders_statistics(beside_lora, own):
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    settings = AdapterSettings(max_touched=1.0, beside_lora=beside_lora)
+    student = Student(backbone, settings).train()
+    assert {n for n in student.spec.replaced} == own
+    noisy = torch.randn(8, 3, 8, 8) + 3
+    student(noisy).square().mean().backward()
+    torch.optim.SGD(student.trainable(), lr=0.1).step()
+    ExpertSwitch(backbone).activate(Expert(NoiseRange(0, 1), student.tensors(), 1.0))
+    torch.testing.assert_close(backbone(noisy), student(noisy))
+
+
 def odd_backbone():
     """One layer of each kind; weights are standardised in "stem"."""
     return nn.ModuleDict(
@@ -231,9 +248,12 @@ def test_full_fine_tuning_trains_and_stores_every_floating_tensor():
     torch.testing.assert_close(backbone(image), student(image))
 
 
-@pytest.mark.parametrize("settings", [{"max_share": 0.0}, {"max_share": 2.0}, {"pattern": "("}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_share": 0.0}, {"max_share": 2.0}, {"pattern": "("}, {"beside_lora": "heads"}],
+)
 def test_impossible_limits_are_refused(settings):
-    with pytest.raises(ValueError, match="max_share is in|is no regular expression"):
+    with pytest.raises(ValueError, match="max_share is in|is no regular|beside_lora is one of"):
         AdapterSettings(**settings)
 
 
