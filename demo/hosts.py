@@ -29,10 +29,14 @@ Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
 
 def run_workflow(url: str, name: str) -> Pictures:
     """Every picture that a shipped workflow shows or saves."""
-    drawn = draw_prompt(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
+    return draw(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
+
+
+def draw(url: str, prompt: dict) -> Pictures:
+    """Every picture of a prompt."""
     return {
         node: [numpy.asarray(picture, numpy.float32) / 255 for picture in own]
-        for node, own in drawn.items()
+        for node, own in draw_prompt(url, prompt).items()
     }
 
 

@@ -68,6 +68,11 @@ def read_prompt(url: str, path: Path) -> dict:
     return ui_to_api(json.loads(path.read_text("utf-8")), request_json(f"{url}/object_info"))
 
 
+def node_of(prompt: dict, class_type: str) -> tuple[str, dict]:
+    """(id, inputs) of the first node of this class."""
+    return next((i, n["inputs"]) for i, n in prompt.items() if n["class_type"] == class_type)
+
+
 def queue_prompt(url: str, prompt: dict) -> str:
     """Queue `prompt` and return its id; RuntimeError if a node does not accept its inputs."""
     try:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from ppap_core.comfy_bridge import headless
 
 TESTS = Path(__file__).parent
 PACK_ROOT = TESTS.parent
+EMULATED = find_spec("torch_mlu") is not None
 KINDS = ("core", "comfy", "server", "browser")  # in this order: what fails early runs first
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = (
@@ -42,6 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.path}: tests belong in one of {', '.join(KINDS)}")
         if kind != "core":
             item.add_marker(kind)
+    if EMULATED:  # what does not run ComfyUI in this process has nothing to do with it
+        items[:] = [item for item in items if "comfyui" in item.fixturenames]
     items.sort(key=lambda item: KINDS.index(kind_of(item.path)))
 
 
@@ -70,10 +74,14 @@ class ComfyUI:
 
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
-    """The real ComfyUI in this process, on the CPU, with its own nodes and the pack."""
+    """The real ComfyUI in this process, on the CPU, with its own nodes and the pack.
+
+    On the emulated device where that is on the path (tests/emulated_device).
+    """
     base = tmp_path_factory.mktemp("comfyui")
     model_paths = build_base_directory(base)
-    root = headless.boot(cpu=True, extra=["--base-directory", str(base)])
+    flags = ["--force-fp32"] if EMULATED else []
+    root = headless.boot(cpu=not EMULATED, extra=["--base-directory", str(base), *flags])
     # In a thread: playwright, where a test has used it, keeps an event loop running in this one.
     with ThreadPoolExecutor(1) as pool:
         loaded = pool.submit(lambda: asyncio.run(load_pack(model_paths))).result()

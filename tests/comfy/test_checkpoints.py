@@ -95,7 +95,8 @@ def test_what_comfyui_put_away_is_loaded_again_while_teaching(
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, "x0_hat", "vae", num_images=2)
     name, read = trainer.reader()
     management.unload_all_models()
-    picture = read(torch.zeros(2, 4, 8, 8), torch.ones(2), torch.ones(2, 4, 8, 8))
+    drawn = torch.zeros(2, 4, 8, 8), torch.ones(2), torch.ones(2, 4, 8, 8)
+    picture = read(*(tensor.to(management.get_torch_device()) for tensor in drawn))
     assert (name, picture.shape) == ("vae", (2, 3, 64, 64))
     kinds = {type(patcher.model).__name__ for patcher in management.loaded_models()}
     assert kinds == {"BaseModel", "Guider", "TAESD"}

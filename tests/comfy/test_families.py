@@ -83,7 +83,7 @@ class Probe(StandIn):
         self.ratios = []
 
     def __call__(self, x_vp, sigma_ve, denoised, denoise):
-        g = torch.randn(x_vp.shape, generator=torch.Generator().manual_seed(1))
+        g = torch.randn(x_vp.shape, generator=torch.Generator().manual_seed(1)).to(x_vp)
         exact = self.backpropagation(g, x_vp, sigma_ve, denoised, denoise)
         step = 1e-2 * exact / exact.norm()
         change = (denoise(x_vp + step) - denoise(x_vp - step)) / 2e-2

@@ -23,7 +23,8 @@ def test_a_transformers_guider_is_moved_by_comfyui_and_gives_gradients(comfyui, 
     import comfy.model_management
 
     comfy.model_management.load_models_gpu([loaded.patcher])
-    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    device = comfy.model_management.get_torch_device()
+    image = torch.rand(1, 3, 32, 32, device=device, requires_grad=True)
     loaded.guider(image).std().backward()
     assert image.grad.abs().sum() > 0
 
@@ -108,10 +109,11 @@ def test_ten_guiders_in_a_row_leave_memory_as_it_was(comfyui):
     assert len(names) == 10
     comfy.model_management.cleanup_models_gc()
     before, seen = len(comfy.model_management.current_loaded_models), []
+    device = comfy.model_management.get_torch_device()
     for name in names:
         loaded = load(comfyui, name)
         comfy.model_management.load_models_gpu([loaded.patcher])
-        image = torch.rand(1, 3, 64, 64, requires_grad=True)
+        image = torch.rand(1, 3, 64, 64, device=device, requires_grad=True)
         loaded.guider(image).float().std().backward()
         seen.append(weakref.ref(loaded.guider))
         del loaded

@@ -93,6 +93,8 @@ def test_a_missing_or_damaged_file_is_refused(comfyui, tmp_path):
 
 def test_each_picture_of_a_class_conditional_model_has_its_class_against_none(comfyui, tmp_path):
     """Classifier-free guidance, none + s (class - none), by the network itself."""
+    import comfy.model_management
+
     sizes = {"image_size": 8, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
     unet = comfyui.module("ppap_core.pixel_unet")
     config = unet.PixelUNetConfig(**sizes, attention_levels=(), num_head_channels=8, num_classes=3)
@@ -113,4 +115,6 @@ def test_each_picture_of_a_class_conditional_model_has_its_class_against_none(co
     x_t = alpha * (x_0 + sigma * eps)
     told, untold = net(x_t, timestep, y=classes), net(x_t, timestep)
     expected = alpha * x_t - alpha * sigma * (untold + cfg * (told - untold))
-    torch.testing.assert_close(ask(x_0, sigma_ve, eps), expected, rtol=1e-3, atol=1e-3)
+    device = comfy.model_management.get_torch_device()
+    drawn = (tensor.to(device) for tensor in (x_0, sigma_ve, eps))
+    torch.testing.assert_close(ask(*drawn).cpu(), expected, rtol=1e-3, atol=1e-3)

@@ -64,7 +64,8 @@ def make_target(comfyui, guider, image, source, palette="ADE20K", **changes):
 
 def score(guider, target, image):
     """log p of the target and its gradient in the image, outside inference mode, as guidance."""
-    image = (image.clone().movedim(-1, 1) * 2 - 1).requires_grad_(True)
+    device = next(guider.guider.parameters()).device
+    image = (image.clone().movedim(-1, 1) * 2 - 1).to(device).requires_grad_(True)
     value = target.log_likelihood(guider.guider(image))
     return value.detach(), torch.autograd.grad(value.sum(), image)[0]
 

@@ -6,13 +6,9 @@ import pytest
 from PIL import Image, ImageStat
 
 from demo.paths import WORKFLOWS as FOLDER
-from demo.workflow_client import fetch_images, read_prompt, request_json, run_prompt
+from demo.workflow_client import fetch_images, node_of, read_prompt, request_json, run_prompt
 
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
-
-
-def node_of(prompt: dict, class_type: str) -> tuple[str, dict]:
-    return next((i, n["inputs"]) for i, n in prompt.items() if n["class_type"] == class_type)
 
 
 def pictures(server, entry: dict, node_id: str) -> list[Image.Image]:

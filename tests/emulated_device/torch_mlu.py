@@ -1,0 +1,61 @@
+"""Stands where ComfyUI looks for a Cambricon card, and registers an emulated one with torch.
+
+EMULATED_DEVICE_BYTES: its memory. g++ compiles it when it is first imported.
+"""
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import tempfile
+import types
+from pathlib import Path
+
+import torch
+
+TORCH = Path(torch.__file__).parent
+SOURCE = Path(__file__).with_name("device.cpp")
+
+
+def _compiled() -> str:
+    """The library of this source for this torch, built if it is not there."""
+    name = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
+    library = Path(tempfile.gettempdir()) / f"ppap_emulated_device_{name}.so"
+    if not library.exists():
+        unfinished = library.with_suffix(f".{os.getpid()}")
+        command = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", str(SOURCE), "-o", unfinished]
+        command += [f"-I{TORCH / 'include'}", f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-lc10"]
+        subprocess.run(command, check=True)
+        unfinished.rename(library)
+    return str(library)
+
+
+def _module(used, total) -> types.ModuleType:
+    """`torch.mlu`: as much of it as ComfyUI and torch ask for."""
+    module = types.ModuleType("torch.mlu")
+    module.memory_stats = lambda device=None: {
+        "reserved_bytes.all.current": used(),
+        "active_bytes.all.current": used(),
+    }
+    module.mem_get_info = lambda device=None: (total - used(), total)
+    module.is_available = module.is_initialized = lambda: True
+    module.device_count = lambda: 1
+    module.current_device = lambda: 0
+    module.get_device_name = lambda device=None: "emulated device"
+    module.get_amp_supported_dtype = lambda: [torch.float16, torch.bfloat16]
+    module._is_in_bad_fork = lambda: False
+    for name in ("empty_cache", "synchronize", "set_device", "manual_seed_all", "manual_seed"):
+        setattr(module, name, lambda *args: None)
+    return module
+
+
+_path = _compiled()
+torch.ops.load_library(_path)
+_device = ctypes.CDLL(_path)
+_device.emulated_used.restype = ctypes.c_int64
+_total = int(os.environ.get("EMULATED_DEVICE_BYTES", 2**34))
+torch.utils.rename_privateuse1_backend("mlu")
+torch._register_device_module("mlu", _module(_device.emulated_used, _total))
+torch.utils.generate_methods_for_privateuse1_backend()
+_device.emulated_start(ctypes.c_int64(_total))
+torch.version.cuda = None  # as in a torch that was built for another card
