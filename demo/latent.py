@@ -95,8 +95,15 @@ class World:
         built = build_view(name, self.model, self.checkpoint.vae)
         return built.view, built.patchers
 
-    def guided(self, method: Method, scale: float, classes: list[int], as_shipped: bool = False):
-        """MODEL; one of `classes` for each picture of a batch."""
+    def guided(
+        self,
+        method: Method,
+        scale: float,
+        classes: list[int],
+        as_shipped: bool = False,
+        experts=None,
+    ):
+        """MODEL; one of `classes` for each picture of a batch. `experts`: None takes the demo's."""
         from ppap_core.comfy_bridge.hook import install_guidance
         from ppap_core.guidance import Guidance
         from ppap_core.targets import ClassTarget
@@ -105,11 +112,13 @@ class World:
             return self.model
         seen, name = method.seen
         view, patchers = self.view(name, as_shipped)
+        if method.has_experts and experts is None:
+            experts = self.experts[method.seen]
         guidance = Guidance(
             self.guider,
             ClassTarget([{label: 1.0} for label in classes], len(SHAPES)),
             Strength(scale, "relative"),
-            self.experts[method.seen] if method.has_experts else None,
+            experts,
             *(view, seen, method.jacobian),
         )
         return install_guidance(self.model, guidance, self.patcher, *patchers)
@@ -122,12 +131,15 @@ class World:
         )
 
     @torch.no_grad()
-    def pictures(self, method: Method, scale: float, first_seed: int, num: int) -> Tensor:
+    def pictures(
+        self, method: Method, scale: float, first_seed: int, num: int, experts=None
+    ) -> Tensor:
         """(num, 3, 64, 64) in [-1, 1]; the classes take turns."""
         parts = []
         for start in range(0, num, BATCH):
             rows = range(start, min(start + BATCH, num))
-            model = self.guided(method, scale, [row % len(SHAPES) for row in rows])
+            classes = [row % len(SHAPES) for row in rows]
+            model = self.guided(method, scale, classes, experts=experts)
             latents = self.latents(model, [first_seed + row for row in rows])
             space = self.model.get_model_object("latent_format")
             parts.append(self.autoencoder.decode(space.process_in(latents)))

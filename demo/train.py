@@ -83,10 +83,14 @@ def train_autoencoder() -> None:
     )
 
 
-def train_latent_diffusion() -> None:
+def encode_latents() -> None:
     if not LATENTS.exists():
         load_or_render(LARGE_TRAIN_SCENES, 24_000, seed=0, size=64)
         encode_scenes(LARGE_TRAIN_SCENES, AUTOENCODER, LATENTS)
+
+
+def train_latent_diffusion() -> None:
+    encode_latents()
     run_module(
         *(*TWO_PROCESSES, "demo.latent_diffusion", "--latents", LATENTS),
         *("--checkpoint", CACHE / "latent_diffusion.safetensors", "--out", LATENT_MODEL),

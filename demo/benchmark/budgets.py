@@ -26,7 +26,9 @@ class Budget:
     conditional_steps: int
     guiders: tuple[str, ...] = ("resnet", "vit", "small resnet")
     scales: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
-    tables: tuple[str, ...] = ("noisy", "class", "depth", "segmentation", "ablations")
+    tables: tuple[str, ...] = (
+        *("noisy", "class", "depth", "segmentation", "ablations", "latents"),
+    )
     methods: tuple[str, ...] = ()  # of the table "class"; none named means all
     first_seed: int = 0
 

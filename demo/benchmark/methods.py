@@ -87,6 +87,18 @@ CLASS_METHODS = (
 SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
 SIZES = ("small resnet",)  # guiders that only show what their size is worth
 MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5, PPAP_5_ON_THE_ESTIMATE)
+SEEN = {"view": "vae"}  # of latents
+SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
+LATENT_METHODS = (
+    *(NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE),
+    Method("multi-experts-5, supervised", teaching=Teaching(**LABELLED, changes=SEEN)),
+    Method("PPAP-5", teaching=Teaching(changes=SEEN)),
+    Method(
+        "multi-experts-5 on x0_hat, jvp, supervised",
+        *("x0_hat", "jvp", Teaching(**LABELLED, changes=SEEN_ESTIMATE)),
+    ),
+    Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", Teaching(changes=SEEN_ESTIMATE)),
+)
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}
 ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
     "experts": {"5": Teaching(), "1": Teaching(1), "2": Teaching(2), "10": Teaching(10)},

@@ -14,6 +14,7 @@ import torch
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
     CLASS_METHODS,
+    LATENT_METHODS,
     MAP_METHODS,
     NO_GUIDANCE,
     SIZES,
@@ -36,7 +37,9 @@ MEASURED = {
     "depth": ("value", *QUALITY),
     "segmentation": ("value", *QUALITY),
     "ablations": ("value", "self", *QUALITY),
+    "latents": ("value", "self", *QUALITY),
 }
+MAPS = ("depth", "segmentation")
 ERRORS = ("depth",)  # tables whose value is better if it is smaller
 
 
@@ -98,26 +101,36 @@ class Row:
         return f"{self.table}: {self.key.guider}, {self.key.method}, {self.key.scale:g}"
 
     def run(self, world: World) -> dict:
-        return (self._read if self.table == "noisy" else self._draw)(world)
+        ways = {"noisy": self._read, "latents": self._draw_latents}
+        return ways.get(self.table, self._draw)(world)
 
     def _draw(self, world: World) -> dict:
         key = self.key
-        task = self.table if self.table in ("depth", "segmentation") else "class"
+        task = self.table if self.table in MAPS else "class"
         scenes = asked_scenes(world.heldout, key.n, key.noise)
 
         def model_for(rows):
             asked = (self.method, key.scale, key.training_seed, scenes[rows])
             return world.guided(task, key.guider, *asked)
 
-        first_seed = FIRST_SEED[key.noise] + 10_000_000 * key.training_seed
-        pictures = world.draw(model_for, key.sampler, key.n, first_seed)
+        pictures = world.draw(model_for, key.sampler, key.n, self._first_seed())
         return world.measure(task, key.guider, pictures, scenes)
+
+    def _first_seed(self) -> int:
+        return FIRST_SEED[self.key.noise] + 10_000_000 * self.key.training_seed
+
+    def _experts(self, world: World):
+        teaching, key = self.method.teaching, self.key
+        return teaching and world.taught(key.guider, teaching, key.training_seed)
+
+    def _draw_latents(self, world: World) -> dict:
+        asked = (self.key.scale, self._experts(world), self._first_seed(), self.key.n)
+        return world.latents.row(self.method, *asked)
 
     def _read(self, world: World) -> dict:
         """How often the guider is right about noisy scenes, without any sampling."""
-        teaching, key = self.method.teaching, self.key
-        experts = teaching and world.taught(key.guider, teaching, key.training_seed)
-        return {"value": world.noisy_accuracy(key.guider, experts, key.scale, key.n)}
+        asked = (self._experts(world), self.key.scale, self.key.n)
+        return {"value": world.noisy_accuracy(self.key.guider, *asked)}
 
 
 def asked_scenes(heldout: Scenes, num: int, noise: str) -> Scenes:
@@ -189,7 +202,10 @@ class Plan:
             if guider == self.budget.guiders[0]:
                 yield from self._ablations()
                 yield from self._maps()
+                yield from self._latents(first)
             yield from self._class_rows(guider, first, CLASS_METHODS, "DDPM-250")
+        for seed in seeds[1:]:
+            yield from self._latents(seed)
 
     def _class_rows(
         self, guider: str, seed: int, methods: Sequence[Method], sampler: str = "DDIM-25"
@@ -200,10 +216,18 @@ class Plan:
                 yield from self._rows("class", guider, method, seed, sampler)
 
     def _maps(self) -> Iterator[Piece]:
-        for task in ("depth", "segmentation"):
+        for task in MAPS:
             if task in self.budget.tables:
                 for method in MAP_METHODS:
                     yield from self._rows(task, task, method, self.budget.first_seed, "DDIM-25")
+
+    def _latents(self, seed: int) -> Iterator[Piece]:
+        if "latents" in self.budget.tables:
+            for method in LATENT_METHODS:
+                if method.teaching or seed == self.budget.first_seed:
+                    yield from self._rows(
+                        "latents", self.budget.guiders[0], method, seed, "Euler-25"
+                    )
 
     def _ablations(self) -> Iterator[Piece]:
         if "ablations" not in self.budget.tables:
@@ -235,11 +259,12 @@ class Plan:
             return
         if table == "class" and sampler == "DDIM-25" and "noisy" in self.budget.tables:
             yield from self._noisy(guider, method, seed)
-        tuning = [] if method is NO_GUIDANCE else list(self._tuning(table, guider, method))
+        fast = "DDIM-25" if sampler == "DDPM-250" else sampler
+        tuning = [] if method is NO_GUIDANCE else list(self._tuning(table, guider, method, fast))
         yield from tuning
         if tuning:
             return
-        n = self.budget.pictures if sampler == "DDIM-25" else self.budget.slow_pictures
+        n = self.budget.pictures if sampler == fast else self.budget.slow_pictures
         if n:
             scale = self.best_scale(table, guider, method)
             yield from self._row(table, guider, method, sampler, scale, seed, n)
@@ -250,12 +275,12 @@ class Plan:
                 level = ("noisy renders", float(timestep))
                 yield from self._row("noisy", guider, method, *level, seed, 1000)
 
-    def _tuning(self, table: str, guider: str, method: Method) -> Iterator[Row]:
+    def _tuning(self, table: str, guider: str, method: Method, sampler: str) -> Iterator[Row]:
         """With the first training seed and sampler; the others take the same scale."""
         if not self.budget.tuning:
             return
         for scale in method.cfg or self.budget.scales:
-            settings = ("DDIM-25", scale, self.budget.first_seed, self.budget.tuning)
+            settings = (sampler, scale, self.budget.first_seed, self.budget.tuning)
             yield from self._row(table, guider, method, *settings, noise="tuning")
 
     def _row(
@@ -288,7 +313,7 @@ class Plan:
         if not found:
             return self.budget.scales[0]
         values = {key.scale: row["value"] for key, row in found.items()}
-        if table != "class":
+        if table in MAPS:
             return (min if table in ERRORS else max)(sorted(values), key=values.get)
         n, best = self.budget.tuning + 4, max(values.values())
         about = (best * self.budget.tuning + 2) / n

@@ -8,6 +8,7 @@ from statistics import mean
 from demo.benchmark.budgets import Budget
 from demo.benchmark.methods import (
     CLASS_METHODS,
+    LATENT_METHODS,
     MAP_METHODS,
     SIZES,
     Method,
@@ -15,7 +16,7 @@ from demo.benchmark.methods import (
     ablations,
     class_methods,
 )
-from demo.benchmark.pieces import DECILES, MEASURED, Key, Plan
+from demo.benchmark.pieces import DECILES, MAPS, MEASURED, Key, Plan
 from demo.benchmark.world import GUIDERS, SAMPLERS
 from demo.judge import NUM_FEATURES
 from demo.quality import interval
@@ -50,7 +51,7 @@ class Report:
         self.plan, self.folder, self.command = plan, folder, command
 
     def write(self) -> None:
-        for table in ("class", "depth", "segmentation", "ablations", "noisy"):
+        for table in MEASURED:
             if self.plan.tables.find(table, budget=self.plan.name):
                 parts = getattr(self, f"_{table}")()
                 text = "\n\n".join([*parts, f"Made by `{self.command}`, {self.versions()}."])
@@ -88,6 +89,11 @@ class Report:
         rows = self._rows("segmentation", "segmentation", MAP_METHODS)
         return ["# Segmentation guidance", markdown(rows)]
 
+    def _latents(self) -> list[str]:
+        guider = self.plan.budget.guiders[0]
+        rows = self._rows("latents", guider, LATENT_METHODS, "Euler-25")
+        return ["# Class guidance of a latent model, through its decoder", markdown(rows)]
+
     def _rows(
         self, table: str, guider: str, methods: Sequence[Method], sampler: str = "DDIM-25"
     ) -> list[dict[str, str]]:
@@ -104,7 +110,7 @@ class Report:
         values = [row["value"] for row in seeds]
         shown = {"guidance": method.name, **self._taught(guider, method)}
         shown["scale"] = f"{key.scale:g}" if key.scale else ""
-        if table == "class":
+        if table not in MAPS:
             low, high = interval(values, key.n)
             shown["accuracy"] = f"{mean(values):.1%} ({low:.0%} to {high:.0%})"
         else:

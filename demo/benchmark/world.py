@@ -25,7 +25,7 @@ from demo.quality import measure_quality
 from demo.scene_files import load_or_render
 from demo.scenes import SHAPES, Scenes
 from demo.strength import build_target, measure
-from demo.train import generate_images, run_module
+from demo.train import encode_latents, generate_images, generate_latent_images, run_module
 from ppap_core.distillation.run import Run, identity, resume
 from ppap_core.distillation.settings import DistillSettings
 
@@ -79,6 +79,12 @@ class World:
         from ppap_core.comfy_bridge.pixel_model import load_pixel_model
 
         return load_pixel_model(conditional_file(self.budget))
+
+    @cached_property
+    def latents(self):
+        from demo.benchmark.latents import LatentWorld
+
+        return LatentWorld()
 
     @cached_property
     def judge(self):
@@ -148,8 +154,12 @@ class World:
         file = experts_file(guider, teaching, self.budget, seed)
         network, patcher = self.guider(guider)
         comfy.model_management.load_models_gpu([patcher])
-        data, unfinished = self.training_set(guider, teaching), file.with_suffix(".run")
-        distill(network, data, settings, read=self.reader(settings), file=unfinished)
+        world, unfinished = (
+            self.latents if settings.view == "vae" else self,
+            file.with_suffix(".run"),
+        )
+        data, read = world.training_set(guider, teaching), world.reader(settings)
+        distill(network, data, settings, read=read, file=unfinished)
         unfinished.rename(file)
 
     def taught(self, guider: str, teaching: Teaching, seed: int):
@@ -264,6 +274,9 @@ def prepare(budget: Budget) -> None:
     load_heldout()
     renders = load_renders(budget.renders)
     generate_images(budget.generated)
+    if "latents" in budget.tables:
+        encode_latents()
+        generate_latent_images()
     for name, (architecture, recipe) in RECIPES.items():
         if name in budget.guiders and not (GUIDERS[name] / "config.json").exists():
             train_guider(renders, recipe, GUIDERS[name], architecture)
