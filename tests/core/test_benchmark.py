@@ -7,7 +7,14 @@ import torch
 from scipy.stats import binomtest
 
 from demo.benchmark.budgets import BUDGETS
-from demo.benchmark.methods import CLASS_METHODS, MAX_SHARE, PPAP_5, RANKS, ablations
+from demo.benchmark.methods import (
+    CLASS_METHODS,
+    LATENT_METHODS,
+    MAX_SHARE,
+    PPAP_5,
+    RANKS,
+    ablations,
+)
 from demo.benchmark.pieces import MEASURED, Key, Lesson, Plan, Row, Tables, asked_scenes
 from demo.benchmark.world import GUIDERS, experts_file
 from demo.quality import interval
@@ -127,7 +134,7 @@ def test_an_expert_has_at_most_the_papers_share_of_parameters():
 
 
 def test_every_row_learns_for_as_many_iterations():
-    for method in (*CLASS_METHODS, *ablations()):
+    for method in (*CLASS_METHODS, *LATENT_METHODS, *ablations()):
         if not method.teaching:
             continue
         settings = method.teaching.settings("resnet", BUDGETS["full"], 0)
