@@ -26,7 +26,7 @@ test: host
 
 test-full: host
 	$(PYTEST) $(ARGS)
-	PYTHONPATH=tests/emulated_device $(PYTEST) -m "not slow" tests/comfy $(ARGS)
+	PYTHONPATH=tests/emulated_device $(PYTEST) -m "not slow" tests/comfy
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

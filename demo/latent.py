@@ -4,7 +4,7 @@
 that was asked for and how near they are to real ones: without guidance, by the guider alone and
 with experts, from the noisy latent (x_t) and from the model's estimate (x0_hat), through each view
 and Jacobian. A method's scale is chosen on some seeds and its figures come from others. Writes
-docs/evidence/latent.csv, latent.md and latent.png.
+docs/evidence/views.csv, views.md and views.png.
 """
 
 import argparse
@@ -103,7 +103,10 @@ class World:
         as_shipped: bool = False,
         experts=None,
     ):
-        """MODEL; one of `classes` for each picture of a batch. `experts`: None takes the demo's."""
+        """MODEL; one of `classes` for each picture of a batch.
+
+        `experts`: None takes the demo's, for a method that has some.
+        """
         from ppap_core.comfy_bridge.hook import install_guidance
         from ppap_core.guidance import Guidance
         from ppap_core.targets import ClassTarget
@@ -132,14 +135,20 @@ class World:
 
     @torch.no_grad()
     def pictures(
-        self, method: Method, scale: float, first_seed: int, num: int, experts=None
+        self,
+        method: Method,
+        scale: float,
+        first_seed: int,
+        num: int,
+        experts=None,
+        as_shipped: bool = False,
     ) -> Tensor:
         """(num, 3, 64, 64) in [-1, 1]; the classes take turns."""
         parts = []
         for start in range(0, num, BATCH):
             rows = range(start, min(start + BATCH, num))
             classes = [row % len(SHAPES) for row in rows]
-            model = self.guided(method, scale, classes, experts=experts)
+            model = self.guided(method, scale, classes, as_shipped, experts)
             latents = self.latents(model, [first_seed + row for row in rows])
             space = self.model.get_model_object("latent_format")
             parts.append(self.autoencoder.decode(space.process_in(latents)))
@@ -208,8 +217,8 @@ def main() -> None:
         bar.update()
     bar.close()
     args.output.mkdir(parents=True, exist_ok=True)
-    draw_grid(SHAPES, drawn).save(args.output / "latent.png")
-    sys.stdout.write(write_table(rows, args.output / "latent") + "\n")
+    draw_grid(SHAPES, drawn).save(args.output / "views.png")
+    sys.stdout.write(write_table(rows, args.output / "views") + "\n")
 
 
 if __name__ == "__main__":

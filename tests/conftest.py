@@ -80,6 +80,8 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
     """
     base = tmp_path_factory.mktemp("comfyui")
     model_paths = build_base_directory(base)
+    if EMULATED:
+        import torch_mlu  # noqa: F401  (ComfyUI would pass over what goes wrong in it)
     flags = ["--force-fp32"] if EMULATED else []
     root = headless.boot(cpu=not EMULATED, extra=["--base-directory", str(base), *flags])
     # In a thread: playwright, where a test has used it, keeps an event loop running in this one.

@@ -93,7 +93,7 @@ HELP = {
     "max_touched": "share of the guider's weights that LoRA may change, from the input on",
     "max_share": "an expert's parameters as a share of the guider's; lowers the rank",
     "pattern": "regular expression: only layers whose name contains it get LoRA",
-    "beside_lora": "what an expert has of its own beside LoRA; norms bring their biases",
+    "beside_lora": "what else is an expert's own: norms and biases, biases only, or nothing",
     "full": "fine-tune every weight instead of adapters (a baseline)",
     "num_images": "pictures to draw",
     "generate.steps": "sampling steps of each picture",

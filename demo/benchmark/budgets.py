@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+ALL_TABLES = ("noisy", "class", "depth", "segmentation", "ablations", "latent")
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -26,9 +28,7 @@ class Budget:
     conditional_steps: int
     guiders: tuple[str, ...] = ("resnet", "vit", "small resnet")
     scales: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
-    tables: tuple[str, ...] = (
-        *("noisy", "class", "depth", "segmentation", "ablations", "latents"),
-    )
+    tables: tuple[str, ...] = ALL_TABLES
     methods: tuple[str, ...] = ()  # of the table "class"; none named means all
     first_seed: int = 0
 

@@ -37,7 +37,7 @@ MEASURED = {
     "depth": ("value", *QUALITY),
     "segmentation": ("value", *QUALITY),
     "ablations": ("value", "self", *QUALITY),
-    "latents": ("value", "self", *QUALITY),
+    "latent": ("value", "self", *QUALITY),
 }
 MAPS = ("depth", "segmentation")
 ERRORS = ("depth",)  # tables whose value is better if it is smaller
@@ -101,7 +101,7 @@ class Row:
         return f"{self.table}: {self.key.guider}, {self.key.method}, {self.key.scale:g}"
 
     def run(self, world: World) -> dict:
-        ways = {"noisy": self._read, "latents": self._draw_latents}
+        ways = {"noisy": self._read, "latent": self._draw_latent}
         return ways.get(self.table, self._draw)(world)
 
     def _draw(self, world: World) -> dict:
@@ -123,7 +123,7 @@ class Row:
         teaching, key = self.method.teaching, self.key
         return teaching and world.taught(key.guider, teaching, key.training_seed)
 
-    def _draw_latents(self, world: World) -> dict:
+    def _draw_latent(self, world: World) -> dict:
         asked = (self.key.scale, self._experts(world), self._first_seed(), self.key.n)
         return world.latents.row(self.method, *asked)
 
@@ -202,10 +202,10 @@ class Plan:
             if guider == self.budget.guiders[0]:
                 yield from self._ablations()
                 yield from self._maps()
-                yield from self._latents(first)
+                yield from self._latent(first)
             yield from self._class_rows(guider, first, CLASS_METHODS, "DDPM-250")
         for seed in seeds[1:]:
-            yield from self._latents(seed)
+            yield from self._latent(seed)
 
     def _class_rows(
         self, guider: str, seed: int, methods: Sequence[Method], sampler: str = "DDIM-25"
@@ -221,13 +221,11 @@ class Plan:
                 for method in MAP_METHODS:
                     yield from self._rows(task, task, method, self.budget.first_seed, "DDIM-25")
 
-    def _latents(self, seed: int) -> Iterator[Piece]:
-        if "latents" in self.budget.tables:
+    def _latent(self, seed: int) -> Iterator[Piece]:
+        if "latent" in self.budget.tables:
             for method in LATENT_METHODS:
                 if method.teaching or seed == self.budget.first_seed:
-                    yield from self._rows(
-                        "latents", self.budget.guiders[0], method, seed, "Euler-25"
-                    )
+                    yield from self._rows("latent", "resnet", method, seed, "Euler-25")
 
     def _ablations(self) -> Iterator[Piece]:
         if "ablations" not in self.budget.tables:

@@ -89,9 +89,8 @@ class Report:
         rows = self._rows("segmentation", "segmentation", MAP_METHODS)
         return ["# Segmentation guidance", markdown(rows)]
 
-    def _latents(self) -> list[str]:
-        guider = self.plan.budget.guiders[0]
-        rows = self._rows("latents", guider, LATENT_METHODS, "Euler-25")
+    def _latent(self) -> list[str]:
+        rows = self._rows("latent", "resnet", LATENT_METHODS, "Euler-25")
         return ["# Class guidance of a latent model, through its decoder", markdown(rows)]
 
     def _rows(
@@ -144,7 +143,7 @@ class Report:
                 row[f"accuracy at {key.scale:g}"] = shown
                 row[f"KID at {key.scale:g}"] = f"{values['kid']:.1f}"
             rows.append(row)
-        return ["# What each choice is worth: PPAP-5 with one thing changed", markdown(rows)]
+        return ["# What each choice is worth: PPAP-5 with other choices", markdown(rows)]
 
     def _noisy(self) -> list[str]:
         parts = ["# How often a guider is right about noisy scenes, by timestep"]

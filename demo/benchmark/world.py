@@ -154,10 +154,8 @@ class World:
         file = experts_file(guider, teaching, self.budget, seed)
         network, patcher = self.guider(guider)
         comfy.model_management.load_models_gpu([patcher])
-        world, unfinished = (
-            self.latents if settings.view == "vae" else self,
-            file.with_suffix(".run"),
-        )
+        unfinished = file.with_suffix(".run")
+        world = self.latents if settings.view == "vae" else self
         data, read = world.training_set(guider, teaching), world.reader(settings)
         distill(network, data, settings, read=read, file=unfinished)
         unfinished.rename(file)
@@ -274,7 +272,7 @@ def prepare(budget: Budget) -> None:
     load_heldout()
     renders = load_renders(budget.renders)
     generate_images(budget.generated)
-    if "latents" in budget.tables:
+    if "latent" in budget.tables:
         encode_latents()
         generate_latent_images()
     for name, (architecture, recipe) in RECIPES.items():

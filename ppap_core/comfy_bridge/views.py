@@ -55,7 +55,7 @@ def seen_without_experts(view: str, guider_input: str, model, vae=None) -> tuple
     """What "auto" means, for view and input, where no experts say it.
 
     Guiders alone read pictures best, so of latents they see the model's estimate, decoded, if there
-    is a decoder (docs/evidence/latent.md: three times as many pictures come out as asked).
+    is a decoder (docs/evidence/views.md: three times as many pictures come out as asked).
     """
     latent_format = model.get_model_object("latent_format")
     if view == "auto" and guider_input != "x_t" and not _is_pixels(latent_format):

@@ -17,7 +17,7 @@ from ..experts import PEFT_PREFIX
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 SMALL = 2**16  # parameters that an expert may have on any guider, however small
-BESIDE_LORA = ("norms", "biases", "nothing")  # the first includes the second
+BESIDE_LORA = ("norms", "biases", "nothing")
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,9 @@ class AdapterSettings:
     until they fit (guiders under a million parameters: SMALL). 5.8 % is the paper's ResNet50.
     `pattern`: a regular expression that names of layers have to contain; "" takes all.
     `full`: the baseline of full fine-tuning; no LoRA, every weight is trained and stored.
-    `beside_lora`: what else an expert has of its own. Without norms the guider's keep their
-    statistics (docs/evidence/ablations.md: what each is worth).
+    `beside_lora`: what else an expert has of its own: "norms" and all biases; all "biases", those
+    of norms too; "nothing". The guider's norms keep their statistics in the last two. Norms are
+    worth much, biases little (docs/evidence/ablations.md).
     """
 
     rank: int = 8
@@ -151,7 +152,7 @@ def whole_tensors(backbone: nn.Module, beside_lora: str = "norms") -> list[str]:
         return []
     names = {n for n, _ in backbone.named_parameters() if n.endswith(".bias")}
     for name, module in backbone.named_modules() if beside_lora != "biases" else ():
-        if isinstance(module, NORMS) or "norm" in type(module).__name__.lower():
+        if _is_norm(module):
             tensors = [
                 *module.named_parameters(recurse=False),
                 *module.named_buffers(recurse=False),
@@ -159,6 +160,10 @@ def whole_tensors(backbone: nn.Module, beside_lora: str = "norms") -> list[str]:
             small = (n for n, t in tensors if t.is_floating_point() and t.ndim == 1)
             names |= {f"{name}.{n}" for n in small}
     return sorted(names & backbone.state_dict().keys())
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, NORMS) or "norm" in type(module).__name__.lower()
 
 
 def _all_tensors(backbone: nn.Module) -> list[str]:
@@ -196,7 +201,7 @@ class Student(nn.Module):
         super().__init__()
         self.spec = _full_spec(backbone, settings) if settings.full else _spec(backbone, settings)
         self.model = copy.deepcopy(backbone)
-        self.has_norms = settings.full or settings.beside_lora == "norms"
+        self.owns_norms = settings.full or settings.beside_lora == "norms"
         if self.spec.layers:
             config = LoraConfig(
                 r=self.spec.rank,
@@ -217,12 +222,11 @@ class Student(nn.Module):
         return self.model(x)
 
     def train(self, mode: bool = True) -> "Student":
-        """Norms that are not the expert's keep the guider's statistics: it has none of its own."""
+        """Norms that are not the expert's keep the guider's statistics."""
         super().train(mode)
-        if not self.has_norms:
-            for module in self.model.modules():
-                if isinstance(module, NORMS):
-                    module.eval()
+        if not self.owns_norms:
+            for norm in filter(_is_norm, self.model.modules()):
+                norm.eval()
         return self
 
     def trainable(self) -> list[nn.Parameter]:
@@ -262,6 +266,8 @@ def _spec(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:
     log.info("LoRA of rank %d on %d layers; left out: %s", rank, len(layers), without or "none")
     wrapped = {f"{layer}.bias": f"{layer}.base_layer.bias" for layer in layers}
     own = whole_tensors(backbone, settings.beside_lora)
+    if not layers and not own:
+        raise ValueError("nothing to train: no layer gets LoRA, and nothing is beside it")
     replaced = [wrapped.get(name, name) for name in own]
     lora_alpha = settings.lora_alpha * rank / settings.rank  # the scaling stays as it was set
     return LoraSpec(rank, lora_alpha, tuple(layers), tuple(replaced))

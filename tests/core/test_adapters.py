@@ -140,7 +140,8 @@ def test_batch_norm_brings_its_running_statistics():
 )
 def test_an_expert_without_norms_answers_with_the_guiders_statistics(beside_lora, own):
     torch.manual_seed(0)
-    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    norms = nn.BatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU()).eval()
     settings = AdapterSettings(max_touched=1.0, beside_lora=beside_lora)
     student = Student(backbone, settings).train()
     assert {n for n in student.spec.replaced} == own
@@ -229,6 +230,8 @@ def test_rank_is_lowered_to_the_share_and_said_so(caplog):
 def test_a_share_that_holds_no_rank_is_refused():
     with torch.device("meta"):
         backbone = timm.create_model("resnet50")
+    with pytest.raises(ValueError, match="nothing to train"):
+        Student(backbone, AdapterSettings(pattern="no such layer", beside_lora="nothing"))
     with pytest.raises(ValueError, match="raise max_share or lower max_touched"):
         Student(backbone, AdapterSettings(max_share=0.001))
 

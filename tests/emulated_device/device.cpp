@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <string>
 
 namespace {
 
@@ -209,15 +210,38 @@ at::Tensor reshape_alias(
       tensor, C10_AS_INTARRAYREF_SLOW(sizes), C10_AS_INTARRAYREF_SLOW(strides));
 }
 
+// ---- refusing what lies elsewhere
+
+// As with CUDA, single numbers may come from anywhere.
+bool is_elsewhere(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.is_cpu() && tensor.dim() > 0;
+}
+
+bool is_elsewhere(const c10::IValue& value) {
+  if (value.isTensorList()) {
+    const auto tensors = value.toTensorVector();
+    return std::any_of(tensors.begin(), tensors.end(), [](auto& t) { return is_elsewhere(t); });
+  }
+  return value.isTensor() && is_elsewhere(value.toTensor());
+}
+
+bool is_elsewhere(const std::optional<at::Tensor>& tensor) {
+  return tensor && is_elsewhere(*tensor);
+}
+
+void check(const std::string& name, bool is_mixed) {
+  TORCH_CHECK(
+      !is_mixed, "Expected all tensors to be on the same device, but ", name,
+      " got some on the emulated device and some on the cpu");
+}
+
 // ---- operations for which torch has no fallback
 
 at::Tensor convolution(
     const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
     c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
     bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
-  TORCH_CHECK(
-      input.device() == weight.device(), "Expected all tensors to be on the same device, but a ",
-      "convolution got ", input.device(), " and a weight on ", weight.device());
+  check("convolution", is_elsewhere(input) || is_elsewhere(weight) || is_elsewhere(bias));
   return on_device(at::convolution_symint(
       on_cpu(input), on_cpu(weight), on_cpu(bias), stride, padding, dilation, transposed,
       output_padding, groups));
@@ -240,6 +264,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm(
     const at::Tensor& input, const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& mean,
     const std::optional<at::Tensor>& variance, bool training, double momentum, double eps) {
+  check("batch_norm", is_elsewhere(input) || is_elsewhere(weight) || is_elsewhere(bias));
+  check("batch_norm", is_elsewhere(mean) || is_elsewhere(variance));
   auto [output, saved_mean, saved_variance] = at::native_batch_norm(
       on_cpu(input), on_cpu(weight), on_cpu(bias), on_cpu(mean), on_cpu(variance), training,
       momentum, eps);
@@ -254,26 +280,12 @@ int64_t attention_choice(
 
 // ---- everything else: the CPU's kernel on copies
 
-// As with CUDA, single numbers may come from anywhere.
-bool is_elsewhere(const at::Tensor& tensor) {
-  return tensor.defined() && tensor.is_cpu() && tensor.dim() > 0;
-}
-
-bool is_elsewhere(const c10::IValue& value) {
-  if (value.isTensorList()) {
-    const auto tensors = value.toTensorVector();
-    return std::any_of(tensors.begin(), tensors.end(), [](auto& t) { return is_elsewhere(t); });
-  }
-  return value.isTensor() && is_elsewhere(value.toTensor());
-}
-
 void fallback(const c10::OperatorHandle& operation, torch::jit::Stack* stack) {
   const auto& name = operation.operator_name().name;
-  const bool takes_indices = name.rfind("aten::index", 0) == 0 || name.rfind("aten::_index", 0) == 0;
+  const bool takes_indices =
+      name == "aten::index" || name == "aten::index_put_" || name == "aten::_index_put_impl_";
   for (const auto& value : torch::jit::last(*stack, operation.schema().arguments().size())) {
-    TORCH_CHECK(
-        takes_indices || !is_elsewhere(value), "Expected all tensors to be on the same device, but ",
-        name, " got some on the emulated device and some on the cpu");
+    check(name, !takes_indices && is_elsewhere(value));
   }
   at::native::cpu_fallback(operation, stack);
 }

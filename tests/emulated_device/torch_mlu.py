@@ -7,7 +7,6 @@ import ctypes
 import hashlib
 import os
 import subprocess
-import tempfile
 import types
 from pathlib import Path
 
@@ -15,13 +14,15 @@ import torch
 
 TORCH = Path(torch.__file__).parent
 SOURCE = Path(__file__).with_name("device.cpp")
+BUILT = SOURCE.parents[2] / ".host" / "emulated_device"  # ignored by git
 
 
 def _compiled() -> str:
     """The library of this source for this torch, built if it is not there."""
-    name = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
-    library = Path(tempfile.gettempdir()) / f"ppap_emulated_device_{name}.so"
+    made_of = SOURCE.read_bytes() + Path(__file__).read_bytes() + torch.__version__.encode()
+    library = BUILT / f"{hashlib.sha256(made_of).hexdigest()[:16]}.so"
     if not library.exists():
+        BUILT.mkdir(parents=True, exist_ok=True)
         unfinished = library.with_suffix(f".{os.getpid()}")
         command = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", str(SOURCE), "-o", unfinished]
         command += [f"-I{TORCH / 'include'}", f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-lc10"]

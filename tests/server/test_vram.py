@@ -46,6 +46,7 @@ def card(request, tmp_path_factory):
         patch.setenv("EMULATED_DEVICE_BYTES", str(memory * MIB))
         base = tmp_path_factory.mktemp(request.param)
         with ComfyServer(base, cpu=False, extra=[*flags, "--force-fp32"]) as running:
+            assert device_of(running)["type"] == "mlu", running.log()
             yield running
 
 
@@ -56,10 +57,14 @@ def assert_close(found: Pictures, expected: Pictures) -> None:
             assert abs(one - other).mean() < CLOSE, node
 
 
+def device_of(server) -> dict:
+    (device,) = request_json(f"{server.url}/system_stats")["devices"]
+    return device
+
+
 def memory_used(server) -> int:
     """Bytes of the device's memory."""
-    (device,) = request_json(f"{server.url}/system_stats")["devices"]
-    assert device["type"] == "mlu"
+    device = device_of(server)
     return device["vram_total"] - device["vram_free"]
 
 
@@ -81,8 +86,8 @@ def test_every_kind_of_gradient_is_that_of_the_cpu(card, server, settings):
 def test_experts_learn_what_they_learn_on_the_cpu(card, server, guider_input):
     found, expected = (train(running, guider_input) for running in (card, server))
     assert found.keys() == expected.keys()
-    for name, tensor in found.items():
-        assert (tensor - expected[name]).abs().max() < 1e-3, name
+    for name, tensor in found.items():  # LoRA's B began as 0: all of it was learned
+        assert (tensor - expected[name]).norm() <= 0.02 * expected[name].norm(), name
 
 
 def train(server, guider_input: str) -> dict:
@@ -104,9 +109,14 @@ def train(server, guider_input: str) -> dict:
     return load_file(file)
 
 
-def test_comfyui_gets_its_memory_back(card):
+def is_large(request) -> bool:
+    return request.node.callspec.params["card"] == "large"
+
+
+def test_comfyui_gets_its_memory_back(card, request):
     """All of it, when it asks."""
     run_workflow(card.url, "class_and_depth")
+    assert memory_used(card) > MIB or not is_large(request)
     with contextlib.suppress(json.JSONDecodeError):  # an empty answer
         request_json(f"{card.url}/free", {"unload_models": True, "free_memory": True})
     deadline = time.monotonic() + 30
@@ -118,5 +128,4 @@ def test_comfyui_gets_its_memory_back(card):
 def test_the_model_was_where_the_flags_say(card, request):
     """Else these tests would show nothing."""
     run_workflow(card.url, "class_guidance")
-    is_large = request.node.callspec.params["card"] == "large"
-    assert ("loaded partially" in card.log()) != is_large
+    assert ("loaded partially" in card.log()) != is_large(request)
