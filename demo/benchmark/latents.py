@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.benchmark.methods import Method, Teaching
-from demo.benchmark.world import recognise
+from demo.benchmark.world import own_accuracy
 from demo.latent import Method as Seen
 from demo.latent import World as LatentModels
 from demo.latent_experts import use_narrow_decoder
@@ -56,16 +56,15 @@ class LatentWorld:
         models = self.models
         return build_reader(models.checkpoint, settings, models.prompt, 1.0, models.patcher)[1]
 
+    @torch.no_grad()
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
         """What the judge says of `num` pictures, and the guider itself, without experts."""
         seen = Seen(method.name, (method.input, "vae") if method.input else None, method.jacobian)
         pictures = self.models.pictures(seen, scale, first_seed, num, experts, as_shipped=True)
         small = for_judges(pictures)
-        self.models.guider.switch.restore()
-        with torch.no_grad():
-            said = torch.cat([recognise(self.models.guider, part) for part in small.split(50)])
+        classes = torch.arange(num) % len(SHAPES)
         found = {
             "value": self.models.accuracy(pictures),
-            "self": (said == torch.arange(num) % len(SHAPES)).float().mean().item(),
+            "self": own_accuracy(self.models.guider, small, classes),
         }
         return found | measure_quality(self.models.judge, small, self.models.real)._asdict()

@@ -243,15 +243,20 @@ class World:
         found = {"value": measure(task, pictures, scenes)}
         if task == "class":
             network, _ = self.guider(guider)
-            network.switch.restore()
-            answers = torch.cat([recognise(network, part) for part in pictures.split(BATCH)])
-            found["self"] = (answers == scenes.label).float().mean().item()
+            found["self"] = own_accuracy(network, pictures, scenes.label)
         return found | measure_quality(self.judge, pictures, self.real)._asdict()
 
 
 def recognise(guider, images: Tensor) -> Tensor:
     """Classes (B,) of images (B, 3, H, W), wherever the guider lies."""
     return guider(images.to(next(guider.parameters()).device)).argmax(1).cpu()
+
+
+def own_accuracy(guider, pictures: Tensor, classes: Tensor) -> float:
+    """Share of pictures (N, 3, H, W) that the guider, without experts, takes for `classes` (N,)."""
+    guider.switch.restore()
+    answers = torch.cat([recognise(guider, part) for part in pictures.split(BATCH)])
+    return (answers == classes).float().mean().item()
 
 
 def load_heldout() -> Scenes:

@@ -144,7 +144,7 @@ def test_an_expert_without_norms_answers_with_the_guiders_statistics(beside_lora
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU()).eval()
     settings = AdapterSettings(max_touched=1.0, beside_lora=beside_lora)
     student = Student(backbone, settings).train()
-    assert {n for n in student.spec.replaced} == own
+    assert set(student.spec.replaced) == own
     noisy = torch.randn(8, 3, 8, 8) + 3
     student(noisy).square().mean().backward()
     torch.optim.SGD(student.trainable(), lr=0.1).step()
