@@ -7,12 +7,12 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
-#include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/native/Resize.h>
-#include <ATen/ops/set_native.h>
-#include <ATen/ops/resize_native.h>
 #include <ATen/native/transformers/attention.h>
 #include <ATen/native/transformers/sdp_utils_cpp.h>
+#include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/resize_native.h>
+#include <ATen/ops/set_native.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
@@ -120,25 +120,20 @@ Hooks hooks;
 
 // ---- tensors
 
-at::Tensor empty(
-    c10::IntArrayRef sizes, std::optional<c10::ScalarType> dtype, c10::IntArrayRef strides) {
-  const auto type = dtype.value_or(c10::get_default_dtype_as_scalartype());
-  constexpr c10::DispatchKeySet keys(c10::DispatchKey::PrivateUse1);
-  return at::detail::empty_strided_generic(sizes, strides, &allocator, keys, type);
-}
+constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
 
 at::Tensor empty_memory_format(
     c10::IntArrayRef sizes, std::optional<c10::ScalarType> dtype, std::optional<c10::Layout>,
     std::optional<c10::Device>, std::optional<bool>, std::optional<c10::MemoryFormat> format) {
   const auto type = dtype.value_or(c10::get_default_dtype_as_scalartype());
-  constexpr c10::DispatchKeySet keys(c10::DispatchKey::PrivateUse1);
-  return at::detail::empty_generic(sizes, &allocator, keys, type, format);
+  return at::detail::empty_generic(sizes, &allocator, kKeys, type, format);
 }
 
 at::Tensor empty_strided(
     c10::IntArrayRef sizes, c10::IntArrayRef strides, std::optional<c10::ScalarType> dtype,
     std::optional<c10::Layout>, std::optional<c10::Device>, std::optional<bool>) {
-  return empty(sizes, dtype, strides);
+  const auto type = dtype.value_or(c10::get_default_dtype_as_scalartype());
+  return at::detail::empty_strided_generic(sizes, strides, &allocator, kKeys, type);
 }
 
 // The same bytes, as a tensor of the CPU.
