@@ -19,7 +19,7 @@ demo-models: host
 	$(PY) -m demo.train
 
 serve: host
-	$(PY) -m demo.serve $(ARGS)
+	$(PY) -m host.serve $(ARGS)
 
 test: host
 	$(PYTEST) -m "not slow" $(ARGS)
@@ -34,7 +34,7 @@ lint: $(INSTALLED)
 
 # ComfyUI itself: COMFYUI_PATH, the one above the pack, or a fetched one.
 host: $(INSTALLED)
-	@printf 'ComfyUI: ' && $(PY) -m demo.host
+	@printf 'ComfyUI: ' && $(PY) -m host.fetch
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -51,5 +51,5 @@ $(INSTALLED): requirements-host.txt | $(PY)
 	@touch $@
 
 clean:
-	rm -rf .host .ruff_cache .pytest_cache .hypothesis demo/cache demo/output tests/artifacts
+	rm -rf .host .comfyui_path .ruff_cache .pytest_cache .hypothesis demo/cache demo/output tests/artifacts
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from demo.judge import Judge, load_judge
+from demo.judges import Judge, load_judge
 from demo.paths import GUIDER, HELDOUT_SCENES, JUDGE, TRAIN_SCENES
 from demo.scene_files import load_or_render
 from demo.scenes import Scenes

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.judge import load_judge
+from demo.judges import load_judge
 from demo.paths import EXPERTS, GUIDER, JUDGE, OUTPUT, PIXEL_MODEL
 from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 
-GUIDANCE_SCALE = 0.1  # of the rule "relative": serves all guiders (demo/strength.py)
+GUIDANCE_SCALE = 0.1  # of the rule "relative": serves all guiders (evidence/strength.py)
 STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
 
 

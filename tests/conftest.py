@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from demo.serve import ComfyServer, build_base_directory
+from host.serve import ComfyServer, build_base_directory
 from ppap_core.comfy_bridge import headless
 
 TESTS = Path(__file__).parent
@@ -133,7 +133,7 @@ def add_test_nodes(custom_nodes: Path) -> None:
         folder = custom_nodes / f"ppap_test_{name}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(TESTS / "server" / f"{name}.py", folder / "__init__.py")
-    shutil.copy(PACK_ROOT / "demo" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
+    shutil.copy(PACK_ROOT / "host" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,13 @@ ComfyUI has to be configured before the first `import comfy`.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-FETCHED_VERSION = "0.30.0"
 PACK_ROOT = Path(__file__).absolute().parents[2]
+POINTER = ".comfyui_path"  # a file in the pack's folder that names ComfyUI's
 
 
 def is_comfyui(folder: Path) -> bool:
@@ -18,32 +19,34 @@ def is_comfyui(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("main.py", "nodes.py", "comfy/cli_args.py"))
 
 
-def fetched_comfyui(pack_root: Path = PACK_ROOT, version: str = FETCHED_VERSION) -> Path:
-    """Where `python -m demo.host` puts the ComfyUI that it fetches."""
-    return pack_root / ".host" / f"ComfyUI-{version}"
-
-
 def find_comfyui(pack_root: Path = PACK_ROOT) -> Path:
-    """The folder of ComfyUI: COMFYUI_PATH, else the one above the pack, else the fetched one.
+    """The folder of ComfyUI: COMFYUI_PATH, else the one above the pack, else the one that the file
+    `.comfyui_path` in the pack's folder names.
 
     Raises FileNotFoundError, in one line that says what to set.
     """
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen:
+    if chosen := os.environ.get("COMFYUI_PATH"):
         if is_comfyui(Path(chosen)):
             return Path(chosen).absolute()
         raise FileNotFoundError(
             f"COMFYUI_PATH is {chosen!r}, which is not a ComfyUI folder (no main.py with comfy/)"
         )
-    candidates = [fetched_comfyui(pack_root)]
-    if pack_root.parent.name == "custom_nodes":
-        candidates.insert(0, pack_root.parent.parent)
+    candidates = [pack_root.parent.parent] if pack_root.parent.name == "custom_nodes" else []
+    if (pointer := pack_root / POINTER).is_file():
+        candidates.append(pack_root / pointer.read_text("utf-8").strip())
     for folder in candidates:
         if is_comfyui(folder):
             return folder
     raise FileNotFoundError(
-        "ComfyUI was not found: set COMFYUI_PATH to its folder, or run `python -m demo.host`"
+        "ComfyUI was not found: set COMFYUI_PATH to its folder, or run `make host` to fetch one"
     )
+
+
+def comfyui_version(root: Path) -> str:
+    """The version of the ComfyUI in `root`, or "unknown"."""
+    file = root / "comfyui_version.py"
+    found = re.search(r'__version__ = "(.+)"', file.read_text("utf-8")) if file.is_file() else None
+    return found[1] if found else "unknown"
 
 
 def has_accelerator() -> bool:

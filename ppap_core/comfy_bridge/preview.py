@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 NUM_PICTURES = 6
-SCALE = 0.1  # of the rule "relative": serves all guiders (demo/strength.py)
+SCALE = 0.1  # of the rule "relative": serves all guiders (evidence/strength.py)
 FIRST_SEED = 1 << 32  # beyond every seed that a training draws
 
 

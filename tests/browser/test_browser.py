@@ -42,7 +42,7 @@ def test_saving_again_gives_the_shipped_workflow(workflow_page):
 
 
 def test_our_conversion_to_a_prompt_is_the_front_ends(workflow_page, server):
-    from demo.workflow_client import request_json, ui_to_api
+    from host.client import request_json, ui_to_api
 
     theirs = workflow_page.evaluate("async () => (await app.graphToPrompt()).output")
     ours = ui_to_api(

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from demo.benchmark.budgets import BUDGETS
-from demo.benchmark.pieces import Tables
+from evidence.benchmark.budgets import BUDGETS
+from evidence.benchmark.pieces import Tables
 
 
 @pytest.fixture(scope="module")
 def accuracy(tmp_path_factory) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("evidence")
-    command = [sys.executable, "-m", "demo.benchmark", "--budget", "quick"]
+    command = [sys.executable, "-m", "evidence.benchmark", "--budget", "quick"]
     own = os.environ | {"PPAP_BENCHMARK_FOLDER": str(folder / "experts")}  # no old ones
     subprocess.run([*command, "--output", str(folder)], check=True, env=own)
     assert "| PPAP-5 | no |" in (folder / "class.md").read_text("utf-8")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from demo import tiny_checkpoints, tiny_decoders
+from host import tiny_checkpoints, tiny_decoders
 
 TAES = {"SD15": ("taesd", 4), "SDXL": ("taesdxl", 4), "SD3": ("taesd3", 16), "Flux": ("taef1", 16)}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "SDXL" else name for name in TAES]

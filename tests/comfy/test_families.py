@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from demo import tiny_checkpoints
+from host import tiny_checkpoints
 from tests.comfy.stand_in import StandIn
 
 SLOW = {"SDXL"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from demo.tiny_checkpoints import randomise
+from host.tiny_checkpoints import randomise
 from tests.core import tiny_guiders
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from demo.autoencoder import load_autoencoder
-from demo.judge import load_judge
+from demo.judges import load_judge
 from demo.paths import AUTOENCODER, JUDGE, LATENT_MODEL
 from demo.scenes import draw_parameters, render_parameters
 
@@ -44,7 +44,7 @@ def test_pictures_survive_the_way_through_the_latent(vae, image, latent, scenes)
 
 
 def test_the_narrow_decoder_gives_the_same_pictures(vae, latent):
-    """`demo.latent` samples with it."""
+    """`evidence.views` samples with it."""
     import comfy.latent_formats
 
     narrow = load_autoencoder(AUTOENCODER)

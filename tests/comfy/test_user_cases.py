@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from demo import tiny_checkpoints
+from host import tiny_checkpoints
 
 SIDE = 16
 

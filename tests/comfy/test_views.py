@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 
-from demo import tiny_decoders
+from host import tiny_decoders
 
 FORMATS = ("SD15", "SDXL", "SD3", "Flux", "Flux2", "Wan21", "HunyuanVideo")
 TAESD = {

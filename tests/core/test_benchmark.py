@@ -6,8 +6,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from demo.benchmark.budgets import BUDGETS
-from demo.benchmark.methods import (
+from demo.scenes import render
+from evidence.benchmark.budgets import BUDGETS
+from evidence.benchmark.methods import (
     CLASS_METHODS,
     LATENT_METHODS,
     MAX_SHARE,
@@ -15,11 +16,10 @@ from demo.benchmark.methods import (
     RANKS,
     ablations,
 )
-from demo.benchmark.pieces import MEASURED, Key, Lesson, Plan, Row, Tables, asked_scenes
-from demo.benchmark.world import GUIDERS, experts_file
-from demo.quality import interval
-from demo.scenes import render
-from demo.tables import markdown
+from evidence.benchmark.pieces import MEASURED, Key, Lesson, Plan, Row, Tables, asked_scenes
+from evidence.benchmark.world import GUIDERS, experts_file
+from evidence.quality import interval
+from evidence.tables import markdown
 from ppap_core.distillation.adapters import Student, count_trainable
 from ppap_core.guiders import load_guider
 
@@ -33,7 +33,7 @@ def plan_in(folder, **changes) -> Plan:
 
 @pytest.fixture
 def no_experts(tmp_path, monkeypatch):
-    monkeypatch.setattr("demo.benchmark.world.FOLDER", tmp_path / "experts")
+    monkeypatch.setattr("evidence.benchmark.world.FOLDER", tmp_path / "experts")
     (tmp_path / "experts").mkdir()
 
 

@@ -3,8 +3,8 @@
 import numpy
 import torch
 
-from demo.dense_judge import load_dense_judge
 from demo.dense_models import aligned_rmse, draw_batch, intersection_over_union, nearness_of
+from demo.judges import load_dense_judge
 from demo.paths import DENSE_JUDGE
 from demo.scenes import Scenes, render
 

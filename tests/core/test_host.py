@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from demo import host
-from ppap_core.comfy_bridge.headless import boot, fetched_comfyui, find_comfyui
+from host import fetch
+from ppap_core.comfy_bridge.headless import POINTER, boot, find_comfyui
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,9 @@ def make_comfyui(folder: Path) -> Path:
 def test_chosen_host_comes_before_the_one_above_and_the_fetched_one(tmp_path, monkeypatch):
     above = make_comfyui(tmp_path / "above")
     pack = above / "custom_nodes" / "pack"
-    fetched = make_comfyui(fetched_comfyui(pack))
+    fetched = make_comfyui(tmp_path / "fetched")
+    pack.mkdir(parents=True)
+    (pack / POINTER).write_text(f"{fetched}\n")
     chosen = make_comfyui(tmp_path / "chosen")
 
     assert find_comfyui(pack) == above
@@ -52,10 +54,10 @@ def test_pack_outside_custom_nodes_does_not_take_what_lies_above(tmp_path):
 
 
 def test_wrong_choice_is_refused_even_if_another_host_exists(tmp_path, monkeypatch):
-    make_comfyui(fetched_comfyui(tmp_path))
+    make_comfyui(fetch.fetched_comfyui(tmp_path))
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="COMFYUI_PATH is .*nothing"):
-        host.ensure_comfyui(tmp_path)
+        fetch.ensure_comfyui(tmp_path)
 
 
 def test_boot_refuses_a_folder_without_comfyui(tmp_path, monkeypatch):
@@ -78,15 +80,15 @@ def make_archive(path: Path, *members: tarfile.TarInfo | str) -> Path:
 
 def test_archive_with_another_hash_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
     archive = make_archive(tmp_path / "other.tar.gz", "p-1/vendor/ComfyUI/main.py")
-    monkeypatch.setattr(host, "download", lambda *_: archive)
-    with pytest.raises(host.HostError, match="expected SHA-256 de5d0c32.*, got "):
-        host.ensure_comfyui(tmp_path)
+    monkeypatch.setattr(fetch, "download", lambda *_: archive)
+    with pytest.raises(fetch.HostError, match="expected SHA-256 de5d0c32.*, got "):
+        fetch.ensure_comfyui(tmp_path)
     assert list((tmp_path / ".host").iterdir()) == []
 
 
 def test_only_the_hosts_folder_is_unpacked(tmp_path):
     names = ["p-1/setup.py", "p-1/vendor/ComfyUI/main.py", "p-1/vendor/ComfyUI/comfy/sd.py"]
-    host.unpack(make_archive(tmp_path / "a.tar.gz", *names), tmp_path / "out")
+    fetch.unpack(make_archive(tmp_path / "a.tar.gz", *names), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").rglob("*.py")) == ["main.py", "sd.py"]
     assert (tmp_path / "out" / "comfy" / "sd.py").read_text() == "ok"
 
@@ -100,13 +102,13 @@ def link_to_outside() -> tarfile.TarInfo:
 @pytest.mark.parametrize("member", ["p-1/vendor/ComfyUI/../../../evil.py", link_to_outside()])
 def test_archive_that_reaches_outside_is_refused(tmp_path, member):
     archive = make_archive(tmp_path / "a.tar.gz", member)
-    with pytest.raises(host.HostError, match="not a plain file"):
-        host.unpack(archive, tmp_path / "deep" / "er" / "out")
+    with pytest.raises(fetch.HostError, match="not a plain file"):
+        fetch.unpack(archive, tmp_path / "deep" / "er" / "out")
     assert not list(tmp_path.rglob("evil.py"))
 
 
 def test_without_network_there_is_one_clear_line(tmp_path):
-    code = "import sys; from pathlib import Path; from demo.host import main; "
+    code = "import sys; from pathlib import Path; from host.fetch import main; "
     code += f"sys.exit(main(Path({str(tmp_path)!r})))"
     nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
     result = subprocess.run(
@@ -119,4 +121,4 @@ def test_without_network_there_is_one_clear_line(tmp_path):
     assert result.returncode == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
-    assert "COMFYUI_PATH" in line and host.PACKAGE in line
+    assert "COMFYUI_PATH" in line and fetch.PACKAGE in line

@@ -1,4 +1,4 @@
-"""Imports run one way: __init__ -> nodes -> ppap_core <- training <- demo."""
+"""Imports run one way: __init__ -> nodes -> ppap_core <- training <- demo <- host <- evidence."""
 
 import ast
 import subprocess
@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ABOVE_THE_CORE = ("training", "demo", "host", "evidence")  # run from the root, lowest first
 MAY_IMPORT = {
     "__init__": {"nodes", "ppap_core"},
     "nodes": {"nodes", "ppap_core"},
     "ppap_core": {"ppap_core"},
-    "training": {"training", "ppap_core"},
-    "demo": {"demo", "training", "ppap_core"},
+    **{
+        layer: {"ppap_core", *ABOVE_THE_CORE[: floor + 1]}
+        for floor, layer in enumerate(ABOVE_THE_CORE)
+    },
 }
-BELOW_ROOT = {"nodes", "ppap_core", "training", "demo"}
+BELOW_ROOT = MAY_IMPORT.keys() - {"__init__"}
 # `nodes` is ComfyUI's nodes.py wherever it is imported absolutely: ours is only ever relative.
 HOST = {
     *("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths"),
@@ -56,7 +59,7 @@ def relative_violation(path: str, level: int, name: list[str]) -> str | None:
     layer = layer_of(path)
     if target in BELOW_ROOT and target not in MAY_IMPORT[layer]:
         return f"{layer} must not import {target}"
-    if layer in ("training", "demo") and target != layer:
+    if layer in ABOVE_THE_CORE and target != layer:
         return f"{target} is imported relatively, but {layer} is run from the root"
     return None
 
@@ -106,6 +109,9 @@ def test_imports_run_one_way():
         ("training/distill.py", "from demo.scenes import render"),
         ("training/distill.py", "from ..ppap_core import noise"),
         ("demo/run.py", "from ..training import distill"),
+        ("demo/run.py", "from host.fetch import ensure_comfyui"),
+        ("host/serve.py", "from evidence.views import World"),
+        ("evidence/views.py", "from ..demo import scenes"),
     ],
 )
 def test_wrong_direction_is_found(path, source):
@@ -122,6 +128,11 @@ def test_wrong_direction_is_found(path, source):
         ("ppap_core/comfy_bridge/hook.py", "import comfy.samplers\nfrom ..noise import sigma_ve"),
         ("training/distill.py", "from ppap_core import noise\nfrom . import config"),
         ("demo/run.py", "from training import distill\nfrom demo.scenes import render"),
+        (
+            "host/serve.py",
+            "from host.fetch import fetch_comfyui\nfrom demo.paths import CACHE",
+        ),
+        ("evidence/views.py", "from host.tiny_decoders import x\nfrom demo import scenes"),
     ],
 )
 def test_right_direction_is_not_found(path, source):
@@ -154,7 +165,7 @@ def test_pyproject_lists_the_same_requirements():
     assert [line.strip(' ",') for line in block.strip().splitlines()] == wanted
 
 
-@pytest.mark.parametrize("module", ["ppap_core", "ppap_core.comfy_bridge.headless", "demo.host"])
+@pytest.mark.parametrize("module", ["ppap_core", "ppap_core.comfy_bridge.headless", "host.fetch"])
 def test_finding_the_host_does_not_wait_for_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,11 +1,11 @@
-"""Damaged files end in one line or work; `python -m demo.reliability` tries thousands."""
+"""Damaged files end in one line or work; `python -m host.reliability` tries thousands."""
 
 import random
 
 import pytest
 
-from demo.mutations import FINE, KINDS, mutate_json, run_cases
 from demo.paths import EXPERTS
+from host.mutations import FINE, KINDS, mutate_json, run_cases
 from ppap_core.expert_file import load_experts
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from demo.judge import load_judge
+from demo.judges import load_judge
 from demo.paths import JUDGE
-from demo.quality import measure_quality
 from demo.scenes import render
+from evidence.quality import measure_quality
 
 
 @pytest.fixture(scope="module")

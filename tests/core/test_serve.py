@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.serve import ComfyServer, build_base_directory, find_free_port
+from host.serve import ComfyServer, build_base_directory, find_free_port
 
 
 def test_base_directory_holds_the_pack_and_names_the_demo_models(tmp_path):

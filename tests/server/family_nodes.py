@@ -1,6 +1,6 @@
 """A custom node for the test server: tiny models of many families, their prompts and latents.
 
-The __init__.py of a folder in its custom_nodes, beside demo/tiny_checkpoints.py. Files of
+The __init__.py of a folder in its custom_nodes, beside host/tiny_checkpoints.py. Files of
 families that ComfyUI's loaders accept are written at once.
 """
 

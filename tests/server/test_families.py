@@ -5,8 +5,8 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from demo.tiny_checkpoints import FAMILIES
-from demo.workflow_client import request_json, run_prompt
+from host.client import request_json, run_prompt
+from host.tiny_checkpoints import FAMILIES
 
 TINY = [name for name in FAMILIES if name != "SDXL"]  # its file has 100 MB
 LOADERS = {

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from demo.host import fetch_comfyui
-from demo.hosts import OLDEST, SAME, largest_difference, run_workflow
-from demo.serve import ComfyServer
+from host.fetch import fetch_comfyui
+from host.releases import OLDEST, SAME, largest_difference, run_workflow
+from host.serve import ComfyServer
 
 ROOT = Path(__file__).parents[2]
 

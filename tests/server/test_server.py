@@ -1,6 +1,6 @@
 """The server starts with the pack in it."""
 
-from demo.workflow_client import request_json
+from host.client import request_json
 
 
 def test_server_answers_with_its_nodes(server):

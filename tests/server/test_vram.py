@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from demo.hosts import Pictures, draw, run_workflow
 from demo.paths import GUIDER, PIXEL_MODEL, WORKFLOWS
-from demo.serve import ComfyServer
-from demo.workflow_client import node_of, read_prompt, request_json, run_prompt
-from demo.workflow_recipes import RECIPES
+from host.client import node_of, read_prompt, request_json, run_prompt
+from host.releases import Pictures, draw, run_workflow
+from host.serve import ComfyServer
+from host.workflow_recipes import RECIPES
 
 MIB = 2**20
 CLOSE = 5e-3  # mean of a picture in [0, 1]: attention is computed in another way

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageStat
 
 from demo.paths import WORKFLOWS as FOLDER
-from demo.workflow_client import fetch_images, node_of, read_prompt, request_json, run_prompt
+from host.client import fetch_images, node_of, read_prompt, request_json, run_prompt
 
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 
@@ -41,7 +41,7 @@ def test_the_asked_class_appears_in_the_picture(server):
     import torch
     from torchvision.transforms.functional import pil_to_tensor
 
-    from demo.judge import load_judge
+    from demo.judges import load_judge
     from demo.paths import JUDGE
     from demo.shapes import SHAPES
 

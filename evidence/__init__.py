@@ -1,0 +1,1 @@
+"""Every number in docs/evidence, and the commands that measure it."""

@@ -1,0 +1,93 @@
+"""The paper's figures: what a guider asks for at each noise, and how sure it is on the way."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from demo.scenes import SHAPES, Scenes
+from evidence.benchmark.methods import CLASS_METHODS, NAIVE, PPAP_5, Method
+from evidence.benchmark.pieces import FIRST_SEED, Plan, asked_scenes
+from evidence.benchmark.world import BATCH, World
+from ppap_core.grid import GridRow, draw_grid
+from ppap_core.noise import add_noise, sigma_ve_to_timestep, timestep_to_sigma_ve
+
+SHOWN = (NAIVE, CLASS_METHODS[4], PPAP_5)  # off-the-shelf, single and experts
+TIMESTEPS = (920, 720, 520, 320, 120)
+SCENE, ASKED = 1, "torus"
+PICTURES = BATCH
+
+
+def draw_figures(plan: Plan, folder: Path) -> None:
+    """`guidance_maps.png` and `confidence.png`, of the first guider."""
+    world, guider = World(plan.budget), plan.budget.guiders[0]
+    draw_maps(world, guider).save(folder / "guidance_maps.png")
+    plot_confidence(plan, world, guider, folder / "confidence.png")
+
+
+def draw_maps(world: World, guider: str):
+    """The gradient of log p(torus | x_t) in x_t, each picture in its own range."""
+    from ppap_core.guidance import Guidance
+    from ppap_core.strength import Strength
+    from ppap_core.targets import ClassTarget
+
+    network, _ = world.guider(guider)
+    x_0 = world.heldout.image[SCENE : SCENE + 1].float() / 127.5 - 1
+    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
+    levels = [timestep_to_sigma_ve(torch.tensor([float(t)])).float() for t in TIMESTEPS]
+    states = [add_noise(x_0, level, eps) for level in levels]
+    rows = [GridRow("x_t", "", torch.cat(states))]
+    for method in SHOWN:
+        experts = method.teaching and world.taught(guider, method.teaching, world.budget.first_seed)
+        target = ClassTarget({SHAPES.index(ASKED): 1.0}, len(SHAPES))
+        guidance = Guidance(network, target, Strength(1.0), experts)
+        gradients = [
+            guidance.score(state, float(level)).shift
+            for state, level in zip(states, levels, strict=True)
+        ]
+        rows.append(
+            GridRow(method.name, f"toward {ASKED}", torch.cat(list(map(_shown, gradients))))
+        )
+    network.switch.restore()
+    return draw_grid([f"t = {t}" for t in TIMESTEPS], rows)
+
+
+def _shown(gradient: Tensor) -> Tensor:
+    return gradient / gradient.abs().quantile(0.995).clamp(min=1e-20)
+
+
+def plot_confidence(plan: Plan, world: World, guider: str, path: Path) -> None:
+    """What the guider that guides gives the asked class, along its own reverse process."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 4.2))
+    scenes = asked_scenes(world.heldout, PICTURES, "report")
+    for method in SHOWN:
+        timesteps, confidence = _confidence(plan, world, guider, method, scenes)
+        axis.plot(timesteps, confidence, "o-", markersize=3, label=method.name)
+    axis.axhline(1 / len(SHAPES), color="grey", linewidth=0.8, linestyle="--", label="chance")
+    axis.set(xlabel="timestep", ylabel="confidence in the asked class", ylim=(0, 1.02))
+    axis.invert_xaxis()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _confidence(
+    plan: Plan, world: World, guider: str, method: Method, scenes: Scenes
+) -> tuple[list[float], list[float]]:
+    """Timesteps, and at each the geometric mean of p(asked class) over the pictures."""
+    from ppap_core.comfy_bridge.hook import guidances_of
+
+    scale = plan.best_scale("class", guider, method)
+    model, _ = world.guided("class", guider, method, scale, plan.budget.first_seed, scenes)
+    world.draw(lambda rows: (model, {}), "DDIM-25", PICTURES, FIRST_SEED["report"])
+    (guidance,) = guidances_of(model)
+    levels = torch.tensor([record.sigma_ve for record in guidance.records])
+    confidence = [float(record.log_likelihood.exp()) for record in guidance.records]
+    return sigma_ve_to_timestep(levels).tolist(), confidence

@@ -1,0 +1,70 @@
+"""The table "latent": the same rows, where a latent model draws and its decoder is the view."""
+
+from functools import cached_property
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from demo.latent_experts import use_narrow_decoder
+from demo.measures import own_accuracy
+from demo.paths import LARGE_TRAIN_SCENES, LATENT_GENERATED, LATENTS
+from demo.shapes import SHAPES
+from evidence.benchmark.methods import Method, Teaching
+from evidence.quality import for_judges, measure_quality
+from evidence.views import Method as Seen
+from evidence.views import World as LatentModels
+
+
+class LatentWorld:
+    """Its models, and what experts of the ResNet learn from: 24,000 scenes with their classes, or
+    5,000 pictures that the latent model drew, whatever the budget.
+    """
+
+    def __init__(self):
+        self.models = LatentModels()
+        use_narrow_decoder(self.models.checkpoint.vae)
+
+    @cached_property
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """Latents (N, 16, 8, 8) of scenes, and their classes (N,)."""
+        with safe_open(LARGE_TRAIN_SCENES, "pt") as scenes:
+            labels = scenes.get_tensor("label")
+        return load_file(LATENTS)["latents"], labels
+
+    @cached_property
+    def generated(self):
+        """What the latent model drew, and what the guider says of it."""
+        from ppap_core.distillation.dataset import build_training_set
+
+        space = self.models.checkpoint.latent_format
+        return build_training_set(LATENT_GENERATED, self.models.guider, process_in=space.process_in)
+
+    def training_set(self, guider: str, teaching: Teaching):
+        from ppap_core.distillation.distill import TrainingSet
+        from ppap_core.distillation.losses import label_answers
+
+        if teaching.is_supervised:
+            latents, labels = self.labelled
+            return TrainingSet(latents, label_answers(labels, len(SHAPES)))
+        return self.generated
+
+    def reader(self, settings):
+        from ppap_core.comfy_bridge.reading import build_reader
+
+        models = self.models
+        return build_reader(models.checkpoint, settings, models.prompt, 1.0, models.patcher)[1]
+
+    @torch.no_grad()
+    def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
+        """What the judge says of `num` pictures, and the guider itself, without experts."""
+        seen = Seen(method.name, (method.input, "vae") if method.input else None, method.jacobian)
+        pictures = self.models.pictures(seen, scale, first_seed, num, experts, as_shipped=True)
+        small = for_judges(pictures)
+        classes = torch.arange(num) % len(SHAPES)
+        found = {
+            "value": self.models.accuracy(pictures),
+            "self": own_accuracy(self.models.guider, small, classes),
+        }
+        return found | measure_quality(self.models.judge, small, self.models.real)._asdict()

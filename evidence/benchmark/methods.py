@@ -1,0 +1,148 @@
+"""The rows of the tables: what guides, and how its experts were taught."""
+
+from dataclasses import dataclass, field
+
+from evidence.benchmark.budgets import Budget
+from ppap_core.distillation.adapters import AdapterSettings
+from ppap_core.distillation.settings import DistillSettings
+
+MAX_SHARE = 0.058  # of the guider's parameters, for one expert: the paper's ResNet50
+# The largest within MAX_SHARE.
+RANKS = {"resnet": 7, "vit": 3, "small resnet": 3, "depth": 2, "segmentation": 2}
+RATES = {"resnet": 2e-3, "vit": 5e-3}  # learning rates, of LoRA and of full fine-tuning
+FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How experts come to be: `changes` of DistillSettings, `adapter` of AdapterSettings.
+
+    `pictures`: the share of the generated ones that are used.
+    """
+
+    num_experts: int = 5
+    is_supervised: bool = False
+    is_full: bool = False
+    pictures: float = 1.0
+    changes: dict = field(default_factory=dict)
+    adapter: dict = field(default_factory=dict)
+
+    def settings(self, guider: str, budget: Budget, seed: int) -> DistillSettings:
+        """The paper's noise ranges; every expert starts from its neighbour, as in its code."""
+        rank = RANKS[guider]
+        fitted = {"rank": rank, "lora_alpha": float(rank), "max_touched": 1.0, "max_share": 1.0}
+        values = {
+            "num_experts": self.num_experts,
+            "partition": "timestep",
+            "budget": "total",
+            "steps": budget.iterations,
+            "batch_size": budget.batch,
+            "warm_up_steps": min(50, budget.iterations // self.num_experts // 5),
+            "learning_rate": (FULL_RATES if self.is_full else RATES).get(guider, 2e-3),
+            "seed": seed,
+            "adapter": AdapterSettings(**fitted | {"full": self.is_full} | self.adapter),
+        }
+        return DistillSettings(**values | self.changes)
+
+
+@dataclass(frozen=True)
+class Method:
+    """`teaching`: None is the guider as it is. `input` "" guides nothing. `cfg`: scales of the
+    class-conditional model's classifier-free guidance, which needs no guider.
+    """
+
+    name: str
+    input: str = "x_t"
+    jacobian: str = "none"
+    teaching: Teaching | None = None
+    cfg: tuple[float, ...] = ()
+
+
+LABELLED = {"is_supervised": True, "is_full": True}
+NO_GUIDANCE = Method("no guidance", input="")
+NAIVE = Method("off-the-shelf")
+ON_THE_ESTIMATE = Method("gradients on x0_hat", "x0_hat", "backprop")
+PPAP_1 = Method("PPAP-1", teaching=Teaching(1))
+PPAP_5 = Method("PPAP-5", teaching=Teaching())
+PPAP_10 = Method("PPAP-10", teaching=Teaching(10))
+X0_EXPERTS = Teaching(changes={"input": "x0_hat", "view": "identity"})
+PPAP_5_ON_THE_ESTIMATE = Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS)
+
+CONDITIONAL = Method("class-conditional model, CFG", input="", cfg=(1.0, 2.0, 4.0, 8.0))
+
+CLASS_METHODS = (
+    NO_GUIDANCE,
+    NAIVE,
+    ON_THE_ESTIMATE,
+    Method("gradients on x0_hat, no Jacobian", "x0_hat"),
+    Method("single, supervised", teaching=Teaching(1, **LABELLED)),
+    Method("multi-experts-5, supervised", teaching=Teaching(5, **LABELLED)),
+    PPAP_1,
+    PPAP_5,
+    PPAP_10,
+    Method("PPAP-5 on x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
+    PPAP_5_ON_THE_ESTIMATE,
+    CONDITIONAL,
+)
+SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
+SIZES = ("small resnet",)  # guiders that only show what their size is worth
+MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5, PPAP_5_ON_THE_ESTIMATE)
+SEEN = {"view": "vae"}  # of latents
+SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
+LATENT_METHODS = (
+    *(NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE),
+    Method("multi-experts-5, supervised", teaching=Teaching(**LABELLED, changes=SEEN)),
+    Method("PPAP-5", teaching=Teaching(changes=SEEN)),
+    Method(
+        "multi-experts-5 on x0_hat, jvp, supervised",
+        *("x0_hat", "jvp", Teaching(**LABELLED, changes=SEEN_ESTIMATE)),
+    ),
+    Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", Teaching(changes=SEEN_ESTIMATE)),
+)
+RANK_16 = {"rank": 16, "lora_alpha": 16.0}
+ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
+    "experts": {"5": Teaching(), "1": Teaching(1), "2": Teaching(2), "10": Teaching(10)},
+    "start": {
+        "independent": Teaching(changes={"initialisation": "independent"}),
+        "shared, then branches": Teaching(changes={"initialisation": "shared"}),
+    },
+    "ranges": {"equal log-SNR": Teaching(changes={"partition": "log_snr"})},
+    "pictures": {f"{share:.0%}": Teaching(pictures=share) for share in (0.1, 0.3)},
+    "temperature": {
+        f"{value:g}": Teaching(changes={"temperature": value}) for value in (0.25, 0.5)
+    },
+    "learning rate": {
+        f"{value:g}": Teaching(changes={"learning_rate": value}) for value in (1e-3, 5e-3)
+    },
+    "averaging": {"EMA 0.98": Teaching(changes={"ema_decay": 0.98})},
+    "parameters": {
+        "LoRA of rank 16": Teaching(adapter=RANK_16),
+        "LoRA of rank 16, on the first quarter": Teaching(adapter=RANK_16 | {"max_touched": 0.25}),
+        "LoRA and biases": Teaching(adapter={"beside_lora": "biases"}),
+        "LoRA only": Teaching(adapter={"beside_lora": "nothing"}),
+        "all weights": Teaching(is_full=True),
+    },
+}
+INPUTS = (
+    Method("input: x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
+    Method("input: x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS),
+    Method("input: x0_hat, backprop", "x0_hat", "backprop", X0_EXPERTS),
+    Method(
+        "input: x0_hat, jvp, supervised, all weights",
+        *("x0_hat", "jvp", Teaching(**LABELLED, changes=X0_EXPERTS.changes)),
+    ),
+)
+
+
+def class_methods(guider: str) -> tuple[Method, ...]:
+    return SIZE_METHODS if guider in SIZES else CLASS_METHODS
+
+
+def ablations() -> list[Method]:
+    """One for each entry of ABLATIONS, named "group: setting", and INPUTS."""
+    taught = [
+        Method(f"{group}: {setting}", teaching=teaching)
+        for group, settings in ABLATIONS.items()
+        for setting, teaching in settings.items()
+    ]
+    return [*taught, *INPUTS]

@@ -1,0 +1,273 @@
+"""The models and data of one process of the benchmark, loaded when they are first needed."""
+
+import os
+from functools import cache, cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from demo.clean_models import SMALL_RESNET, VIT, Recipe, train_guider
+from demo.judges import load_judge
+from demo.measures import build_target, measure, own_accuracy, recognise
+from demo.paths import (
+    CACHE,
+    DEPTH_GUIDER,
+    GENERATED,
+    GUIDER,
+    HELDOUT_SCENES,
+    JUDGE,
+    PIXEL_MODEL,
+    SEGMENTATION_GUIDER,
+)
+from demo.scene_files import load_or_render
+from demo.scenes import SHAPES, Scenes
+from demo.train import encode_latents, generate_images, generate_latent_images, run_module
+from evidence.benchmark.budgets import Budget
+from evidence.benchmark.methods import Method, Teaching
+from evidence.quality import measure_quality
+from ppap_core.distillation.run import Run, identity, resume
+from ppap_core.distillation.settings import DistillSettings
+
+FOLDER = Path(os.environ.get("PPAP_BENCHMARK_FOLDER", CACHE / "benchmark"))
+GUIDERS = {
+    "resnet": GUIDER,
+    "vit": FOLDER / "demo-shapes-vit",
+    "small resnet": FOLDER / "demo-shapes-small-resnet",
+    "depth": DEPTH_GUIDER,
+    "segmentation": SEGMENTATION_GUIDER,
+}
+RECIPES = {  # of guiders that are not shipped
+    "vit": (VIT, Recipe(seed=0, epochs=5, learning_rate=1e-3)),
+    "small resnet": (SMALL_RESNET, Recipe(seed=0)),
+}
+SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
+SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
+NUM_REAL = 2000
+
+
+def experts_file(guider: str, teaching: Teaching, budget: Budget, seed: int) -> Path:
+    """Where finished experts are kept: another name for other settings."""
+    settings = teaching.settings(guider, budget, seed)
+    pictures = budget.renders if teaching.is_supervised else budget.generated
+    used = str(round(teaching.pictures * pictures))
+    name = identity(settings, guider, str(teaching.is_supervised), used)
+    return FOLDER / f"{guider}-{name}.safetensors"
+
+
+def conditional_file(budget: Budget) -> Path:
+    return FOLDER / f"conditional_{budget.conditional_steps}_{budget.renders}.safetensors"
+
+
+class World:
+    """`budget`: how much of everything."""
+
+    def __init__(self, budget: Budget):
+        self.budget = budget
+        self.guider = cache(self._guider)
+        self.experts = cache(self._experts)
+        self.answers = cache(self._answers)
+
+    @cached_property
+    def model(self):
+        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
+
+        return load_pixel_model(PIXEL_MODEL)
+
+    @cached_property
+    def conditional_model(self):
+        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
+
+        return load_pixel_model(conditional_file(self.budget))
+
+    @cached_property
+    def latents(self):
+        from evidence.benchmark.latents import LatentWorld
+
+        return LatentWorld()
+
+    @cached_property
+    def judge(self):
+        return load_judge(JUDGE)
+
+    @cached_property
+    def heldout(self) -> Scenes:
+        return load_heldout()
+
+    @cached_property
+    def real(self) -> Tensor:
+        """(NUM_REAL, 3, 32, 32) in [-1, 1]: what distances are measured to; guides nothing."""
+        return self.heldout.image[-NUM_REAL:].float() / 127.5 - 1
+
+    @cached_property
+    def generated(self) -> Tensor:
+        """(N, 3, 32, 32) uint8, drawn by the diffusion model."""
+        from ppap_core.distillation.images import find_images, read_images
+
+        lines = find_images(GENERATED)[: self.budget.generated]
+        return torch.stack([image for _, image in read_images(GENERATED, lines)])
+
+    @cached_property
+    def renders(self) -> Scenes:
+        """Scenes with labels, of those that the guiders were trained on."""
+        return load_renders(self.budget.renders)
+
+    def _guider(self, name: str) -> tuple:
+        """(guider, its handle on memory)"""
+        from ppap_core.comfy_bridge.memory import build_patcher
+        from ppap_core.guiders import load_guider
+
+        guider = load_guider(GUIDERS[name])
+        return guider, build_patcher(guider)
+
+    def _answers(self, guider: str) -> Tensor:
+        from ppap_core.distillation.distill import teacher_answers
+
+        return teacher_answers(self.guider(guider)[0], self.generated)
+
+    def training_set(self, guider: str, teaching: Teaching):
+        from ppap_core.distillation.distill import TrainingSet
+        from ppap_core.distillation.losses import label_answers
+
+        if teaching.is_supervised:
+            truth = label_answers(self.renders.label, len(SHAPES))
+            return TrainingSet(self.renders.image, truth)
+        kept = slice(round(teaching.pictures * len(self.generated)))
+        return TrainingSet(self.generated[kept], self.answers(guider)[kept])
+
+    def reader(self, settings):
+        from ppap_core.comfy_bridge.denoise import Denoiser
+        from ppap_core.comfy_bridge.pixel_model import empty_conditioning
+        from ppap_core.distillation.distill import read_x_t
+
+        if settings.input == "x_t":
+            return read_x_t()
+        return Denoiser(self.model, empty_conditioning(), empty_conditioning())
+
+    def teach(self, guider: str, teaching: Teaching, seed: int) -> None:
+        """Experts into their file; goes on from where it was stopped."""
+        import comfy.model_management
+
+        from ppap_core.distillation.distill import distill
+
+        settings = teaching.settings(guider, self.budget, seed)
+        file = experts_file(guider, teaching, self.budget, seed)
+        network, patcher = self.guider(guider)
+        comfy.model_management.load_models_gpu([patcher])
+        unfinished = file.with_suffix(".run")
+        world = self.latents if settings.view == "vae" else self
+        data, read = world.training_set(guider, teaching), world.reader(settings)
+        distill(network, data, settings, read=read, file=unfinished)
+        unfinished.rename(file)
+
+    def taught(self, guider: str, teaching: Teaching, seed: int):
+        """The experts that `teach` made."""
+        file = experts_file(guider, teaching, self.budget, seed)
+        return self.experts(file, teaching.settings(guider, self.budget, seed))
+
+    def teach_conditional(self) -> None:
+        """The class-conditional model, from the unconditional one's weights."""
+        file = conditional_file(self.budget)
+        run_module(
+            *("demo.diffusion", "--classes", str(len(SHAPES)), "--initial", PIXEL_MODEL),
+            *("--scenes", renders_file(self.budget.renders), "--batch", "64"),
+            *("--steps", str(self.budget.conditional_steps)),
+            *("--checkpoint", file.with_suffix(".run"), "--out", file),
+        )
+
+    def _experts(self, file: Path, settings: DistillSettings):
+        from ppap_core.experts import Expert, NoiseExperts
+
+        run: Run = resume(file, "")
+        scaling = settings.adapter.lora_alpha / settings.adapter.rank
+        pairs = zip(settings.ranges(), run.experts, strict=True)
+        return NoiseExperts([Expert(noise, tensors, scaling) for noise, tensors in pairs])
+
+    def guided(
+        self, task: str, guider: str, method: Method, scale: float, seed: int, scenes: Scenes
+    ) -> tuple:
+        """(MODEL, what `sample_pixels` is told): `scenes`, one for each picture, are asked for."""
+        from ppap_core.comfy_bridge.hook import install_guidance
+        from ppap_core.guidance import Guidance
+        from ppap_core.strength import Strength
+
+        if method.cfg:
+            return self.conditional_model, {"cfg": scale, "class_labels": scenes.label}
+        if not method.input:
+            return self.model, {}
+        network, patcher = self.guider(guider)
+        experts = method.teaching and self.taught(guider, method.teaching, seed)
+        guidance = Guidance(
+            network,
+            build_target(task, scenes),
+            Strength(scale, "relative"),
+            experts,
+            input=method.input,
+            jacobian=method.jacobian,
+        )
+        return install_guidance(self.model, guidance, patcher), {}
+
+    @torch.no_grad()
+    def draw(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:
+        """(num, 3, 32, 32) in [-1, 1]. `model_for`: rows -> as `guided`."""
+        from ppap_core.comfy_bridge.sampling import sample_pixels
+
+        parts, (name, steps) = [], SAMPLERS[sampler]
+        for rows in torch.arange(num).split(BATCH):
+            seeds = (first_seed + rows).tolist()
+            model, told = model_for(rows)
+            settings = (steps, name, SCHEDULER, SIZE, SIZE)
+            parts.append(sample_pixels(model, seeds, *settings, **told))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def noisy_accuracy(self, guider: str, experts, timestep: float, num: int) -> float:
+        """Share of held-out scenes that it recognises in x_t."""
+        from ppap_core.noise import add_noise, timestep_to_sigma_ve
+
+        network, _ = self.guider(guider)
+        sigma_ve = timestep_to_sigma_ve(torch.tensor([timestep])).float()
+        network.switch.activate(experts and experts.select(float(sigma_ve)))
+        generator, right = torch.Generator().manual_seed(0), 0
+        for rows in torch.arange(num).split(BATCH):
+            x_0 = self.heldout.image[rows].float() / 127.5 - 1
+            eps = torch.randn(x_0.shape, generator=generator)
+            answers = recognise(network, add_noise(x_0, sigma_ve.expand(len(rows)), eps))
+            right += (answers == self.heldout.label[rows]).sum().item()
+        network.switch.restore()
+        return right / num
+
+    @torch.no_grad()
+    def measure(self, task: str, guider: str, pictures: Tensor, scenes: Scenes) -> dict:
+        """What the judges say, and for classes the guider itself, without experts."""
+        found = {"value": measure(task, pictures, scenes)}
+        if task == "class":
+            network, _ = self.guider(guider)
+            found["self"] = own_accuracy(network, pictures, scenes.label)
+        return found | measure_quality(self.judge, pictures, self.real)._asdict()
+
+
+def load_heldout() -> Scenes:
+    return load_or_render(HELDOUT_SCENES, 6_000, seed=1)
+
+
+def renders_file(num: int) -> Path:
+    return FOLDER / f"renders_{num}.safetensors"
+
+
+def load_renders(num: int) -> Scenes:
+    return load_or_render(renders_file(num), num, seed=0)
+
+
+def prepare(budget: Budget) -> None:
+    """Make what all processes read: scenes, pictures of the diffusion model, guiders."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    load_heldout()
+    renders = load_renders(budget.renders)
+    generate_images(budget.generated)
+    if "latent" in budget.tables:
+        encode_latents()
+        generate_latent_images()
+    for name, (architecture, recipe) in RECIPES.items():
+        if name in budget.guiders and not (GUIDERS[name] / "config.json").exists():
+            train_guider(renders, recipe, GUIDERS[name], architecture)

@@ -1,0 +1,58 @@
+"""What a distillation step costs beside the bare forward and backward pass of the same student.
+
+python -m evidence.distill_throughput prints one table; both are timed in turns in one run. The
+step includes drawing the batch, noise, preprocessing, loss, clipping and the optimiser.
+"""
+
+import statistics
+import sys
+
+import timm
+import torch
+
+from evidence.guidance_cost import IMAGENET, in_turns
+from ppap_core.distillation.distill import Progress, TrainingSet, distill
+from ppap_core.distillation.learner import Learner
+from ppap_core.distillation.settings import DistillSettings
+from ppap_core.guiders import Guider, GuiderInfo
+
+BATCH, STEPS = 4, 12
+LABELS = tuple(map(str, range(1000)))
+
+
+def throughput(name: str) -> str:
+    info = GuiderInfo(f"timm/{name}", name, "class", LABELS, "random")
+    guider = Guider(timm.create_model(name), IMAGENET, info)
+    settings = DistillSettings(num_experts=1, steps=STEPS, batch_size=BATCH)
+    student = Learner(guider, settings, STEPS).student.train()
+    batch = guider.preprocessing(torch.rand(BATCH, 3, 224, 224) * 2 - 1)
+
+    def bare():
+        student.zero_grad(set_to_none=True)
+        student(batch).logsumexp(dim=1).sum().backward()
+
+    times, shares = {"bare": [], "step": []}, []
+
+    def watch(progress: Progress):
+        """After every step of the training, a bare pass."""
+        times["step"].append(BATCH / progress.images_per_second)
+        times["bare"].append(in_turns({"bare": bare}, repeats=1)["bare"])
+        shares.append(progress.data_share)
+
+    images = torch.randint(0, 256, (64, 3, 224, 224), dtype=torch.uint8)
+    distill(guider, TrainingSet(images, torch.randn(64, 1000)), settings, watch=watch)
+    step, bare_pass = (statistics.median(times[key][2:]) for key in ("step", "bare"))
+    return (
+        f"{name:<24} bare pass {bare_pass:6.3f} s   step {step:6.3f} s   "
+        f"ratio {step / bare_pass:5.3f} x   drawing the batch {statistics.median(shares):5.1%}"
+    )
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    for name in ("resnet50", "deit_small_patch16_224"):
+        sys.stdout.write(throughput(name) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""How near generated pictures are to real ones, in the features of the judge, and how sure that is.
+
+Distances by torchmetrics, precision and recall (Kynkaanniemi et al., 2019) by torch-fidelity.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_fidelity.metric_prc import prc_features_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from demo.judges import NUM_FEATURES, Judge
+
+KID_SUBSETS = 50
+NEIGHBOURS = 3  # of precision and recall
+RESAMPLES = 2000  # of a bootstrap
+
+
+class JudgeFeatures(nn.Module):
+    """The judge in the place of Inception: pictures (B, 3, 32, 32) in [-1, 1] -> (B, 128)."""
+
+    num_features = NUM_FEATURES
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.judge.features(pictures)
+
+
+class Quality(NamedTuple):
+    """Frechet and kernel distance (times 1000) to real pictures; 0 is the same distribution.
+
+    `precision`: the share of the pictures that look real; `recall`: of real ones that are covered.
+    """
+
+    fid: float
+    kid: float
+    precision: float
+    recall: float
+
+
+def for_judges(pictures: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] at the judges' size, (N, 3, 32, 32)."""
+    return F.interpolate(pictures, (32, 32), mode="area").clamp(-1, 1)
+
+
+@torch.no_grad()
+def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
+    """Both (N, 3, 32, 32) in [-1, 1]; at least 129 pictures for a Frechet distance of full rank.
+
+    Distances of few pictures are too high; compare only those of equal numbers.
+    """
+    features = JudgeFeatures(judge)
+    fid = FrechetInceptionDistance(features)
+    with warnings.catch_warnings():  # that it keeps all features in memory
+        warnings.simplefilter("ignore", UserWarning)
+        kid = KernelInceptionDistance(
+            features, subsets=KID_SUBSETS, subset_size=min(100, len(pictures), len(real))
+        )
+    for metric in (fid, kid):
+        for part in real.split(500):
+            metric.update(part, real=True)
+        for part in pictures.split(500):
+            metric.update(part, real=False)
+    torch.manual_seed(0)  # of KID's subsets
+    shares = prc_features_to_metric(
+        *(judge.features(pictures), judge.features(real)),
+        prc_neighborhood=NEIGHBOURS,
+        prc_batch_size=10_000,
+        save_cpu_ram=False,
+        verbose=False,
+    )
+    distances = fid.compute().item(), 1000 * kid.compute()[0].item()
+    return Quality(*distances, shares["precision"], shares["recall"])
+
+
+def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a share's mean over training seeds, of `n` pictures each.
+
+    Seeds are drawn anew, then each seed's share: from the posterior of its pictures (Jeffreys'
+    prior), so that 0 and 1 have an interval too.
+    """
+    dice = numpy.random.default_rng(0)
+    right = n * dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
+    means = dice.beta(right + 0.5, n - right + 0.5).mean(axis=1)
+    low, high = numpy.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,172 @@
+"""Guiding pictures of a style that the guider never saw.
+
+The paper guides a model's cartoon pictures with a classifier of photographs. Here a diffusion model
+draws shaded scenes and flat, outlined ones (demo.scenes), and can be told which; the classifier
+learned from shaded renders only. `python -m evidence.style_shift` trains that model, experts on its
+own pictures (both styles as they come, no labels) and a judge of shapes and styles, asks for every
+shape in each style, and writes docs/evidence/style.*.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from demo.clean_models import Recipe, accuracy, train_classifier
+from demo.judges import Judge
+from demo.paths import CACHE, EVIDENCE, EXPERTS, GUIDER, PIXEL_MODEL
+from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.scene_files import load_or_render, save_scenes
+from demo.scenes import SHAPES, STYLES, Scenes
+from demo.train import EXPERTS as FLAGS
+from demo.train import TWO_PROCESSES, run_module
+from evidence.quality import interval
+from evidence.tables import write_table
+from ppap_core.atomic import save_safetensors
+from ppap_core.comfy_bridge.headless import boot
+from ppap_core.grid import GridRow, draw_grid
+
+FOLDER = CACHE / "style"
+MODEL, JUDGE = FOLDER / "model.safetensors", FOLDER / "judge.safetensors"
+OWN_EXPERTS = FOLDER / "experts.safetensors"  # delete these to train them otherwise
+PER_STYLE = 12_000  # scenes that the model and the judge learn from
+HELDOUT = 1_000
+SCALE, FIRST_SEED, SHOWN = 0.2, 2_000_000, 10
+TOLD = {"nothing": -1, "shaded": 0, "flat": 1}
+
+
+def join(parts: list[Scenes], labels: list[Tensor]) -> Scenes:
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    image, _, depth, segmentation = (torch.cat(column) for column in columns)
+    return Scenes(image, torch.cat(labels), depth, segmentation)
+
+
+def styled(seed: int, num: int) -> list[Scenes]:
+    """Scenes of each style."""
+    names = {style: FOLDER / f"{style}_{seed}.safetensors" for style in STYLES}
+    return [load_or_render(path, num, seed, style=style) for style, path in names.items()]
+
+
+def prepare(steps: int, pictures: int) -> None:
+    """Train the model, its experts and the judge, as far as they are missing."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    scenes = FOLDER / "scenes.safetensors"
+    if not scenes.exists():
+        told = [torch.full((PER_STYLE,), style) for style in range(len(STYLES))]
+        save_scenes(join(styled(10, PER_STYLE), told), scenes)
+    if not MODEL.exists():
+        run_module(
+            *(*TWO_PROCESSES, "demo.diffusion", "--classes", str(len(STYLES))),
+            *("--initial", PIXEL_MODEL, "--scenes", scenes, "--steps", str(steps)),
+            *("--checkpoint", FOLDER / "model.run", "--out", MODEL),
+        )
+    if not JUDGE.exists():
+        parts = styled(11, PER_STYLE)
+        both = join(parts, [part.label + len(SHAPES) * i for i, part in enumerate(parts)])
+        torch.manual_seed(1)
+        judge = Judge(len(SHAPES) * len(STYLES))
+        train_classifier(judge, both, Recipe(seed=1, max_noise=0.06), "judge of styles")
+        save_safetensors(judge.state_dict(), JUDGE)
+    if not OWN_EXPERTS.exists():
+        run_module(
+            *("training", "all", "--checkpoint", MODEL, "--guider", GUIDER, "--out", OWN_EXPERTS),
+            *("--num-images", str(pictures), *FLAGS[EXPERTS][1]),
+        )
+
+
+class World:
+    """The models; pictures are made and judged here."""
+
+    def __init__(self):
+        from ppap_core.comfy_bridge.memory import build_patcher
+        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
+        from ppap_core.expert_file import load_experts
+        from ppap_core.guiders import load_guider
+
+        self.model = load_pixel_model(MODEL)
+        self.guider = load_guider(GUIDER)
+        self.patcher = build_patcher(self.guider)
+        self.experts = {
+            "experts of the shaded model": load_experts(EXPERTS).for_guider(self.guider),
+            "experts of this model": load_experts(OWN_EXPERTS).for_guider(self.guider),
+        }
+        self.judge = Judge(len(SHAPES) * len(STYLES)).eval().requires_grad_(False)
+        self.judge.load_state_dict(load_file(JUDGE))
+
+    def draw(self, method: str, told: int, classes: Tensor) -> Tensor:
+        """(N, 3, 32, 32) in [-1, 1]; each method starts from the same noise."""
+        from ppap_core.comfy_bridge.hook import install_guidance
+        from ppap_core.comfy_bridge.sampling import sample_pixels
+        from ppap_core.guidance import Guidance
+        from ppap_core.strength import Strength
+        from ppap_core.targets import ClassTarget
+
+        target = ClassTarget([{int(label): 1.0} for label in classes], len(SHAPES))
+        guidance = Guidance(
+            self.guider, target, Strength(SCALE, "relative"), self.experts.get(method)
+        )
+        model = self.model
+        if method != "no guidance":
+            model = install_guidance(model, guidance, self.patcher)
+        seeds = [FIRST_SEED + index for index in range(len(classes))]
+        settings = (STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
+        return sample_pixels(model, seeds, *settings, class_labels=torch.tensor([told]))
+
+    @torch.no_grad()
+    def judged(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(shape, style) of each picture."""
+        answer = self.judge(pictures).argmax(1)
+        return answer % len(SHAPES), answer // len(SHAPES)
+
+
+def clean_accuracies(world: World) -> str:
+    """Of the guider and the judge, on held-out scenes of each style."""
+    parts = styled(12, HELDOUT)
+    guider = [accuracy(world.guider, part) for part in parts]
+    judge = [
+        (world.judged(p.image.float() / 127.5 - 1)[0] == p.label).float().mean() for p in parts
+    ]
+    named = [
+        f"{g:.0%} of {style} ones (the judge {j:.0%})"
+        for style, g, j in zip(STYLES, guider, judge, strict=True)
+    ]
+    return f"On clean held-out scenes the guider recognises {', '.join(named)}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1000, help="of training the model")
+    parser.add_argument("--generated", type=int, default=3000, help="pictures to teach experts on")
+    parser.add_argument("--pictures", type=int, default=200, help="in each row")
+    parser.add_argument("--output", type=Path, default=EVIDENCE)
+    args = parser.parse_args()
+    prepare(args.steps, args.generated)
+    torch.set_num_threads(1)
+    boot()
+    world = World()
+    classes = torch.arange(args.pictures) % len(SHAPES)
+    methods = ("no guidance", "guider alone", *world.experts)
+    rows, drawn = [], []
+    for told, method in tqdm([(told, method) for told in TOLD for method in methods], unit="row"):
+        pictures = world.draw(method, TOLD[told], classes)
+        shape, style = world.judged(pictures)
+        share = (shape == classes).float().mean().item()
+        low, high = interval([share], len(classes))
+        shown = f"{share:.0%} ({low:.0%} to {high:.0%})"
+        flat = f"{(style == STYLES.index('flat')).float().mean():.0%}"
+        rows.append({"told": told, "guidance": method, "shape as asked": shown, "flat": flat})
+        if told == "flat":
+            drawn.append(GridRow(method, f"{share:.0%} as asked", pictures[:SHOWN]))
+    args.output.mkdir(parents=True, exist_ok=True)
+    draw_grid(SHAPES, drawn).save(args.output / "style.png")
+    text = write_table(rows, args.output / "style") + "\n\n" + clean_accuracies(world)
+    (args.output / "style.md").write_text(text + "\n", "utf-8")
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What the views and the Jacobians cost, beside a tiny SD1.5 and ResNet50, random weights both."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from host import tiny_checkpoints, tiny_decoders
+from ppap_core.comfy_bridge.headless import boot
+
+STEPS = 2
+SIDE = 32  # of the latent: pictures of 256 x 256
+SETTINGS = {
+    "x_t, linear_rgb": ("linear_rgb", "x_t", "none"),
+    "x_t, taesd": ("taesd", "x_t", "none"),
+    "x_t, vae": ("vae", "x_t", "none"),
+    "x0_hat, linear_rgb, none": ("linear_rgb", "x0_hat", "none"),
+    "x0_hat, linear_rgb, jvp": ("linear_rgb", "x0_hat", "jvp"),
+    "x0_hat, linear_rgb, backprop": ("linear_rgb", "x0_hat", "backprop"),
+    "x0_hat, taesd, none": ("taesd", "x0_hat", "none"),
+    "x0_hat, taesd, jvp": ("taesd", "x0_hat", "jvp"),
+    "x0_hat, vae, none": ("vae", "x0_hat", "none"),
+    "x0_hat, vae, jvp": ("vae", "x0_hat", "jvp"),
+}
+
+
+def view_costs(guider, in_turns, repeats: int) -> list[str]:
+    """A line per view and Jacobian: guided sampling / (unguided sampling + the guider alone)."""
+    boot()
+    from ppap_core.comfy_bridge.memory import build_patcher
+    from ppap_core.targets import ClassTarget
+
+    model, vae = tiny_checkpoints.build("SD15"), _tiny_vae()
+    target = ClassTarget({4: 1.0}, len(guider.info.labels))
+    patcher = build_patcher(guider)
+    actions = {
+        name: _sampling(_guided(model, vae, guider, patcher, target, *setting))
+        for name, setting in SETTINGS.items()
+    }
+    actions["unguided"] = _sampling(model)
+    actions["guider"] = _guider_alone(guider, target)
+    seconds = in_turns(actions, repeats)
+    least = seconds["unguided"] + seconds["guider"]
+    return [
+        f"SD1.5 (tiny), unguided             {seconds['unguided']:8.3f} s",
+        f"ResNet50's own passes              {seconds['guider']:8.3f} s",
+        *(f"{name:<35}{seconds[name] / least:8.3f} x of both" for name in SETTINGS),
+    ]
+
+
+def _tiny_vae():
+    """A VAE with a narrow decoder; beside it a TAESD, where ComfyUI looks for it."""
+    import comfy.sd
+    import comfy.utils
+    import folder_paths
+
+    folder = Path(tempfile.mkdtemp())
+    tiny_decoders.save_taesd(folder, "taesd", 4)
+    folder_paths.add_model_folder_path("vae_approx", str(folder), is_default=True)
+    path = tiny_decoders.save_kl(folder / "vae.safetensors", 4)
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(path)))
+
+
+def _guided(model, vae, guider, patcher, target, view, seen, jacobian):
+    from ppap_core.comfy_bridge.hook import install_guidance
+    from ppap_core.comfy_bridge.views import build_view
+    from ppap_core.guidance import Guidance
+    from ppap_core.strength import Strength
+
+    built = build_view(view, model, vae)
+    guidance = Guidance(guider, target, Strength(1.0), None, built.view, seen, jacobian)
+    return install_guidance(model, guidance, patcher, *built.patchers)
+
+
+def _sampling(model):
+    import comfy.sample
+
+    latent = torch.zeros(1, 4, SIDE, SIDE)
+    noise = comfy.sample.prepare_noise(latent, 0)
+    cond = tiny_checkpoints.conditioning("SD15")
+    settings = {"disable_pbar": True, "seed": 0}
+
+    def sample():
+        with torch.inference_mode():
+            comfy.sample.sample(
+                model, noise, STEPS, 1.0, "euler", "simple", cond, cond, latent, **settings
+            )
+
+    return sample
+
+
+def _guider_alone(guider, target):
+    image = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+
+    def passes():
+        for _ in range(STEPS):
+            x = image.clone().requires_grad_(True)
+            torch.autograd.grad(target.log_likelihood(guider(x)).sum(), x)
+
+    return passes

@@ -1,0 +1,1 @@
+"""A real ComfyUI at hand: fetched, served, driven; workflows, releases, reliability."""

@@ -1,0 +1,97 @@
+"""Which releases of ComfyUI the pack runs in: every shipped workflow, in each of them.
+
+`python -m host.releases` fetches the hosts of host.fetch.RELEASES, runs workflows/ on a server of
+each, and writes docs/hosts.md: how far the pictures are from those of the newest, in [0, 1], or the
+first line of what went wrong. All hosts run in this environment's Python packages.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+from tqdm import tqdm
+
+from demo.paths import WORKFLOWS
+from host.client import draw_prompt, read_prompt
+from host.fetch import RELEASES, fetch_comfyui
+from host.serve import ComfyServer
+from host.workflow_recipes import RECIPES
+from ppap_core.comfy_bridge.headless import PACK_ROOT
+
+OLDEST = next(iter(RELEASES))
+SAME = 1e-3  # largest difference of a pixel in [0, 1]; one step of an 8-bit picture is 4e-3
+
+Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
+
+
+def run_workflow(url: str, name: str) -> Pictures:
+    """Every picture that a shipped workflow shows or saves."""
+    return draw(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
+
+
+def draw(url: str, prompt: dict) -> Pictures:
+    """Every picture of a prompt."""
+    return {
+        node: [numpy.asarray(picture, numpy.float32) / 255 for picture in own]
+        for node, own in draw_prompt(url, prompt).items()
+    }
+
+
+def largest_difference(found: Pictures, expected: Pictures) -> float:
+    """In [0, 1]; 1 where a picture is missing or has another size."""
+    if {k: len(v) for k, v in found.items()} != {k: len(v) for k, v in expected.items()}:
+        return 1.0
+    pairs = [pair for node in expected for pair in zip(found[node], expected[node], strict=True)]
+    return max(float(abs(a - b).max()) if a.shape == b.shape else 1.0 for a, b in pairs)
+
+
+def run_host(version: str, names: Sequence[str]) -> dict[str, Pictures | str]:
+    """Each workflow's pictures, or the first line of its error."""
+    found: dict[str, Pictures | str] = {}
+    with tempfile.TemporaryDirectory() as base:
+        with ComfyServer(Path(base), root=fetch_comfyui(version)) as server:
+            for name in names:
+                try:
+                    found[name] = run_workflow(server.url, name)
+                except RuntimeError as error:
+                    found[name] = str(error).splitlines()[0]
+    return found
+
+
+def verdict(found: Pictures | str, expected: Pictures) -> str:
+    if isinstance(found, str):
+        return found
+    difference = largest_difference(found, expected)
+    return "same" if difference <= SAME else f"differs by {difference:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "releases", nargs="*", default=list(RELEASES), help="the last is compared with"
+    )
+    parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "hosts.md")
+    args = parser.parse_args()
+    names = list(RECIPES)
+    found = {version: run_host(version, names) for version in tqdm(args.releases, unit="host")}
+    newest = found[args.releases[-1]]
+    rows = [["ComfyUI", *names], ["---"] * (len(names) + 1)]
+    for version, own in found.items():
+        rows.append([version, *(verdict(own[name], newest[name]) for name in names)])
+    lines = [
+        "# ComfyUI releases\n",
+        "Every shipped workflow in each release; `same`: no pixel differs from the last one's",
+        f"picture by more than {SAME:g} of its range.",
+        "Made by `.venv/bin/python -m host.releases`.\n",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "\n'pooled_output': the Flux of these releases wants a pooled prompt, guided or not.",
+    ]
+    args.out.write_text("\n".join(lines) + "\n", "utf-8")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""What the pack does under damage, haste and interruption: one command, one table.
+
+`python -m host.reliability` loads thousands of damaged files (host.mutations), and on a real server
+cancels runs at random moments, queues a hundred prompts with changing guiders, lets two clients
+queue at once, and kills the server in the middle of a run. After each, the same prompt has to draw
+the same picture as before, bit for bit. Writes docs/reliability.md.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from tqdm import tqdm
+
+from demo.paths import WORKFLOWS
+from host.client import (
+    draw_prompt,
+    queue_prompt,
+    read_prompt,
+    wait_for_history,
+)
+from host.mutations import FINE, KINDS, run_cases
+from host.serve import ComfyServer
+from ppap_core.comfy_bridge.headless import PACK_ROOT
+
+GUIDED = ("class_guidance", "depth_from_reference", "segmentation_from_masks", "class_and_depth")
+WARM_UP = 12  # prompts, after which memory is held against
+
+
+def shipped_prompt(server: ComfyServer, name: str) -> dict:
+    return read_prompt(server.url, WORKFLOWS / f"{name}.json")
+
+
+def with_values(prompt: dict, **values) -> dict:
+    """A copy: `seed=3` sets every widget of that name."""
+    prompt = json.loads(json.dumps(prompt))
+    for node in prompt.values():
+        node["inputs"] |= {k: v for k, v in values.items() if k in node["inputs"]}
+    return prompt
+
+
+def without_experts(prompt: dict) -> dict:
+    """A copy in which Load PPAP Experts is bypassed."""
+    prompt = json.loads(json.dumps(prompt))
+    loaders = {i: n for i, n in prompt.items() if n["class_type"] == "PPAP_LoadExperts"}
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] in loaders:
+                node["inputs"][name] = loaders[value[0]]["inputs"]["guider"]
+    return {i: n for i, n in prompt.items() if i not in loaders}
+
+
+def draw(server: ComfyServer, prompt: dict) -> list[bytes]:
+    """The pictures' pixels (their files name the prompt), in the order of the nodes."""
+    drawn = draw_prompt(server.url, prompt)
+    return [picture.tobytes() for node in sorted(drawn) for picture in drawn[node]]
+
+
+def interrupt(server: ComfyServer) -> None:
+    urllib.request.urlopen(urllib.request.Request(f"{server.url}/interrupt", data=b"")).close()
+
+
+def cancel(server: ComfyServer, times: int) -> str:
+    """Each run is stopped at a random moment."""
+    prompt, dice, ended = shipped_prompt(server, "class_guidance"), random.Random(0), Counter()
+    expected = draw(server, with_values(prompt, seed=1))
+    start = time.monotonic()
+    draw(server, with_values(prompt, seed=2))
+    duration = time.monotonic() - start
+    for number in tqdm(range(times), desc="cancel"):
+        queued = queue_prompt(server.url, with_values(prompt, seed=100 + number))
+        time.sleep(dice.uniform(0, duration))
+        interrupt(server)
+        entry = wait_for_history(server.url, queued, 120)
+        messages = [event for event, _ in entry["status"]["messages"]]
+        stopped = "execution_interrupted" in messages
+        ended["stopped" if stopped else "had ended before"] += 1
+    same = draw(server, with_values(prompt, seed=1)) == expected
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
+    return f"{counts}; the next picture {verdict(same)}"
+
+
+def verdict(same: bool) -> str:
+    return "is the same as before" if same else "DIFFERS"
+
+
+def memory(server: ComfyServer) -> float:
+    """MiB that the server's process holds."""
+    return psutil.Process(server.process_id).memory_info().rss / 2**20
+
+
+def repeat(server: ComfyServer, times: int) -> str:
+    """Prompts with changing guiders, with and without experts."""
+    prompts = [shipped_prompt(server, name) for name in GUIDED]
+    prompts += [without_experts(prompt) for prompt in prompts]
+    expected, held = draw(server, with_values(prompts[0], seed=1)), []
+    for number in tqdm(range(times), desc="repeat"):
+        draw(server, with_values(prompts[number % len(prompts)], seed=1000 + number))
+        held.append(memory(server))
+    same = draw(server, with_values(prompts[0], seed=1)) == expected
+    first, last = (sum(part) / len(part) for part in (held[WARM_UP:][:10], held[-10:]))
+    return (
+        f"memory {first:.0f} MiB after {WARM_UP} prompts, {last:.0f} MiB at the end; the first "
+        f"prompt's picture {verdict(same)}"
+    )
+
+
+def two_clients(server: ComfyServer, times: int) -> str:
+    """Two queue at once; each has to get what it gets alone."""
+    prompt = shipped_prompt(server, "class_guidance")
+    asked = {
+        name: [with_values(prompt, classes=name, seed=seed) for seed in range(times)]
+        for name in ("cone", "torus")
+    }
+    alone = {name: [draw(server, p) for p in prompts] for name, prompts in asked.items()}
+    together: dict[str, list] = {}
+
+    def queue_all(name: str) -> None:
+        together[name] = [draw(server, p) for p in asked[name]]
+
+    threads = [threading.Thread(target=queue_all, args=(name,)) for name in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pairs = [(a, b) for name in asked for a, b in zip(alone[name], together[name], strict=True)]
+    return f"{sum(a == b for a, b in pairs)} of {len(pairs)} pictures as drawn alone"
+
+
+def kill(base: Path, times: int) -> str:
+    """SIGKILL in the middle of a run, and a new server in the same folders."""
+    dice, same = random.Random(0), 0
+    with ComfyServer(base) as server:
+        prompt = shipped_prompt(server, "class_guidance")
+        expected = draw(server, with_values(prompt, seed=1))
+    for number in tqdm(range(times), desc="kill"):
+        with ComfyServer(base) as server:
+            queue_prompt(server.url, with_values(prompt, seed=100 + number))
+            time.sleep(dice.uniform(0.5, 4))
+            psutil.Process(server.process_id).kill()
+        with ComfyServer(base) as server:
+            same += draw(server, with_values(prompt, seed=1)) == expected
+    left = [path.name for path in base.rglob("*.partial*")]
+    return f"{same} of {times} times the picture after the restart is the same; left over: {left}"
+
+
+def mutate(kind: str, num: int) -> str:
+    found = run_cases(kind, num)
+    counts = Counter(outcome.what for outcome in found)
+    text = ", ".join(f"{counts.pop(what, 0)} {what}" for what in FINE)
+    others = ", ".join(f"{count} {what}" for what, count in counts.items()) or "0 of anything else"
+    return f"{text}, {others}; the slowest took {max(o.seconds for o in found):.1f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=1000, help="of each kind")
+    parser.add_argument("--cancels", type=int, default=50)
+    parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=5, help="prompts of each of two clients")
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "reliability.md")
+    args = parser.parse_args()
+    rows = [(f"{args.files} damaged {kind} loaded", mutate(kind, args.files)) for kind in KINDS]
+    on_a_server: list[tuple[str, Callable, int]] = [
+        ("{} runs cancelled at random moments", cancel, args.cancels),
+        ("{} prompts in a row, guiders and experts changing", repeat, args.prompts),
+        ("two clients queue {} prompts each at once", two_clients, args.pairs),
+    ]
+    with tempfile.TemporaryDirectory() as base:
+        with ComfyServer(Path(base)) as server:
+            rows += [(text.format(num), run(server, num)) for text, run, num in on_a_server]
+        rows.append(
+            (f"{args.kills} times the server killed in a run", kill(Path(base), args.kills))
+        )
+    lines = [
+        "# Reliability\n",
+        "Made by `.venv/bin/python -m host.reliability`, on two CPU cores.\n",
+        *(
+            f"| {what} | {outcome} |"
+            for what, outcome in (("trial", "outcome"), ("---",) * 2, *rows)
+        ),
+    ]
+    args.out.write_text("\n".join(lines) + "\n", "utf-8")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
