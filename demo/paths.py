@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ppap_core.reading import Reading
+
 DEMO = Path(__file__).parent
 MODELS, CACHE, OUTPUT = DEMO / "models", DEMO / "cache", DEMO / "output"
 
@@ -16,10 +18,10 @@ SEGMENTATION_EXPERTS = MODELS / "ppap_experts" / "demo-scenes-segmentation.safet
 DENSE_JUDGE = MODELS / "dense_judge.safetensors"
 LATENT_MODEL = MODELS / "diffusion_models" / "demo-scenes-flux.safetensors"
 AUTOENCODER = MODELS / "vae" / "demo-scenes-flux.safetensors"
-LATENT_EXPERTS = {  # what the guider sees: its experts' file (the first is not shipped)
-    ("x_t", "linear_rgb"): CACHE / "demo-shapes-flux-rgb.safetensors",
-    ("x_t", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-vae.safetensors",
-    ("x0_hat", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-x0.safetensors",
+LATENT_EXPERTS = {  # what the guider reads: its experts' file (the first is not shipped)
+    Reading("x_t", "linear_rgb"): CACHE / "demo-shapes-flux-rgb.safetensors",
+    Reading("x_t", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-vae.safetensors",
+    Reading("x0_hat", "vae"): MODELS / "ppap_experts" / "demo-shapes-flux-x0.safetensors",
 }
 EVIDENCE = DEMO.parent / "docs" / "evidence"
 WORKFLOWS = DEMO.parent / "workflows"

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,35 +38,30 @@ class Row:
 
 
 def load_world():
-    """The demo's MODEL, guider, experts and judge, in a booted ComfyUI."""
+    """The demo's MODEL, guider with experts, and judge, in a booted ComfyUI."""
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
     from ppap_core.expert_file import load_experts
     from ppap_core.guiders import load_guider
 
-    guider = load_guider(GUIDER)
-    experts = load_experts(EXPERTS).for_guider(guider)
-    return load_pixel_model(PIXEL_MODEL), guider, experts, load_judge(JUDGE)
+    guider = LoadedGuider.of(load_guider(GUIDER)).with_experts(load_experts(EXPERTS))
+    return load_pixel_model(PIXEL_MODEL), guider, load_judge(JUDGE)
 
 
-def guided_models(model, guider, experts, scale: float):
+def guided_models(model, guider, scale: float) -> dict[str, Callable]:
     """Method -> a function from class index to MODEL."""
-    from ppap_core.comfy_bridge.hook import install_guidance
-    from ppap_core.comfy_bridge.memory import build_patcher
-    from ppap_core.guidance import Guidance
+    from ppap_core.comfy_bridge.guide import guide
     from ppap_core.strength import Strength
     from ppap_core.targets import ClassTarget
 
-    patcher = build_patcher(guider)
-
-    def guide(label: int, with_experts):
+    def guide_to(label: int, guider):
         target = ClassTarget({label: 1.0}, len(SHAPES))
-        guidance = Guidance(guider, target, Strength(scale, "relative"), with_experts)
-        return install_guidance(model, guidance, patcher)
+        return guide(model, guider, target, Strength(scale, "relative"))
 
     return {
         "no guidance": lambda label: model,
-        "off-the-shelf guider": lambda label: guide(label, None),
-        "PPAP experts": lambda label: guide(label, experts),
+        "off-the-shelf guider": lambda label: guide_to(label, guider.without_experts()),
+        "PPAP experts": lambda label: guide_to(label, guider),
     }
 
 
@@ -100,8 +96,8 @@ def table(rows: list[Row]) -> str:
 
 
 def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Row]:
-    model, guider, experts, judge = load_world()
-    methods = guided_models(model, guider, experts, scale)
+    model, guider, judge = load_world()
+    methods = guided_models(model, guider, scale)
     pictures, rows = {}, []
     n = num_per_class * len(SHAPES)
     bar = tqdm(total=n * len(methods), unit="picture")

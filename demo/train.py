@@ -36,6 +36,7 @@ from demo.paths import (
 )
 from demo.paths import EXPERTS as CLASS_EXPERTS
 from demo.scene_files import load_or_render
+from ppap_core.reading import Reading
 
 DIFFUSION_STEPS, AUTOENCODER_STEPS, LATENT_DIFFUSION_STEPS = 6400, 2400, 4800
 NUM_GENERATED = 5000
@@ -106,14 +107,14 @@ def generate_latent_images() -> None:
     )
 
 
-def distill_latent_experts(seen: tuple[str, str]) -> None:
-    """For the guider of classes, from what it sees: its input and its view."""
-    file = LATENT_EXPERTS[seen]
+def distill_latent_experts(reading: Reading) -> None:
+    """For the guider of classes, by what it reads."""
+    file = LATENT_EXPERTS[reading]
     run_module(
         *("demo.latent_experts", *LATENT_CHECKPOINT, "--guider", GUIDER),
         *("--images", LATENT_GENERATED, "--out", file, "--run", CACHE / file.stem),
-        *("--input", seen[0], "--view", seen[1], *LATENT),
-        *("--batch-size", "64" if seen[1] == "linear_rgb" else "32"),
+        *("--input", reading.input, "--view", reading.view, *LATENT),
+        *("--batch-size", "64" if reading.view == "linear_rgb" else "32"),
     )
 
 
@@ -145,9 +146,9 @@ def main() -> None:
     if all(file.exists() for file in LATENT_EXPERTS.values()):
         return
     generate_latent_images()
-    for seen, file in LATENT_EXPERTS.items():
+    for reading, file in LATENT_EXPERTS.items():
         if not file.exists():
-            distill_latent_experts(seen)
+            distill_latent_experts(reading)
 
 
 if __name__ == "__main__":

@@ -96,21 +96,18 @@ def guider_costs(repeats: int) -> list[str]:
 
 def sampling_cost(repeats: int) -> list[str]:
     boot()
-    from ppap_core.comfy_bridge.hook import install_guidance
-    from ppap_core.comfy_bridge.memory import build_patcher
+    from ppap_core.comfy_bridge.guide import guide
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
     from ppap_core.comfy_bridge.sampling import sample_pixels
     from ppap_core.expert_file import load_experts
-    from ppap_core.guidance import Guidance
     from ppap_core.strength import Strength
     from ppap_core.targets import ClassTarget
 
     model, guider = load_pixel_model(PIXEL_MODEL), load_guider(GUIDER)
-    experts = load_experts(EXPERTS).for_guider(guider)
+    loaded = LoadedGuider.of(guider).with_experts(load_experts(EXPERTS))
     target = ClassTarget({4: 1.0}, len(guider.info.labels))
-    guided = install_guidance(
-        model, Guidance(guider, target, Strength(10.0), experts), build_patcher(guider)
-    )
+    guided = guide(model, loaded, target, Strength(10.0))
     batch = torch.rand(8, 3, SIZE, SIZE) * 2 - 1
 
     def guider_alone():

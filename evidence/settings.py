@@ -22,7 +22,8 @@ from demo.scenes import Scenes
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
-from ppap_core.strength import Shaping, Strength
+from ppap_core.shaping import NO_SHAPING, Shaping
+from ppap_core.strength import Strength
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Setting:
     tasks: tuple[str, ...] = ()
     has_experts: bool = True
     strength: dict = field(default_factory=dict)
-    shaping: Shaping = Shaping()
+    shaping: Shaping = NO_SHAPING
 
 
 BOTH = ("class", "depth")
@@ -84,33 +85,27 @@ def shaped(task: str) -> list[Setting]:
     ]
 
 
-def load_guiders() -> dict[str, tuple]:
-    """Task -> guider, its handle on memory, its experts."""
-    from ppap_core.comfy_bridge.memory import build_patcher
+def load_guiders() -> dict:
+    """Task -> LoadedGuider with its experts."""
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
     from ppap_core.expert_file import load_experts
     from ppap_core.guiders import load_guider
 
-    guiders = {task: load_guider(folder) for task, (folder, _) in FILES.items()}
     return {
-        task: (guider, build_patcher(guider), load_experts(FILES[task][1]).for_guider(guider))
-        for task, guider in guiders.items()
+        task: LoadedGuider.of(load_guider(folder)).with_experts(load_experts(file))
+        for task, (folder, file) in FILES.items()
     }
 
 
 def sample_setting(model, guiders: dict, setting: Setting, scenes: Scenes, seed: int) -> Tensor:
-    from ppap_core.comfy_bridge.hook import install_guidance
+    from ppap_core.comfy_bridge.guide import guide
     from ppap_core.comfy_bridge.sampling import sample_pixels
-    from ppap_core.guidance import Guidance
 
     for task in setting.tasks:
-        guider, patcher, experts = guiders[task]
+        guider = guiders[task] if setting.has_experts else guiders[task].without_experts()
         values = {"guidance_scale": GUIDANCE_SCALE, "rule": "relative"} | setting.strength
-        guidance = Guidance(
-            *(guider, build_target(task, scenes), Strength(**values)),
-            experts if setting.has_experts else None,
-            shaping=setting.shaping,
-        )
-        model = install_guidance(model, guidance, patcher)
+        target = build_target(task, scenes)
+        model = guide(model, guider, target, Strength(**values), shaping=setting.shaping)
     seeds = list(range(seed, seed + len(scenes)))
     return sample_pixels(model, seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
 

@@ -46,12 +46,11 @@ class Row:
 
 def sample_rows(scenes: Scenes, seed: int, scales: tuple[float, ...]):
     """Yield (row, pictures) for every guider, method and scale; all start from the same noise."""
-    from ppap_core.comfy_bridge.hook import install_guidance
-    from ppap_core.comfy_bridge.memory import build_patcher
+    from ppap_core.comfy_bridge.guide import guide
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
     from ppap_core.comfy_bridge.sampling import sample_pixels
     from ppap_core.expert_file import load_experts
-    from ppap_core.guidance import Guidance
     from ppap_core.guiders import load_guider
     from ppap_core.strength import Strength
 
@@ -67,14 +66,13 @@ def sample_rows(scenes: Scenes, seed: int, scales: tuple[float, ...]):
     for task, (folder, file) in FILES.items():
         value = measure(task, unguided, scenes)
         yield Row(task, "no guidance", 0.0, value, len(seeds), spent), unguided
-        guider = load_guider(folder)
-        patcher = build_patcher(guider)
-        experts = load_experts(file).for_guider(guider)
+        alone = LoadedGuider.of(load_guider(folder))
+        aware = alone.with_experts(load_experts(file))
         target = build_target(task, scenes)
-        for method, chosen in (("guider alone", None), ("PPAP experts", experts)):
+        for method, guider in (("guider alone", alone), ("PPAP experts", aware)):
             for scale in scales:
-                guidance = Guidance(guider, target, Strength(scale, "relative"), chosen)
-                pictures, seconds = sample(install_guidance(model, guidance, patcher))
+                strength = Strength(scale, "relative")
+                pictures, seconds = sample(guide(model, guider, target, strength))
                 value = measure(task, pictures, scenes)
                 yield Row(task, method, scale, value, len(seeds), seconds), pictures
 

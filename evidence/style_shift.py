@@ -82,36 +82,33 @@ class World:
     """The models; pictures are made and judged here."""
 
     def __init__(self):
-        from ppap_core.comfy_bridge.memory import build_patcher
+        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
         from ppap_core.comfy_bridge.pixel_model import load_pixel_model
         from ppap_core.expert_file import load_experts
         from ppap_core.guiders import load_guider
 
         self.model = load_pixel_model(MODEL)
         self.guider = load_guider(GUIDER)
-        self.patcher = build_patcher(self.guider)
-        self.experts = {
-            "experts of the shaded model": load_experts(EXPERTS).for_guider(self.guider),
-            "experts of this model": load_experts(OWN_EXPERTS).for_guider(self.guider),
+        self.alone = LoadedGuider.of(self.guider)
+        self.with_experts = {
+            "experts of the shaded model": self.alone.with_experts(load_experts(EXPERTS)),
+            "experts of this model": self.alone.with_experts(load_experts(OWN_EXPERTS)),
         }
         self.judge = Judge(len(SHAPES) * len(STYLES)).eval().requires_grad_(False)
         self.judge.load_state_dict(load_file(JUDGE))
 
     def draw(self, method: str, told: int, classes: Tensor) -> Tensor:
         """(N, 3, 32, 32) in [-1, 1]; each method starts from the same noise."""
-        from ppap_core.comfy_bridge.hook import install_guidance
+        from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.sampling import sample_pixels
-        from ppap_core.guidance import Guidance
         from ppap_core.strength import Strength
         from ppap_core.targets import ClassTarget
 
         target = ClassTarget([{int(label): 1.0} for label in classes], len(SHAPES))
-        guidance = Guidance(
-            self.guider, target, Strength(SCALE, "relative"), self.experts.get(method)
-        )
         model = self.model
         if method != "no guidance":
-            model = install_guidance(model, guidance, self.patcher)
+            guider = self.with_experts.get(method, self.alone)
+            model = guide(model, guider, target, Strength(SCALE, "relative"))
         seeds = [FIRST_SEED + index for index in range(len(classes))]
         settings = (STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
         return sample_pixels(model, seeds, *settings, class_labels=torch.tensor([told]))

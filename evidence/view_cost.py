@@ -7,35 +7,40 @@ import torch
 
 from host import tiny_checkpoints, tiny_decoders
 from ppap_core.comfy_bridge.headless import boot
+from ppap_core.reading import Reading
 
 STEPS = 2
 SIDE = 32  # of the latent: pictures of 256 x 256
 SETTINGS = {
-    "x_t, linear_rgb": ("linear_rgb", "x_t", "none"),
-    "x_t, taesd": ("taesd", "x_t", "none"),
-    "x_t, vae": ("vae", "x_t", "none"),
-    "x0_hat, linear_rgb, none": ("linear_rgb", "x0_hat", "none"),
-    "x0_hat, linear_rgb, jvp": ("linear_rgb", "x0_hat", "jvp"),
-    "x0_hat, linear_rgb, backprop": ("linear_rgb", "x0_hat", "backprop"),
-    "x0_hat, taesd, none": ("taesd", "x0_hat", "none"),
-    "x0_hat, taesd, jvp": ("taesd", "x0_hat", "jvp"),
-    "x0_hat, vae, none": ("vae", "x0_hat", "none"),
-    "x0_hat, vae, jvp": ("vae", "x0_hat", "jvp"),
+    "x_t, linear_rgb": (Reading("x_t", "linear_rgb"), "none"),
+    "x_t, taesd": (Reading("x_t", "taesd"), "none"),
+    "x_t, vae": (Reading("x_t", "vae"), "none"),
+    "x0_hat, linear_rgb, none": (Reading("x0_hat", "linear_rgb"), "none"),
+    "x0_hat, linear_rgb, jvp": (Reading("x0_hat", "linear_rgb"), "jvp"),
+    "x0_hat, linear_rgb, backprop": (Reading("x0_hat", "linear_rgb"), "backprop"),
+    "x0_hat, taesd, none": (Reading("x0_hat", "taesd"), "none"),
+    "x0_hat, taesd, jvp": (Reading("x0_hat", "taesd"), "jvp"),
+    "x0_hat, vae, none": (Reading("x0_hat", "vae"), "none"),
+    "x0_hat, vae, jvp": (Reading("x0_hat", "vae"), "jvp"),
 }
 
 
 def view_costs(guider, in_turns, repeats: int) -> list[str]:
     """A line per view and Jacobian: guided sampling / (unguided sampling + the guider alone)."""
     boot()
-    from ppap_core.comfy_bridge.memory import build_patcher
+    from ppap_core.comfy_bridge.guide import guide
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+    from ppap_core.strength import Strength
     from ppap_core.targets import ClassTarget
 
     model, vae = tiny_checkpoints.build("SD15"), _tiny_vae()
     target = ClassTarget({4: 1.0}, len(guider.info.labels))
-    patcher = build_patcher(guider)
+    loaded, strength = LoadedGuider.of(guider), Strength(1.0)
     actions = {
-        name: _sampling(_guided(model, vae, guider, patcher, target, *setting))
-        for name, setting in SETTINGS.items()
+        name: _sampling(
+            guide(model, loaded, target, strength, reading=reading, jacobian=jacobian, vae=vae)
+        )
+        for name, (reading, jacobian) in SETTINGS.items()
     }
     actions["unguided"] = _sampling(model)
     actions["guider"] = _guider_alone(guider, target)
@@ -59,17 +64,6 @@ def _tiny_vae():
     folder_paths.add_model_folder_path("vae_approx", str(folder), is_default=True)
     path = tiny_decoders.save_kl(folder / "vae.safetensors", 4)
     return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(path)))
-
-
-def _guided(model, vae, guider, patcher, target, view, seen, jacobian):
-    from ppap_core.comfy_bridge.hook import install_guidance
-    from ppap_core.comfy_bridge.views import build_view
-    from ppap_core.guidance import Guidance
-    from ppap_core.strength import Strength
-
-    built = build_view(view, model, vae)
-    guidance = Guidance(guider, target, Strength(1.0), None, built.view, seen, jacobian)
-    return install_guidance(model, guidance, patcher, *built.patchers)
 
 
 def _sampling(model):

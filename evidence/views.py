@@ -10,7 +10,7 @@ docs/evidence/views.csv, views.md and views.png.
 import argparse
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from demo.autoencoder import load_autoencoder
 from demo.judges import load_judge
+from demo.latent_experts import use_narrow_decoder
 from demo.paths import AUTOENCODER, EVIDENCE, GUIDER, HELDOUT_SCENES, JUDGE, LATENT_EXPERTS
 from demo.paths import LATENT_MODEL as MODEL
 from demo.scene_files import load_or_render
@@ -28,6 +29,7 @@ from evidence.quality import for_judges, interval, measure_quality
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.reading import Reading
 from ppap_core.strength import Strength
 
 SCALES = (0.05, 0.1, 0.2, 0.4)
@@ -38,26 +40,26 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class Method:
-    """What guides: `seen`, the guider's input and view; none of it is the unguided model."""
+    """What guides: `reading` is the guider's; without one the model is unguided."""
 
     name: str
-    seen: tuple[str, str] | None = None
+    reading: Reading | None = None
     jacobian: str = "none"
     has_experts: bool = False
 
 
 METHODS = (
     Method("no guidance"),
-    Method("guider alone", ("x_t", "linear_rgb")),
-    Method("guider alone", ("x_t", "vae")),
-    Method("guider alone", ("x0_hat", "linear_rgb")),
-    Method("guider alone", ("x0_hat", "vae")),
-    Method("guider alone", ("x0_hat", "vae"), "jvp"),
-    Method("guider alone", ("x0_hat", "vae"), "backprop"),
-    Method("PPAP experts", ("x_t", "linear_rgb"), has_experts=True),
-    Method("PPAP experts", ("x_t", "vae"), has_experts=True),
-    Method("PPAP experts", ("x0_hat", "vae"), has_experts=True),
-    Method("PPAP experts", ("x0_hat", "vae"), "jvp", has_experts=True),
+    Method("guider alone", Reading("x_t", "linear_rgb")),
+    Method("guider alone", Reading("x_t", "vae")),
+    Method("guider alone", Reading("x0_hat", "linear_rgb")),
+    Method("guider alone", Reading("x0_hat", "vae")),
+    Method("guider alone", Reading("x0_hat", "vae"), "jvp"),
+    Method("guider alone", Reading("x0_hat", "vae"), "backprop"),
+    Method("PPAP experts", Reading("x_t", "linear_rgb"), has_experts=True),
+    Method("PPAP experts", Reading("x_t", "vae"), has_experts=True),
+    Method("PPAP experts", Reading("x0_hat", "vae"), has_experts=True),
+    Method("PPAP experts", Reading("x0_hat", "vae"), "jvp", has_experts=True),
 )
 
 
@@ -67,18 +69,17 @@ class World:
     def __init__(self) -> None:
         from ppap_core.comfy_bridge.checkpoint import load_checkpoint
         from ppap_core.comfy_bridge.conditioning import zero_conditioning
-        from ppap_core.comfy_bridge.memory import build_patcher
+        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
         from ppap_core.expert_file import load_experts
         from ppap_core.guiders import load_guider
 
         self.checkpoint = load_checkpoint(str(MODEL), str(AUTOENCODER))
         self.model = self.checkpoint.model
         self.prompt = zero_conditioning(self.model)
-        self.guider = load_guider(GUIDER)
-        self.patcher = build_patcher(self.guider)
+        self.guider = LoadedGuider.of(load_guider(GUIDER))
         self.experts = {
-            seen: load_experts(file).for_guider(self.guider)
-            for seen, file in LATENT_EXPERTS.items()
+            reading: load_experts(file).for_guider(self.guider.guider)
+            for reading, file in LATENT_EXPERTS.items()
             if file.exists()
         }
         self.autoencoder = load_autoencoder(AUTOENCODER)
@@ -86,45 +87,27 @@ class World:
         heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
         self.real = heldout.image[:2000].float() / 127.5 - 1
 
-    def view(self, name: str, as_shipped: bool):
-        """The view of the node; or, of the VAE, the same without the file's empty channels."""
-        from ppap_core.comfy_bridge.views import build_view
-
-        if name == "vae" and not as_shipped:
-            return self.autoencoder.decode, []
-        built = build_view(name, self.model, self.checkpoint.vae)
-        return built.view, built.patchers
-
-    def guided(
-        self,
-        method: Method,
-        scale: float,
-        classes: list[int],
-        as_shipped: bool = False,
-        experts=None,
-    ):
+    def guided(self, method: Method, scale: float, classes: list[int], experts=None):
         """MODEL; one of `classes` for each picture of a batch.
 
         `experts`: None takes the demo's, for a method that has some.
         """
-        from ppap_core.comfy_bridge.hook import install_guidance
-        from ppap_core.guidance import Guidance
+        from ppap_core.comfy_bridge.guide import guide
         from ppap_core.targets import ClassTarget
 
-        if method.seen is None:
+        if method.reading is None:
             return self.model
-        seen, name = method.seen
-        view, patchers = self.view(name, as_shipped)
         if method.has_experts and experts is None:
-            experts = self.experts[method.seen]
-        guidance = Guidance(
-            self.guider,
+            experts = self.experts[method.reading]
+        return guide(
+            self.model,
+            replace(self.guider, experts=experts),
             ClassTarget([{label: 1.0} for label in classes], len(SHAPES)),
             Strength(scale, "relative"),
-            experts,
-            *(view, seen, method.jacobian),
+            reading=method.reading,
+            jacobian=method.jacobian,
+            vae=self.checkpoint.vae,
         )
-        return install_guidance(self.model, guidance, self.patcher, *patchers)
 
     def latents(self, model, seeds: list[int], steps: int = STEPS) -> Tensor:
         from ppap_core.comfy_bridge.sampling import sample_seeds
@@ -141,14 +124,13 @@ class World:
         first_seed: int,
         num: int,
         experts=None,
-        as_shipped: bool = False,
     ) -> Tensor:
         """(num, 3, 64, 64) in [-1, 1]; the classes take turns."""
         parts = []
         for start in range(0, num, BATCH):
             rows = range(start, min(start + BATCH, num))
             classes = [row % len(SHAPES) for row in rows]
-            model = self.guided(method, scale, classes, as_shipped, experts)
+            model = self.guided(method, scale, classes, experts)
             latents = self.latents(model, [first_seed + row for row in rows])
             space = self.model.get_model_object("latent_format")
             parts.append(self.autoencoder.decode(space.process_in(latents)))
@@ -161,16 +143,14 @@ class World:
 
     def methods(self) -> list[Method]:
         """All but those whose experts are not here (`make demo-models` makes them)."""
-        return [m for m in METHODS if not m.has_experts or m.seen in self.experts]
+        return [m for m in METHODS if not m.has_experts or m.reading in self.experts]
 
     def step_costs(self, repeats: int = 5) -> dict[Method, float]:
         """Time of a step as a ratio to an unguided one, as the nodes run it, a picture at a time.
 
         Methods take turns; the median counts.
         """
-        models = {
-            method: self.guided(method, 0.1, [0], as_shipped=True) for method in self.methods()
-        }
+        models = {method: self.guided(method, 0.1, [0]) for method in self.methods()}
         seconds: dict[Method, list[float]] = {method: [] for method in models}
         for _ in range(repeats + 1):  # the first warms up
             for method, model in models.items():
@@ -192,17 +172,18 @@ def main() -> None:
     world = World()
     rows, drawn = [], []
     costs = world.step_costs()
+    use_narrow_decoder(world.checkpoint.vae)  # as shipped it takes seven times as long
     bar = tqdm(total=len(world.methods()), unit="method")
     for method in world.methods():
         scale = 0.0
-        if method.seen:
+        if method.reading:
             make = partial(world.pictures, method, first_seed=args.seed, num=args.tuning)
             scale = max(SCALES, key=lambda scale: world.accuracy(make(scale=scale)))
         pictures = world.pictures(method, scale, args.seed + 1_000_000, args.pictures)
         accuracy = world.accuracy(pictures)
         low, high = interval([accuracy], args.pictures)
         quality = measure_quality(world.judge, for_judges(pictures), world.real)
-        seen, view = method.seen or ("", "")
+        seen, view = (method.reading.input, method.reading.view) if method.reading else ("", "")
         jacobian = method.jacobian if seen == "x0_hat" else ""
         rows.append(
             {

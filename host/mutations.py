@@ -30,6 +30,7 @@ from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 from ppap_core.expert_file import hash_tensors, load_experts
 from ppap_core.guidance import Guidance
+from ppap_core.guidance_run import GuidanceRun
 from ppap_core.guiders import Guider, load_guider
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
@@ -164,9 +165,9 @@ def check_experts(number: int, folder: Path, guider: Guider) -> None:
 
 def guide(guider: Guider, experts) -> None:
     target = ClassTarget([{0: 1.0}], len(SHAPES))
-    guidance = Guidance(guider, target, Strength(0.1, "relative"), experts)
+    run = GuidanceRun(Guidance(guider, target, Strength(0.1, "relative"), experts=experts))
     for sigma in (0.1, 1.0, 5.0, 50.0):
-        shift = guidance(torch.randn(1, 3, 32, 32), torch.full((1,), sigma)).shift
+        shift = run.shift(torch.randn(1, 3, 32, 32), torch.full((1,), sigma))
         assert shift.isfinite().all(), "a shift that is not finite"
 
 

@@ -269,7 +269,9 @@ def tiny_guider(comfyui):
     labels = tuple(map(str, range(5)))
     info = guiders.GuiderInfo("timm/net", "net", "class", labels, "0")
     preprocessing = guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3)
-    return comfyui.module("nodes.types").LoadedGuider.of(guiders.Guider(net, preprocessing, info))
+    return comfyui.module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(
+        guiders.Guider(net, preprocessing, info)
+    )
 
 
 def randomise(module, seed=0):

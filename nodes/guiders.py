@@ -3,7 +3,8 @@
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.guiders import guider_names, guider_stamp, load_named_guider
-from .types import CATEGORY, GuiderSocket, LoadedGuider
+from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+from .types import CATEGORY, GuiderSocket
 
 
 class LoadGuider(io.ComfyNode):

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..ppap_core.strength import Shaping
+from ..ppap_core.shaping import Shaping
 from .types import CATEGORY, OptionsSocket
 
 CONFLICTS = ("sum", "give way")

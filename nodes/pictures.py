@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .types import LoadedGuider
+from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
 
 def to_core(image_bhwc: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io, ui
 
-from ..ppap_core.comfy_bridge.hook import guidances_of
-from ..ppap_core.guidance_report import describe, draw_curves, draw_steps
+from ..ppap_core.comfy_bridge.hook import outcomes_of
+from ..ppap_core.guidance_figures import plot_curves, show_steps
+from ..ppap_core.guidance_report import describe
 from .pictures import from_pil
 from .types import CATEGORY
 
@@ -47,7 +48,7 @@ class GuidanceReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent, num_steps):
-        guidances = guidances_of(model)
-        text = describe(guidances)
-        pictures = (draw_curves(guidances), draw_steps(guidances, num_steps))
-        return io.NodeOutput(*map(from_pil, pictures), text, ui=ui.PreviewText(text))
+        outcomes = outcomes_of(model)
+        text = describe(outcomes)
+        curves, steps = plot_curves(outcomes), show_steps(outcomes, num_steps)
+        return io.NodeOutput(from_pil(curves), from_pil(steps), text, ui=ui.PreviewText(text))

@@ -3,13 +3,13 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..ppap_core.comfy_bridge.hook import install_guidance
+from ..ppap_core.comfy_bridge.guide import guide
 from ..ppap_core.comfy_bridge.sampling import sample_latent
-from ..ppap_core.comfy_bridge.views import VIEWS, build_view, seen_without_experts
-from ..ppap_core.expert_file import INPUTS
-from ..ppap_core.guidance import Guidance
+from ..ppap_core.comfy_bridge.views import VIEWS
 from ..ppap_core.jacobian import JACOBIANS
-from ..ppap_core.strength import AS_IT_IS, RULES, Strength
+from ..ppap_core.reading import INPUTS, Reading
+from ..ppap_core.shaping import NO_SHAPING
+from ..ppap_core.strength import RULES, Strength
 from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket
 
 
@@ -89,7 +89,7 @@ def guidance_inputs():
     ]
 
 
-def guide(
+def guide_model(
     model,
     guider=None,
     target=None,
@@ -101,26 +101,22 @@ def guide(
     guider_input="auto",
     jacobian="jvp",
     vae=None,
-    options=AS_IT_IS,
+    options=NO_SHAPING,
 ):
     """`model` with guidance; as it is if there is no guider or no target."""
     strength = Strength(guidance_scale, scale_rule, start_percent, end_percent)
     if guider is None or target is None:
         return model
-    if guider.expert_set:
-        header = guider.expert_set.header
-        header.check_latent_format(type(model.get_model_object("latent_format")).__name__)
-        view, guider_input = header.seen_as(view, guider_input)
-    else:
-        view, guider_input = seen_without_experts(view, guider_input, model, vae)
-    if strength.is_off:
-        return model
-    built = build_view(view, model, vae)
-    guidance = Guidance(
-        *(guider.guider, target, strength, guider.experts),
-        *(built.view, guider_input, jacobian, options),
+    return guide(
+        model,
+        guider,
+        target,
+        strength,
+        reading=Reading(guider_input, view),
+        jacobian=jacobian,
+        shaping=options,
+        vae=vae,
     )
-    return install_guidance(model, guidance, guider.patcher, *built.patchers)
 
 
 class ApplyGuidance(io.ComfyNode):
@@ -141,7 +137,7 @@ class ApplyGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, **guidance):
-        return io.NodeOutput(guide(model, **guidance))
+        return io.NodeOutput(guide_model(model, **guidance))
 
 
 def ksampler_inputs():
@@ -191,7 +187,7 @@ def ksampler_inputs():
 def guide_and_sample(model, **inputs):
     """LATENT and the guided MODEL, from the inputs of PPAP Guided KSampler."""
     names = [entry.id for entry in guidance_inputs() if entry.id in inputs]
-    guided = guide(model, **{name: inputs.pop(name) for name in names})
+    guided = guide_model(model, **{name: inputs.pop(name) for name in names})
     return sample_latent(guided, **inputs), guided
 
 

@@ -22,9 +22,11 @@ from .errors import one_line
 from .experts import LORA_A, LORA_B, PEFT_PREFIX, Expert, NoiseExperts
 from .guiders import Guider
 from .noise import NoiseRange, check_ranges, sigma_ve_to_timestep
+from .reading import INPUTS, Reading
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-INPUTS = ("x_t", "x0_hat")
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,23 @@ class ExpertHeader:
                 f"({guider.info.fingerprint[:12]}): load that guider, or train experts for this one"
             )
 
-    def seen_as(self, view: str, input: str) -> tuple[str, str]:
-        """View and input, "auto" standing for what the experts were trained on; else a warning."""
-        chosen = (
-            self.view if view == "auto" else view,
-            self.input if input == "auto" else input,
-        )
-        if chosen != (self.view, self.input):
-            logging.warning(
-                "PPAP: the experts were trained on %s through the view %s; they are asked about "
-                "%s through %s",
-                *(self.input, self.view, chosen[1], chosen[0]),
+    @property
+    def reading(self) -> Reading:
+        """What the experts were trained on."""
+        return Reading(self.input, self.view)
+
+    def settle_reading(self, asked: Reading) -> Reading:
+        """`asked`, "auto" standing for what the experts were trained on. Warns of anything else."""
+        settled = asked.or_else(self.reading)
+        if settled != self.reading:
+            log.warning(
+                "the experts were trained on %s through the view %s, and are given %s through %s",
+                self.input,
+                self.view,
+                settled.input,
+                settled.view,
             )
-        return chosen
+        return settled
 
     def check_latent_format(self, name: str) -> None:
         if name != self.latent_format:

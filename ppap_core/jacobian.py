@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .noise import per_sample
+from .strength import norms
 
 Denoiser = Callable[[Tensor], Tensor]
 """x_vp -> the denoised estimate, both (B, ...), at the noise level of the current step."""
@@ -32,11 +33,11 @@ def finite_difference(
     g: Tensor, x_vp: Tensor, sigma_ve: Tensor, denoised: Tensor, denoise: Denoiser
 ) -> Tensor:
     """J g from one more evaluation, a step in the direction of g; no autograd in the denoiser."""
-    norms = torch.linalg.vector_norm(g.flatten(1), dim=1).clamp(min=1e-20)
+    length_of_g = norms(g)
     noise = sigma_ve / (1 + sigma_ve.square()).sqrt()  # of one value of x_vp
     length = STEP * noise * g[0].numel() ** 0.5
-    moved = denoise(x_vp + per_sample(length / norms, g) * g)
-    return per_sample(norms / length, g) * (moved - denoised)
+    moved = denoise(x_vp + per_sample(length / length_of_g, g) * g)
+    return per_sample(length_of_g / length, g) * (moved - denoised)
 
 
 def backpropagation(

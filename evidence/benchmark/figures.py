@@ -40,9 +40,9 @@ def draw_maps(world: World, guider: str):
     for method in SHOWN:
         experts = method.teaching and world.taught(guider, method.teaching, world.budget.first_seed)
         target = ClassTarget({SHAPES.index(ASKED): 1.0}, len(SHAPES))
-        guidance = Guidance(network, target, Strength(1.0), experts)
+        guidance = Guidance(network, target, Strength(1.0), experts=experts)
         gradients = [
-            guidance.score(state, float(level)).shift
+            guidance.score(state, float(level)).gradient
             for state, level in zip(states, levels, strict=True)
         ]
         rows.append(
@@ -82,12 +82,12 @@ def _confidence(
     plan: Plan, world: World, guider: str, method: Method, scenes: Scenes
 ) -> tuple[list[float], list[float]]:
     """Timesteps, and at each the geometric mean of p(asked class) over the pictures."""
-    from ppap_core.comfy_bridge.hook import guidances_of
+    from ppap_core.comfy_bridge.hook import outcomes_of
 
     scale = plan.best_scale("class", guider, method)
     model, _ = world.guided("class", guider, method, scale, plan.budget.first_seed, scenes)
     world.draw(lambda rows: (model, {}), "DDIM-25", PICTURES, FIRST_SEED["report"])
-    (guidance,) = guidances_of(model)
-    levels = torch.tensor([record.sigma_ve for record in guidance.records])
-    confidence = [float(record.log_likelihood.exp()) for record in guidance.records]
+    (outcome,) = outcomes_of(model)
+    levels = torch.tensor([record.sigma_ve for record in outcome.records])
+    confidence = [float(record.log_likelihood.exp()) for record in outcome.records]
     return sigma_ve_to_timestep(levels).tolist(), confidence

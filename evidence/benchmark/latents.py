@@ -15,6 +15,7 @@ from evidence.benchmark.methods import Method, Teaching
 from evidence.quality import for_judges, measure_quality
 from evidence.views import Method as Seen
 from evidence.views import World as LatentModels
+from ppap_core.reading import Reading
 
 
 class LatentWorld:
@@ -39,7 +40,9 @@ class LatentWorld:
         from ppap_core.distillation.dataset import build_training_set
 
         space = self.models.checkpoint.latent_format
-        return build_training_set(LATENT_GENERATED, self.models.guider, process_in=space.process_in)
+        return build_training_set(
+            LATENT_GENERATED, self.models.guider.guider, process_in=space.process_in
+        )
 
     def training_set(self, guider: str, teaching: Teaching):
         from ppap_core.distillation.distill import TrainingSet
@@ -54,17 +57,20 @@ class LatentWorld:
         from ppap_core.comfy_bridge.reading import build_reader
 
         models = self.models
-        return build_reader(models.checkpoint, settings, models.prompt, 1.0, models.patcher)[1]
+        return build_reader(models.checkpoint, settings, models.prompt, 1.0, models.guider.patcher)[
+            1
+        ]
 
     @torch.no_grad()
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
         """What the judge says of `num` pictures, and the guider itself, without experts."""
-        seen = Seen(method.name, (method.input, "vae") if method.input else None, method.jacobian)
-        pictures = self.models.pictures(seen, scale, first_seed, num, experts, as_shipped=True)
+        reading = Reading(method.input, "vae") if method.input else None
+        seen = Seen(method.name, reading, method.jacobian)
+        pictures = self.models.pictures(seen, scale, first_seed, num, experts)
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)
         found = {
             "value": self.models.accuracy(pictures),
-            "self": own_accuracy(self.models.guider, small, classes),
+            "self": own_accuracy(self.models.guider.guider, small, classes),
         }
         return found | measure_quality(self.models.judge, small, self.models.real)._asdict()

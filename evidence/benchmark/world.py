@@ -187,8 +187,9 @@ class World:
         self, task: str, guider: str, method: Method, scale: float, seed: int, scenes: Scenes
     ) -> tuple:
         """(MODEL, what `sample_pixels` is told): `scenes`, one for each picture, are asked for."""
-        from ppap_core.comfy_bridge.hook import install_guidance
-        from ppap_core.guidance import Guidance
+        from ppap_core.comfy_bridge.guide import guide
+        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+        from ppap_core.reading import Reading
         from ppap_core.strength import Strength
 
         if method.cfg:
@@ -197,15 +198,15 @@ class World:
             return self.model, {}
         network, patcher = self.guider(guider)
         experts = method.teaching and self.taught(guider, method.teaching, seed)
-        guidance = Guidance(
-            network,
+        guided = guide(
+            self.model,
+            LoadedGuider(network, patcher, experts),
             build_target(task, scenes),
             Strength(scale, "relative"),
-            experts,
-            input=method.input,
+            reading=Reading(method.input),
             jacobian=method.jacobian,
         )
-        return install_guidance(self.model, guidance, patcher), {}
+        return guided, {}
 
     @torch.no_grad()
     def draw(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:

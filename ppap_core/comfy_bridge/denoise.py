@@ -4,20 +4,12 @@ Read in ComfyUI 0.30.0 (samplers.py, CFGGuider): conditioning, model patches and
 host's; a `Sampler` that asks once takes the place of the sampling loop.
 """
 
-import comfy.model_sampling
 import comfy.samplers
 import torch
 from torch import Tensor
 
 from ..noise import per_sample
-from .hook import noise_coefficients
-
-
-def sigma_of(model_sampling, sigma_ve: Tensor) -> Tensor:
-    """The host's sigma at which a model's states have the noise level `sigma_ve` (B,)."""
-    if isinstance(model_sampling, comfy.model_sampling.CONST):
-        return sigma_ve / (float(getattr(model_sampling, "noise_scale", 1.0)) + sigma_ve)
-    return sigma_ve
+from .noise_levels import noise_coefficients, sigma_ve_to_sigma
 
 
 class _AskOnce(comfy.samplers.Sampler):
@@ -27,7 +19,7 @@ class _AskOnce(comfy.samplers.Sampler):
 
     def sample(self, model_wrap, sigmas, extra_args, *_, **__):
         model_sampling = model_wrap.inner_model.model_sampling
-        sigma = sigma_of(model_sampling, self.sigma_ve)
+        sigma = sigma_ve_to_sigma(model_sampling, self.sigma_ve)
         alpha, b = (per_sample(c, self.x_0) for c in noise_coefficients(model_sampling, sigma))
         self.denoised = model_wrap(alpha * self.x_0 + b * self.eps, sigma, **extra_args)
         return self.denoised

@@ -9,15 +9,14 @@ from torch.nn import functional as F
 from ..distillation.distill import TrainingSet
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
-from ..guidance import Guidance
 from ..guiders import GuiderInfo
 from ..strength import Strength
 from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
 from ..targets.map_target import show_target
 from ..targets.palettes import HUES
 from .drawing import build_draw
-from .hook import install_guidance
-from .views import build_view
+from .guide import guide
+from .loaded_guider import LoadedGuider
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -69,9 +68,11 @@ def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -
 
 def _guided_model(trainer: "Trainer", expert_set: ExpertSet, experts, target: Target):
     checkpoint = trainer.checkpoint
-    view = build_view(expert_set.header.view, checkpoint.model, checkpoint.vae)
-    seen = expert_set.header.input
-    guidance = Guidance(
-        trainer.guider, target, Strength(SCALE, "relative"), experts, view.view, seen
+    return guide(
+        checkpoint.model,
+        LoadedGuider(trainer.guider, trainer.patcher, experts),
+        target,
+        Strength(SCALE, "relative"),
+        reading=expert_set.header.reading,
+        vae=checkpoint.vae,
     )
-    return install_guidance(checkpoint.model, guidance, trainer.patcher, *view.patchers)

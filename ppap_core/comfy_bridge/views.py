@@ -51,38 +51,22 @@ def build_view(name: str, model, vae=None) -> BuiltView:
         return _BUILDERS[name](latent_format, vae)
 
 
-def seen_without_experts(view: str, guider_input: str, model, vae=None) -> tuple[str, str]:
-    """What "auto" means, for view and input, where no experts say it.
-
-    Guiders alone read pictures best, so of latents they see the model's estimate, decoded, if there
-    is a decoder (docs/evidence/views.md: three times as many pictures come out as asked).
-    """
-    latent_format = model.get_model_object("latent_format")
-    if view == "auto" and guider_input != "x_t" and not _is_pixels(latent_format):
-        if _tae_file(latent_format):
-            view = "taesd"
-        elif vae is not None:
-            view = "vae"
-    if guider_input == "auto":
-        guider_input = "x0_hat" if view in ("taesd", "vae") else "x_t"
-    return view, guider_input
-
-
 def cheapest_view(latent_format, vae=None) -> str:
     """The name of the view that costs least among those that fit."""
-    if _is_pixels(latent_format):
+    if works_on_pixels(latent_format):
         return "identity"
     if latent_format.latent_rgb_factors is not None:
         return "linear_rgb"
     return "taesd" if vae is None or _tae_file(latent_format) else "vae"
 
 
-def _is_pixels(latent_format) -> bool:
+def works_on_pixels(latent_format) -> bool:
+    """Whether the model's states are pictures, not latents."""
     return latent_format.latent_channels == 3 and latent_format.spacial_downscale_ratio == 1
 
 
 def _build_identity(latent_format, vae) -> BuiltView:
-    if not _is_pixels(latent_format):
+    if not works_on_pixels(latent_format):
         raise ValueError(
             f"the view identity is for pixel models; this one works in "
             f"{type(latent_format).__name__} latents: choose auto or linear_rgb"
@@ -135,6 +119,10 @@ _BUILDERS = {
 def _decoder_view(decoder: Decoder, space: Callable[[Tensor], Tensor], name: str) -> BuiltView:
     view = DecoderView(lambda x_vp: decoder(space(x_vp)), decoder.plan)
     return BuiltView(view, [decoder.patcher], name)
+
+
+def has_tiny_decoder(latent_format) -> bool:
+    return _tae_file(latent_format) is not None
 
 
 def _tae_file(latent_format) -> Path | None:

@@ -1,19 +1,20 @@
-"""What a MODEL is guided by in tests that bring their own shift."""
+"""What a MODEL is guided by in tests that bring their own score."""
 
-from types import SimpleNamespace
+import torch
 
 
 class StandIn:
-    """As ppap_core's Guidance for the hook; subclasses are called for each shift."""
+    """As ppap_core's Guidance for a run at scale 1; subclasses say what `gradient` is."""
 
-    strength = SimpleNamespace(is_off=False, start_percent=0.0, end_percent=1.0)
-    shaping = SimpleNamespace(gives_way=False, frames=(), choose_frames=lambda x: x)
+    experts, input, jacobian = None, "x0_hat", "jvp"
     view = staticmethod(lambda x: x)
 
-    def start(self):
-        pass
+    def __init__(self, comfyui, guider):
+        self.strength = comfyui.module("ppap_core.strength").Strength(1.0)
+        self.shaping = comfyui.module("ppap_core.shaping").NO_SHAPING
+        self.score_of = comfyui.module("ppap_core.guidance").Score
+        self.guider = guider
 
-    finish = report = start
-
-    def takes_turn(self):
-        return True
+    def score(self, x_vp, sigma_ve, denoised, denoise):
+        gradient = self.gradient(x_vp, x_vp.new_tensor([sigma_ve]), denoised, denoise)
+        return self.score_of(gradient, torch.zeros(len(x_vp)), torch.zeros(1, 3, 1, 1), False)

@@ -77,18 +77,17 @@ class Probe(StandIn):
     """
 
     def __init__(self, comfyui, guider):
+        super().__init__(comfyui, guider.guider)
         self.backpropagation = comfyui.module("ppap_core.jacobian").backpropagation
-        self.step_of = comfyui.module("ppap_core.guidance").GuidanceStep
-        self.guider = guider.guider
         self.ratios = []
 
-    def __call__(self, x_vp, sigma_ve, denoised, denoise):
+    def gradient(self, x_vp, sigma_ve, denoised, denoise):
         g = torch.randn(x_vp.shape, generator=torch.Generator().manual_seed(1)).to(x_vp)
         exact = self.backpropagation(g, x_vp, sigma_ve, denoised, denoise)
         step = 1e-2 * exact / exact.norm()
         change = (denoise(x_vp + step) - denoise(x_vp - step)) / 2e-2
         self.ratios.append(((g * change).sum() / exact.norm()).item())
-        return self.step_of(torch.zeros_like(x_vp), None)
+        return torch.zeros_like(x_vp)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -233,7 +232,7 @@ def test_chosen_frames_of_a_video_are_guided_and_no_others(comfyui, load, guider
 
 
 def test_a_frame_that_is_not_there_is_named(comfyui, load, guider):
-    options = comfyui.module("ppap_core.strength").Shaping(frames=(5,))
+    options = comfyui.module("ppap_core.shaping").Shaping(frames=(5,))
     guided = guide(comfyui, load("Wan21"), guider, options=options)
     with pytest.raises(ValueError, match="frame 5 is to be guided, the latent has frames 0 to 2"):
         sample(guided, "Wan21", frames=3)

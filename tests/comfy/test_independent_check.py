@@ -86,12 +86,12 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
     module = comfyui.module
     model = module("ppap_core.comfy_bridge.pixel_model").load_pixel_model(PIXEL_MODEL)
     guider = module("ppap_core.guiders").load_guider(GUIDER)
-    experts = module("ppap_core.expert_file").load_experts(EXPERTS).for_guider(guider)
+    experts = module("ppap_core.expert_file").load_experts(EXPERTS)
     targets = module("ppap_core.targets").ClassTarget([{k: 1.0} for k in CLASSES], len(SHAPES))
     strength = module("ppap_core.strength").Strength(SCALE)
-    guidance = module("ppap_core.guidance").Guidance(guider, targets, strength, experts)
-    guided = module("ppap_core.comfy_bridge.hook").install_guidance(
-        model, guidance, module("ppap_core.comfy_bridge.memory").build_patcher(guider)
+    loaded = module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(guider)
+    guided = module("ppap_core.comfy_bridge.guide").guide(
+        model, loaded.with_experts(experts), targets, strength
     )
     cond = module("ppap_core.comfy_bridge.pixel_model").empty_conditioning()
     with torch.no_grad():
@@ -104,5 +104,6 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
     unet = model.model.diffusion_model.to("cpu")
     seed = SEED + (model.load_device.type == "cpu")  # as ComfyUI seeds the noise of its samplers
     expected = draw_by_hand(unet, merged_guiders(), sampler == "ddpm", seed)
-    assert guidance.records[-1].log_likelihood > guidance.records[0].log_likelihood
+    (outcome,) = module("ppap_core.comfy_bridge.hook").outcomes_of(guided)
+    assert outcome.records[-1].log_likelihood > outcome.records[0].log_likelihood
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)

@@ -224,16 +224,16 @@ def test_a_packed_latent_is_refused_before_anything_is_loaded(comfyui, world, mo
     loaded = []
     monkeypatch.setattr(comfy.model_management, "load_models_gpu", lambda *a, **k: loaded.append(a))
     with pytest.raises(ValueError, match="packed or audio"):
-        hook.Guidances(()).prepare(None, model, torch.Size([1, 1, 3072]), {})
+        hook.ModelGuidance(()).prepare(None, model, torch.Size([1, 1, 3072]), {})
     assert not loaded
 
 
 def test_an_image_to_image_model_is_refused(comfyui):
     import comfy.model_sampling
 
-    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    levels = comfyui.module("ppap_core.comfy_bridge.noise_levels")
     with pytest.raises(ValueError, match="noise level"):
-        hook.noise_coefficients(comfy.model_sampling.IMG_TO_IMG(), torch.ones(1))
+        levels.noise_coefficients(comfy.model_sampling.IMG_TO_IMG(), torch.ones(1))
 
 
 def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
@@ -261,7 +261,7 @@ def test_every_sampler_with_every_scheduler_runs_guided(comfyui, world):
 
     model, empty, guider, _ = world
     with torch.inference_mode():
-        patched = comfyui.module("nodes.sampling").guide(
+        patched = comfyui.module("nodes.sampling").guide_model(
             model, guider, target(comfyui, guider), 10.0
         )
     broken = []

@@ -30,7 +30,7 @@ def load(comfyui, model_class, folder, field, task, labels):
         guiders.Preprocessing((32, 32), half, half),
         guiders.GuiderInfo(folder.name, model_class.__name__, task, labels, ""),
     )
-    return comfyui.module("nodes.types").LoadedGuider.of(guider)
+    return comfyui.module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(guider)
 
 
 @pytest.fixture(scope="module")

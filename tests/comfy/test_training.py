@@ -91,7 +91,9 @@ def test_a_real_architecture_trains_and_guides(comfyui, inputs, tmp_path, archit
     guiders, targets = comfyui.module("ppap_core.guiders"), comfyui.module("ppap_core.targets")
     build = timm_folder if architecture in SLOW_TIMM else transformers_folder
     guider = guiders.load_guider(build(tmp_path / "guider", architecture))
-    inputs["guider"] = comfyui.module("nodes.types").LoadedGuider.of(guider)
+    inputs["guider"] = comfyui.module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(
+        guider
+    )
     small = {"num_images": 20, "steps": 2, "batch_size": 2}
     with_experts, preview, _ = train(comfyui, inputs, architecture, **small)
     assert preview.std() > 0.05

@@ -33,15 +33,15 @@ class ExactGuidance(StandIn):
     """The exact score of log p(y = 1 | x_vp)."""
 
     def __init__(self, comfyui):
-        self.step_of = comfyui.module("ppap_core.guidance").GuidanceStep
-        self.raw_shift = comfyui.module("ppap_core.strength").raw_shift
-        self.guider = torch.nn.Linear(1, 1)
+        guiders = comfyui.module("ppap_core.guiders")
+        as_it_is = guiders.Preprocessing((1, 1), (0.5,) * 3, (0.5,) * 3)
+        info = guiders.GuiderInfo("timm/net", "net", "class", ("y",), "0")
+        super().__init__(comfyui, guiders.Guider(torch.nn.Linear(1, 1), as_it_is, info))
 
-    def __call__(self, x_vp, sigma_ve, denoised, denoise):
+    def gradient(self, x_vp, sigma_ve, denoised, denoise):
         square = sigma_ve[0] ** 2
         c = (1 + square).sqrt()
-        score = (1 - x_vp / c) / (square / (1 + square) + VARIANCE) / c
-        return self.step_of(self.raw_shift(score, sigma_ve, 1.0), None)
+        return (1 - x_vp / c) / (square / (1 + square) + VARIANCE) / c
 
 
 class Observation:
@@ -82,12 +82,12 @@ def build_model(comfyui):
     import comfy.model_patcher
     import comfy.supported_models_base
 
-    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    levels = comfyui.module("ppap_core.comfy_bridge.noise_levels")
 
     class Exact(comfy.model_base.BaseModel):
         def _apply_model(self, x, t, *args, **kwargs):
             alpha, b = (
-                v[:, None, None, None] for v in hook.noise_coefficients(self.model_sampling, t)
+                v[:, None, None, None] for v in levels.noise_coefficients(self.model_sampling, t)
             )
             return alpha * x / (alpha**2 + b**2)
 

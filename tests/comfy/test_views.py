@@ -206,21 +206,24 @@ def test_auto_takes_the_vae_where_nothing_cheaper_is_there(views, model_of, comf
 @pytest.mark.parametrize(
     ("format_name", "has_vae", "chosen", "expected"),
     [
-        ("ChromaRadiance", False, ("auto", "auto"), ("auto", "x_t")),
-        ("SD15", True, ("auto", "auto"), ("taesd", "x0_hat")),
-        ("SD15", True, ("vae", "auto"), ("vae", "x0_hat")),
-        ("SD15", True, ("auto", "x_t"), ("auto", "x_t")),
-        ("SD15", True, ("linear_rgb", "auto"), ("linear_rgb", "x_t")),
-        ("Wan22", True, ("auto", "auto"), ("vae", "x0_hat")),  # no tiny decoder lies there
-        ("Wan22", False, ("auto", "auto"), ("auto", "x_t")),
-        ("Wan22", False, ("auto", "x0_hat"), ("auto", "x0_hat")),
+        ("ChromaRadiance", False, ("auto", "auto"), ("x_t", "auto")),
+        ("SD15", True, ("auto", "auto"), ("x0_hat", "taesd")),
+        ("SD15", True, ("auto", "vae"), ("x0_hat", "vae")),
+        ("SD15", True, ("x_t", "auto"), ("x_t", "auto")),
+        ("SD15", True, ("auto", "linear_rgb"), ("x_t", "linear_rgb")),
+        ("Wan22", True, ("auto", "auto"), ("x0_hat", "vae")),  # no tiny decoder lies there
+        ("Wan22", False, ("auto", "auto"), ("x_t", "auto")),
+        ("Wan22", False, ("x0_hat", "auto"), ("x0_hat", "auto")),
     ],
 )
 def test_a_guider_alone_sees_what_it_reads_best(
-    views, model_of, folder, format_name, has_vae, chosen, expected
+    comfyui, model_of, folder, format_name, has_vae, chosen, expected
 ):
+    guide, reading = (comfyui.module(f"ppap_core.{n}") for n in ("comfy_bridge.guide", "reading"))
     vae = object() if has_vae else None
-    assert views.seen_without_experts(*chosen, model_of(format_name), vae) == expected
+    latent_format = model_of(format_name).get_model_object("latent_format")
+    settled = guide.settle_without_experts(reading.Reading(*chosen), latent_format, vae)
+    assert settled == reading.Reading(*expected)
 
 
 def test_a_missing_tiny_decoder_is_named_with_its_folder(views, model_of, comfyui):

@@ -23,6 +23,7 @@ from ppap_core.expert_file import (
 from ppap_core.experts import PEFT_PREFIX, Expert, NoiseExperts
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import partition_by_timestep
+from ppap_core.reading import Reading
 
 
 def build_guider(seed=0, width=4):
@@ -272,7 +273,7 @@ def test_an_impossible_lora_is_refused(values):
 
 def test_auto_is_what_the_experts_were_trained_on_and_all_else_is_warned_of(guider, caplog):
     header = build_expert_set(guider).header
-    assert header.seen_as("auto", "auto") == header.seen_as("identity", "x_t")
+    assert header.settle_reading(Reading()) == header.settle_reading(Reading("x_t", "identity"))
     assert not caplog.records
-    assert header.seen_as("vae", "auto") == ("vae", "x_t")
+    assert header.settle_reading(Reading(view="vae")) == Reading("x_t", "vae")
     assert "trained on x_t through the view identity" in caplog.text

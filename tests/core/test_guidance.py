@@ -11,6 +11,8 @@ from torch import nn
 
 from ppap_core.experts import PEFT_PREFIX, Expert, NoiseExperts
 from ppap_core.guidance import Guidance
+from ppap_core.guidance_report import lost_steps
+from ppap_core.guidance_run import GuidanceRun
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.noise import NoiseRange
 from ppap_core.strength import Strength, raw_shift, relative_shift
@@ -57,7 +59,11 @@ GUIDERS = [linear_guider, resnet_guider, vit_guider]
 
 def guidance_of(guider, scale=1.0, rule="raw", experts=None, target=None):
     target = target or ClassTarget({2: 1.0}, 5)
-    return Guidance(guider, target, Strength(scale, rule), experts)
+    return Guidance(guider, target, Strength(scale, rule), experts=experts)
+
+
+def shift_of(guidance, x, sigma_ve):
+    return GuidanceRun(guidance).shift(x, sigma_ve)
 
 
 def sigma_ve_of(alpha_bar, batch=1):
@@ -80,7 +86,7 @@ def test_score_of_a_linear_classifier_is_its_analytic_gradient():
     linear = guider.backbone[1]
     step = guidance_of(guider).score(x, 1.0)
     expected = softmax_score(linear.weight, linear.bias, x, 2)
-    torch.testing.assert_close(step.shift, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(step.gradient, expected, rtol=1e-4, atol=1e-6)
     log_p = (x.flatten(1) @ linear.weight.T + linear.bias).log_softmax(dim=1)[:, 2]
     torch.testing.assert_close(step.log_likelihood, log_p)
 
@@ -99,7 +105,7 @@ def test_the_expert_of_the_calls_noise_level_answers():
     guidance, bias = guidance_of(guider, experts=experts), guider.backbone[1].bias
     for sigma_ve, own in ((0.5, 0), (1.0, 1), (0.999, 0), (500.0, 1), (1e-4, 0)):
         expected = softmax_score(weights[own], bias, x, 2)
-        torch.testing.assert_close(guidance.score(x, sigma_ve).shift, expected)
+        torch.testing.assert_close(guidance.score(x, sigma_ve).gradient, expected)
 
 
 def test_two_guidances_with_one_guider_do_not_disturb_each_other():
@@ -108,15 +114,15 @@ def test_two_guidances_with_one_guider_do_not_disturb_each_other():
         [Expert(NoiseRange(0.01, 100.0), {PEFT_PREFIX + "1.bias": torch.arange(5.0)}, 1.0)]
     )
     plain, aware = guidance_of(guider), guidance_of(guider, experts=experts)
-    first = plain.score(x, 1.0).shift, aware.score(x, 1.0).shift
-    again = plain.score(x, 1.0).shift, aware.score(x, 1.0).shift
+    first = plain.score(x, 1.0).gradient, aware.score(x, 1.0).gradient
+    again = plain.score(x, 1.0).gradient, aware.score(x, 1.0).gradient
     assert first[0].equal(again[0]) and first[1].equal(again[1])
     assert not torch.allclose(*first)
 
 
 def test_score_agrees_with_finite_differences():
     guidance, x = guidance_of(vit_guider()), noise(2)
-    score = guidance.score(x, 1.0).shift
+    score = guidance.score(x, 1.0).gradient
     norms = score.flatten(1).norm(dim=1)
     step = 1e-2 * score / norms.reshape(-1, 1, 1, 1)
     ahead, behind = (guidance.score(x + s, 1.0).log_likelihood for s in (step, -step))
@@ -143,7 +149,7 @@ def guided_denoised(guidance, x, eps, t):
     """What a sampler gets: the model's estimate of x_0 and our shift of it, in float64."""
     abar = ALPHAS_BAR[t]
     denoised = (x - math.sqrt(1 - abar) * eps) / math.sqrt(abar)
-    return denoised, guidance(x, sigma_ve_of(abar, len(x))).shift.double()
+    return denoised, shift_of(guidance, x, sigma_ve_of(abar, len(x))).double()
 
 
 @pytest.mark.parametrize(("t", "t_before"), [(999, 960), (600, 560), (200, 160), (40, 1), (1, 0)])
@@ -203,7 +209,7 @@ def ddim_steps(x, sigmas, observation, scale):
         guidance = guidance_of(guider, scale, target=target)
         denoised = posterior_of_x_0(x, sigma, observation[2])[0]
         x_vp = x / math.hypot(1, sigma)
-        denoised = denoised + guidance(x_vp, torch.full((len(x),), sigma)).shift
+        denoised = denoised + shift_of(guidance, x_vp, torch.full((len(x),), sigma))
         x = denoised + (x - denoised) * sigma_next / sigma
     return x
 
@@ -235,12 +241,12 @@ def test_relative_rule_moves_eps_by_its_share_of_eps_norm(build, alpha_bar):
     """
     guider, x = build(), noise() * torch.tensor([0.1, 1, 3]).reshape(3, 1, 1, 1)
     sigma_ve = sigma_ve_of(alpha_bar, 3)
-    shift = guidance_of(guider, 0.2, "relative")(x, sigma_ve).shift
+    shift = shift_of(guidance_of(guider, 0.2, "relative"), x, sigma_ve)
     in_eps = (shift / sigma_ve[0]).flatten(1).norm(dim=1)
     share = min(0.2 * math.sqrt(1 - alpha_bar), 1 / float(sigma_ve[0]))
     expected = share * math.sqrt(3 * SIDE * SIDE)
     torch.testing.assert_close(in_eps, torch.full((3,), expected), rtol=1e-4, atol=0)
-    score = guidance_of(guider).score(x, float(sigma_ve[0])).shift
+    score = guidance_of(guider).score(x, float(sigma_ve[0])).gradient
     cosine = nn.functional.cosine_similarity(shift.flatten(1), score.flatten(1))
     torch.testing.assert_close(cosine, torch.ones(3))
 
@@ -250,8 +256,8 @@ def test_relative_rule_moves_eps_by_its_share_of_eps_norm(build, alpha_bar):
 def test_a_picture_does_not_depend_on_its_batch_neighbours(build, rule):
     guidance, x = guidance_of(build(), 2.0, rule), noise(3)
     x[1] *= 50
-    together = guidance(x, sigma_ve_of(0.5, 3)).shift
-    alone = torch.cat([guidance(x[i : i + 1], sigma_ve_of(0.5)).shift for i in range(3)])
+    together = shift_of(guidance, x, sigma_ve_of(0.5, 3))
+    alone = torch.cat([shift_of(guidance, x[i : i + 1], sigma_ve_of(0.5)) for i in range(3)])
     norms = alone.flatten(1).norm(dim=1)
     assert ((together - alone).flatten(1).norm(dim=1) <= 1e-5 * norms).all()
 
@@ -263,44 +269,43 @@ def test_guidance_works_inside_inference_mode_and_after_a_device_move(build):
     value = guider.backbone.state_dict()[name] + 0.5
     experts = NoiseExperts([Expert(NoiseRange(0.01, 100.0), {PEFT_PREFIX + name: value}, 1.0)])
     guidance = guidance_of(guider, experts=experts)
-    expected = guidance(noise(), sigma_ve_of(0.5, 3))
+    expected = shift_of(guidance, noise(), sigma_ve_of(0.5, 3))
     guider.to(torch.float64).to(torch.float32)
     with torch.inference_mode():
         x = noise() + 0
         assert x.is_inference()
-        got = guidance(x, sigma_ve_of(0.5, 3))
-    torch.testing.assert_close(got.shift, expected.shift)
+        got = shift_of(guidance, x, sigma_ve_of(0.5, 3))
+    torch.testing.assert_close(got, expected)
     guider.switch.restore()
     guider.to(torch.float64).to(torch.float32)
     with torch.inference_mode():
-        got = guidance(x, sigma_ve_of(0.5, 3))
-    torch.testing.assert_close(got.shift, expected.shift)
+        got = shift_of(guidance, x, sigma_ve_of(0.5, 3))
+    torch.testing.assert_close(got, expected)
 
 
 def test_the_callers_tensors_and_modes_are_left_alone():
     guider, x = resnet_guider(), noise()
     before = {name: value.clone() for name, value in guider.state_dict().items()}
     with torch.no_grad():
-        step = guidance_of(guider)(x, sigma_ve_of(0.5, 3))
+        run = GuidanceRun(guidance_of(guider))
+        shift = run.shift(x, sigma_ve_of(0.5, 3))
         assert not torch.is_grad_enabled()
     assert x.equal(noise()) and not x.requires_grad
-    assert not step.shift.requires_grad and not step.log_likelihood.requires_grad
+    assert not shift.requires_grad and not run.records[0].log_likelihood.requires_grad
     assert all(guider.state_dict()[name].equal(value) for name, value in before.items())
 
 
 @pytest.mark.parametrize("rule", ["raw", "relative"])
-def test_a_picture_without_a_finite_gradient_is_alone_in_being_unguided(rule, caplog):
-    guidance, x = guidance_of(resnet_guider(), 2.0, rule), noise(3)
-    expected = guidance(x, sigma_ve_of(0.5, 3)).shift
+def test_a_picture_without_a_finite_gradient_is_alone_in_being_unguided(rule):
+    run, x = GuidanceRun(guidance_of(resnet_guider(), 2.0, rule)), noise(3)
+    expected = run.shift(x, sigma_ve_of(0.5, 3))
+    assert lost_steps(run.outcome()) == ""
     x[1, 0, 3, 3] = float("nan")
     for _ in range(2):
-        got = guidance(x, sigma_ve_of(0.5, 3)).shift
+        got = run.shift(x, sigma_ve_of(0.5, 3))
     assert got[1].eq(0).all()
     torch.testing.assert_close(got[[0, 2]], expected[[0, 2]])
-    assert not caplog.text
-    guidance.finish()
-    guidance.finish()
-    assert caplog.text.count("not finite at 2 of 3 guided steps") == 1
+    assert "not finite at 2 of 3 guided steps" in lost_steps(run.outcome())
 
 
 @pytest.mark.parametrize("rule", [raw_shift, relative_shift])
@@ -311,7 +316,7 @@ def test_a_vanished_gradient_moves_nothing(rule):
 
 def test_a_batch_of_unequal_noise_levels_is_refused():
     with pytest.raises(ValueError, match="share one noise level"):
-        guidance_of(linear_guider())(noise(2), torch.tensor([1.0, 1.5]))
+        shift_of(guidance_of(linear_guider()), noise(2), torch.tensor([1.0, 1.5]))
 
 
 def test_a_state_that_is_no_image_is_refused():

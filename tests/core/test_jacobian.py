@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ppap_core.guidance import Guidance
+from ppap_core.guidance_run import GuidanceRun
 from ppap_core.jacobian import JACOBIANS, backpropagation, finite_difference, without_jacobian
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
@@ -121,11 +122,13 @@ def test_a_guider_that_sees_the_estimate_shifts_by_the_posterior_covariance(jaco
         input="x0_hat",
         jacobian=jacobian,
     )
-    step = guidance(x_vp, torch.full((2,), sigma_ve), gain * x_vp, lambda x: gain * x)
+    run = GuidanceRun(guidance)
+    shift = run.shift(x_vp, torch.full((2,), sigma_ve), gain * x_vp, lambda x: gain * x)
     posterior_variance = variance * sigma_ve**2 / (variance + sigma_ve**2)
     expected = (2.5 * posterior_variance * a).reshape(1, 3, SIDE, SIDE).expand(2, -1, -1, -1)
-    torch.testing.assert_close(step.shift, expected, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(step.log_likelihood, (gain * x_vp).flatten(1) @ a)
+    torch.testing.assert_close(shift, expected, rtol=1e-3, atol=1e-4)
+    log_likelihood = ((gain * x_vp).flatten(1) @ a).mean()
+    torch.testing.assert_close(run.records[0].log_likelihood, log_likelihood)
 
 
 def test_a_guider_of_the_estimate_sees_nothing_else():
@@ -136,7 +139,7 @@ def test_a_guider_of_the_estimate_sees_nothing_else():
     shown = Guidance(guider, target, Strength(1.0))
     got = seen.score(noise(2), 0.5, estimate, lambda x: x)
     expected = shown.score(estimate, 0.5)
-    torch.testing.assert_close(got.shift, expected.shift)
+    torch.testing.assert_close(got.gradient, expected.gradient)
     torch.testing.assert_close(got.log_likelihood, expected.log_likelihood)
 
 
@@ -159,6 +162,6 @@ def test_the_frames_of_a_video_are_guided_as_pictures_and_counted_as_one():
     step = guidance.score(video, 1.0)
     for index in range(3):
         frame = guidance.score(video[:, :, index], 1.0)
-        torch.testing.assert_close(step.shift[:, :, index], frame.shift, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(step.gradient[:, :, index], frame.gradient, rtol=1e-4, atol=1e-6)
     alone = [guidance.score(video[:, :, i], 1.0).log_likelihood for i in range(3)]
     torch.testing.assert_close(step.log_likelihood, sum(alone))

@@ -1,0 +1,121 @@
+"""One guided evaluation of a model by a guider node (read in ComfyUI 0.30.0, samplers.py).
+
+The shift goes into every entry of `conds_out` through a pre-CFG function that lives for this one
+call: only there is it right for CFG++ samplers and any CFG. Guider nodes that skip pre-CFG
+functions (DualCFG) get it on the result. The model's own post-CFG functions (PAG, SAG, skipped
+layers) compare estimates and would multiply the shift: they get all estimates without it.
+
+The estimate that an x0_hat guider reads is the conditional one (the first of `conds_out`): the mean
+of x_0 given x_t and the prompt, whose Jacobian is symmetric for an ideal model. With CFG the
+combined one is neither, and would double the cost of a second evaluation. Guider nodes that skip
+pre-CFG functions give their result.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+
+import comfy.samplers
+from torch import Tensor
+
+from ..jacobian import Denoiser
+from .differentiable import with_torch_attention
+
+ESTIMATES = {  # a post-CFG function's conditioning: the estimate made of it
+    "cond": "cond_denoised",
+    "uncond": "uncond_denoised",
+    "empty_cond": "empty_cond_denoised",
+}
+
+log = logging.getLogger(__name__)
+
+
+class GuidedEvaluation:
+    """`executor`, `x`, `timestep`, `model_options`, `seed`: as a PREDICT_NOISE wrapper gets them.
+
+    `shift_of`: an estimate, and a function that makes others, -> what is added to it.
+    """
+
+    def __init__(
+        self,
+        executor,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict,
+        seed: int | None,
+        shift_of: Callable[[Tensor, Denoiser], Tensor],
+    ):
+        self.executor, self.x, self.timestep, self.seed = executor, x, timestep, seed
+        self.model_options = model_options
+        self.shift_of = shift_of
+        self.shift: Tensor | None = None
+
+    def predict_noise(self) -> Tensor:
+        """The guided estimate, shaped like `x`."""
+        options = dict(self.model_options)  # the sampler's own dict stays as it is
+        before = options.get("sampler_pre_cfg_function", [])
+        options["sampler_pre_cfg_function"] = [self.find_shift, *before, self.add_shift]
+        after = options.get("sampler_post_cfg_function", [])
+        own = self.executor.class_obj.model_options.get("sampler_post_cfg_function", [])
+        models, samplers = after[: len(own)], after[len(own) :]  # CFG++ samplers append theirs
+        options["sampler_post_cfg_function"] = [*map(self.without_shift, models), *samplers]
+        denoised = self.executor(self.x, self.timestep, options, self.seed)
+        if self.shift is not None:
+            return denoised
+        if samplers:
+            _warn_of_cfg_pp()
+        return denoised + self.shift_of(denoised, self.denoise_whole).to(denoised)
+
+    def find_shift(self, args: dict) -> list[Tensor]:
+        """The first pre-CFG function: no other has changed the estimates yet."""
+        if self.shift is None:
+            index = next(i for i, cond in enumerate(args["conds"]) if cond is not None)
+            estimate = args["conds_out"][index]
+            shift = self.shift_of(estimate, lambda x: denoise_one(args, index, x))
+            self.shift = shift.to(estimate)
+        return args["conds_out"]
+
+    def add_shift(self, args: dict) -> list[Tensor]:
+        """The last pre-CFG function."""
+        return [
+            out if cond is None else out + self.shift
+            for out, cond in zip(args["conds_out"], args["conds"], strict=True)
+        ]
+
+    def without_shift(self, function: Callable[[dict], Tensor]) -> Callable[[dict], Tensor]:
+        """A post-CFG function of the model, which gets estimates as they were without guidance."""
+
+        def call(args: dict) -> Tensor:
+            if self.shift is None:
+                return function(args)
+            moved = ["denoised", *(v for k, v in ESTIMATES.items() if args.get(k) is not None)]
+            return function(args | {name: args[name] - self.shift for name in moved}) + self.shift
+
+        return call
+
+    def denoise_whole(self, x: Tensor) -> Tensor:
+        """The unguided estimate of the whole guider node for another `x`."""
+        options = _options_for(x, self.model_options)
+        return self.executor(x, self.timestep, options, self.seed)
+
+
+def denoise_one(args: dict, index: int, x: Tensor) -> Tensor:
+    """What `conds_out[index]` of a pre-CFG function's `args` is, for another `x`."""
+    options = _options_for(x, args["model_options"])
+    conds = args["conds"][index : index + 1]
+    if batch := options.get("sampler_calc_cond_batch_function"):
+        call = {"conds": conds, "input": x, "sigma": args["sigma"]}
+        return batch({**call, "model": args["model"], "model_options": options})[0]
+    return comfy.samplers.calc_cond_batch(args["model"], conds, x, args["sigma"], options)[0]
+
+
+def _options_for(x: Tensor, model_options: dict) -> dict:
+    return with_torch_attention(model_options) if x.requires_grad else model_options
+
+
+@cache
+def _warn_of_cfg_pp() -> None:
+    log.warning(
+        "this guider node hides the estimates that CFG++ samplers read, so guidance will be too "
+        "strong: choose a sampler without cfg_pp"
+    )

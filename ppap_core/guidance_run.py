@@ -1,0 +1,132 @@
+"""One sampling under a guidance: from each state a shift of the estimate, and a record of it."""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .guidance import Guidance
+from .guiders import GuiderInfo
+from .jacobian import Denoiser
+from .shaping import Moments
+from .strength import RULES, noise_norm, norms
+
+THUMBNAIL = 128  # pixels
+
+
+@dataclass
+class GuidanceRecord:
+    """One guided evaluation: the noise level, its expert, means over the batch.
+
+    `gradient`: the norm of the log-likelihood's gradient in x_vp. `share`: the shift's norm as a
+    share of the noise's. `seconds`: of the process, not of the device. `seen`, `where`: small
+    copies, for the batch's first picture, of what the guider read and of how much each place was
+    moved. Tensors stay on their device while sampling; reading one synchronises the GPU.
+    """
+
+    sigma_ve: float
+    expert: int | None
+    log_likelihood: Tensor  # ()
+    gradient: Tensor  # ()
+    share: Tensor  # ()
+    seconds: float
+    seen: Tensor  # (3, h, w) in [-1, 1]
+    where: Tensor  # (h, w), from 0 on
+
+    def to_cpu(self) -> "GuidanceRecord":
+        tensors = ("log_likelihood", "gradient", "share", "seen", "where")
+        return replace(self, **{name: getattr(self, name).cpu() for name in tensors})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run did. `num_bytes`: kept for the backward pass; 0 if unknown.
+
+    `lost_steps`: how many steps left a picture unguided because its gradient was not finite.
+    """
+
+    guidance: Guidance
+    records: tuple[GuidanceRecord, ...]
+    lost_steps: int
+    num_bytes: int
+
+    @property
+    def info(self) -> GuiderInfo:
+        """What the guider says of itself."""
+        return self.guidance.guider.info
+
+
+class GuidanceRun:
+    """Follows `guidance` through one sampling, with moving averages of its own."""
+
+    def __init__(self, guidance: Guidance, num_bytes: int = 0):
+        self.guidance = guidance
+        self.num_bytes = num_bytes
+        self.records: list[GuidanceRecord] = []
+        self.lost_steps = 0
+        self._moments = Moments(guidance.shaping)
+        self._evaluations = 0
+
+    def takes_turn(self) -> bool:
+        """Whether this evaluation of the model is to be guided: one of every `shaping.every` is."""
+        self._evaluations += 1
+        return (self._evaluations - 1) % self.guidance.shaping.every == 0
+
+    def shift(
+        self,
+        x_vp: Tensor,
+        sigma_ve: Tensor,
+        denoised: Tensor | None = None,
+        denoise: Denoiser | None = None,
+    ) -> Tensor:
+        """What is added to `denoised`, shaped like `x_vp` (B, ...), at `sigma_ve` (B,), all equal.
+
+        A picture whose gradient is not finite is not moved. `denoised`, `denoise`: as in
+        Guidance.score.
+        """
+        if not torch.equal(sigma_ve, sigma_ve[:1].expand_as(sigma_ve)):
+            raise ValueError("all pictures of a batch share one noise level; this batch does not")
+        begin = time.perf_counter()
+        guidance, level = self.guidance, float(sigma_ve[0])
+        score = guidance.score(x_vp, level, denoised, denoise)
+        self.lost_steps += score.is_lost
+        gradient, share = self._moments.update(score.gradient), 1.0
+        if (region := guidance.shaping.region_like(gradient)) is not None:
+            gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
+        rule = RULES[guidance.strength.rule]
+        shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share)
+        shift = guidance.shaping.limit(shift, sigma_ve, share)
+        self.records.append(
+            GuidanceRecord(
+                sigma_ve=level,
+                expert=guidance.experts and guidance.experts.index(level),
+                log_likelihood=score.log_likelihood.mean(),
+                gradient=norms(gradient).mean(),
+                share=(norms(shift) / noise_norm(shift, sigma_ve)).mean(),
+                seconds=time.perf_counter() - begin,
+                seen=_thumbnail(score.image[:1])[0],
+                where=_thumbnail(_magnitude(shift[:1]))[0, 0],
+            )
+        )
+        return shift
+
+    def outcome(self) -> Outcome:
+        """What this run has done so far; its tensors are on the CPU, where a graph keeps them."""
+        records = tuple(record.to_cpu() for record in self.records)
+        return Outcome(self.guidance, records, self.lost_steps, self.num_bytes)
+
+
+def _magnitude(shift: Tensor) -> Tensor:
+    """(1, C, [T,] h, w) -> (1, 1, h, w): mean absolute value over channels and frames."""
+    return shift.reshape(1, -1, *shift.shape[-2:]).abs().mean(1, keepdim=True)
+
+
+def _thumbnail(images: Tensor) -> Tensor:
+    """(B, C, H, W), no side longer than THUMBNAIL."""
+    scale = THUMBNAIL / max(images.shape[-2:])
+    if scale >= 1:
+        return images.clone()
+    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+    return F.interpolate(images, size, mode="area")
