@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from ..errors import one_line
+from ..pixels import bytes_to_image
 from .model_folder import read_config
 from .preprocessing import Preprocessing
 
@@ -30,8 +32,7 @@ def transformers_preprocessing(folder: Path, whole: bool) -> Preprocessing:
         )
         preprocessing = _read(processor.to_dict(), whole)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{folder / PROCESSOR} is not understood: {reason}") from None
+        raise ValueError(f"{folder / PROCESSOR} is not understood: {one_line(error)}") from None
     _check(preprocessing, processor, folder, whole)
     return preprocessing
 
@@ -93,7 +94,7 @@ def _check(preprocessing: Preprocessing, processor, folder: Path, whole: bool) -
     pixels = (picture * 255).round().to(torch.uint8)
     options = {"do_center_crop": False, "do_pad": False} if whole else {}
     wanted = processor(images=[pixels.numpy()], return_tensors="pt", **options)["pixel_values"]
-    got = preprocessing(pixels[None] / 127.5 - 1)
+    got = preprocessing(bytes_to_image(pixels[None]))
     if got.shape != wanted.shape or (got - wanted).abs().max() > TOLERANCE:
         raise ValueError(
             f"guider {folder.name!r}: {type(processor).__name__} does more than resize, crop and "

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..pixels import bytes_to_image, image_to_bytes
 from . import palette_tables
 from .segmentation_target import VOID
 
@@ -48,7 +49,7 @@ def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
         return LabelMap(_grey_to_labels(image), 0.0)
     colours = _colours(palette, num_classes)
     void = VOC_BORDER if BLACK in {tuple(c) for c in colours.tolist()} else BLACK
-    pixels = ((image + 1) * 127.5).round().clamp(0, 255).long()
+    pixels = image_to_bytes(image).long()
     unique, where = (
         (pixels * torch.tensor([1 << 16, 1 << 8, 1]).view(3, 1, 1))
         .sum(1)
@@ -68,7 +69,7 @@ def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
 def labels_to_image(labels: Tensor, colours: Tensor) -> Tensor:
     """Draw (R, H, W) in `colours` (K, 3), void in black: (R, 3, H, W) in [-1, 1]."""
     with_void = torch.cat((colours, torch.tensor([BLACK])))  # index -1 is the last
-    return with_void[labels].movedim(-1, 1).float() / 127.5 - 1
+    return bytes_to_image(with_void[labels].movedim(-1, 1))
 
 
 def image_to_grey(image: Tensor) -> Tensor:
