@@ -14,8 +14,8 @@ class LoadPixelModel(io.ComfyNode):
             node_id="PPAP_LoadPixelModel",
             display_name="Load Pixel Diffusion Model",
             category=CATEGORY,
-            description="Loads an unconditional diffusion model that works on pixels, as PPAP's "
-            "paper does. Decode its latent with the VAE 'pixel_space' of Load VAE.",
+            description="Loads an unconditional diffusion model that works on pixels, like the one "
+            "in PPAP's paper. Decode its latent with the VAE 'pixel_space' of Load VAE.",
             search_aliases=["pixel", "ADM", "DDPM", "unconditional", "PPAP"],
             inputs=[
                 io.Combo.Input(
@@ -29,7 +29,7 @@ class LoadPixelModel(io.ComfyNode):
                 io.Model.Output(display_name="model"),
                 io.Conditioning.Output(
                     display_name="unconditional",
-                    tooltip="An empty prompt: goes to positive and negative.",
+                    tooltip="An empty prompt: connect it to positive and negative.",
                 ),
             ],
         )
