@@ -11,7 +11,7 @@ from .types import CATEGORY, GuiderSocket
 
 class LoadExperts(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadExperts",
             display_name="Load PPAP Experts",
@@ -36,11 +36,11 @@ class LoadExperts(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, experts, **_):
+    def fingerprint_inputs(cls, experts, **_) -> int:
         return file_path(EXPERTS, experts).stat().st_mtime_ns  # sees a new file of the same name
 
     @classmethod
-    def execute(cls, guider, experts):
+    def execute(cls, guider, experts) -> io.NodeOutput:
         path = file_path(EXPERTS, experts)
         expert_set = load_experts(path)
         info = describe(expert_set.header)

@@ -24,7 +24,7 @@ SEARCH_ALIASES = [
 
 class LoadGuider(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadGuider",
             display_name="Load Off-the-shelf Guider",
@@ -52,9 +52,9 @@ class LoadGuider(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, guider, **_):
+    def fingerprint_inputs(cls, guider, **_) -> list[int]:
         return guider_stamp(guider)
 
     @classmethod
-    def execute(cls, guider, allow_download=False):
+    def execute(cls, guider, allow_download=False) -> io.NodeOutput:
         return io.NodeOutput(LoadedGuider.of(load_named_guider(guider, allow_download)))

@@ -9,7 +9,7 @@ from .types import CATEGORY
 
 class LoadPixelModel(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadPixelModel",
             display_name="Load Pixel Diffusion Model",
@@ -35,10 +35,10 @@ class LoadPixelModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model_name):
+    def fingerprint_inputs(cls, model_name) -> int:
         return file_path(PIXEL_MODELS, model_name).stat().st_mtime_ns
 
     @classmethod
-    def execute(cls, model_name):
+    def execute(cls, model_name) -> io.NodeOutput:
         model = load_pixel_model(file_path(PIXEL_MODELS, model_name))
         return io.NodeOutput(model, empty_conditioning())

@@ -42,7 +42,7 @@ def map_output(made: MapTarget) -> io.NodeOutput:
 
 class TargetMap(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetMap",
             display_name="Target Depth/Seg Map",
@@ -103,7 +103,9 @@ class TargetMap(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, guider, image, source, palette, fit, width, height, mask=None):
+    def execute(
+        cls, guider, image, source, palette, fit, width, height, mask=None
+    ) -> io.NodeOutput:
         made = build_map_target(
             task=guider.guider.info.task,
             labels=guider.guider.info.labels,
@@ -119,7 +121,7 @@ class TargetMap(io.ComfyNode):
 
 class TargetMasks(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetMasks",
             display_name="Target Mask per Class",
@@ -147,7 +149,7 @@ class TargetMasks(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, guider, mask, class_name, elsewhere, target=None):
+    def execute(cls, guider, mask, class_name, elsewhere, target=None) -> io.NodeOutput:
         info = guider.guider.info
         if info.task != "segmentation":
             raise ValueError(f"the guider predicts {info.task}: masks are for segmentation models")

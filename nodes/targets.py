@@ -8,7 +8,7 @@ from .types import CATEGORY, GuiderSocket, TargetSocket
 
 class TargetClass(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetClass",
             display_name="Target Class",
@@ -46,7 +46,7 @@ class TargetClass(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, guider, classes, temperature, line_per_picture=False):
+    def execute(cls, guider, classes, temperature, line_per_picture=False) -> io.NodeOutput:
         labels = guider.guider.info.labels
         parse = parse_class_rows if line_per_picture else parse_classes
         target = ClassTarget(

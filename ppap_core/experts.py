@@ -128,7 +128,8 @@ class ExpertSwitch:
 
     def _tensor(self, name: str) -> Tensor:
         """Looked up at every use: moving a model to a device can replace its tensors."""
-        return getattr(*self._owners[name])
+        module, attribute = self._owners[name]
+        return getattr(module, attribute)
 
     def activate(self, expert: Expert | None) -> None:
         """Make `expert` the active one (None: the plain backbone). Free if it already is."""
@@ -169,5 +170,5 @@ def merge(expert: Expert, weights: Mapping[str, Tensor], originals: Mapping[str,
             merged = torch.addmm(original, lora_b, lora_a, alpha=expert.scaling)
             weight.copy_(merged.view(weight.shape))
     if expert.replacements:
-        names, values = zip(*expert.replacements.items(), strict=True)
-        torch._foreach_copy_([weights[name] for name in names], values)
+        replaced = [weights[name] for name in expert.replacements]
+        torch._foreach_copy_(replaced, list(expert.replacements.values()))

@@ -5,8 +5,9 @@ save, or are in buffers that the next layer overwrites (ops.py, cast_bias_weight
 attention implementations (SageAttention) have no backward pass and cut the graph silently.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -17,7 +18,9 @@ from torch.overrides import TorchFunctionMode
 class _OrdinaryConstants(TorchFunctionMode):
     """Gives every operation that autograd records ordinary copies of its inference tensors."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if torch.is_grad_enabled() and any(map(_in_graph, (*args, *kwargs.values()))):
             args = map(_ordinary, args)
@@ -55,7 +58,7 @@ def differentiable() -> Iterator[None]:
 def with_torch_attention(model_options: dict) -> dict:
     """A copy of `model_options` that selects PyTorch's attention, which has a backward pass."""
 
-    def override(attention, *args, **kwargs):
+    def override(attention: Callable, *args, **kwargs) -> torch.Tensor:
         return attention_pytorch(*args, **kwargs)
 
     transformer = {

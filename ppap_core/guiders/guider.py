@@ -34,7 +34,8 @@ class Guider(nn.Module):
     """A frozen backbone with its own preprocessing; `switch` merges one expert at a time into it.
 
     Called with images (B, 3, H, W) in [-1, 1], it answers in float32 by its task. class: logits
-    (B, K); depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w).
+    (B, K); depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w). If
+    `backbone` has `get_classifier()`, as timm's models have, training leaves LoRA off that layer.
     """
 
     def __init__(self, backbone: nn.Module, preprocessing: Preprocessing, info: GuiderInfo):
