@@ -7,9 +7,9 @@ means the same at every resolution. `parse_classes`, `parse_class_rows` and `fin
 names that a user typed. map_target.py makes depth and segmentation targets from pictures, for which
 palettes.py reads and paints colours.
 
-To add a task: its name in guiders.guider.TASKS; a loader in guiders/ that answers for it; its target
-here, also in `Target`; how student and teacher are compared in distillation.losses.COMPARISONS; what
-a preview asks for in comfy_bridge/preview.py; a node that makes the target.
+A new task needs: its name in guiders.guider.TASKS; a loader in guiders/ whose guiders answer it; a
+target here, also in `Target`; a comparison of student and teacher in distillation/losses.py; what a
+preview asks for in comfy_bridge/preview.py; a node that makes the target.
 """
 
 from .class_names import find_class, parse_class_rows, parse_classes
