@@ -1,4 +1,7 @@
-"""The pack's nodes. A node is a schema and a hand-over; what it does stands in ppap_core."""
+"""The pack's nodes. A node is a schema and one call of ppap_core, which does the work.
+
+`comfy_entrypoint` is what ComfyUI calls. A new node is added to the list below.
+"""
 
 from comfy_api.latest import ComfyExtension
 

@@ -5,19 +5,19 @@ from PIL import Image
 
 from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import describe, load_experts
-from .pictures import from_pil
+from ..ppap_core.pixels import pil_to_bhwc
 from .types import CATEGORY, GuiderSocket
 
 
 class LoadExperts(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadExperts",
             display_name="Load PPAP Experts",
             category=CATEGORY,
             description="Gives a guider its experts: small adapters, one per noise range, that let "
-            "it read noisy pictures. Bypass this node to see the guider without them.",
+            "it read noisy pictures. Bypass this node to guide without them.",
             search_aliases=["expert", "adapter", "LoRA", "guide", "PPAP"],
             inputs=[
                 GuiderSocket.Input(
@@ -26,26 +26,26 @@ class LoadExperts(io.ComfyNode):
                 io.Combo.Input(
                     "experts",
                     options=file_names(EXPERTS),
-                    tooltip="A file in models/ppap_experts. It knows its own noise ranges.",
+                    tooltip="A file in models/ppap_experts. It contains its noise ranges.",
                 ),
             ],
             outputs=[
                 GuiderSocket.Output(display_name="guider"),
-                io.String.Output(display_name="info", tooltip="What the file says of itself."),
+                io.String.Output(display_name="info", tooltip="The file's header, in words."),
             ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, experts, **_):
-        return file_path(EXPERTS, experts).stat().st_mtime_ns  # a new file under the same name
+    def fingerprint_inputs(cls, experts, **_) -> int:
+        return file_path(EXPERTS, experts).stat().st_mtime_ns  # sees a new file of the same name
 
     @classmethod
-    def execute(cls, guider, experts):
+    def execute(cls, guider, experts) -> io.NodeOutput:
         path = file_path(EXPERTS, experts)
         expert_set = load_experts(path)
         info = describe(expert_set.header)
         shown = ui.PreviewText(info).as_dict()
         if (preview := path.with_suffix(".preview.png")).is_file():
-            picture = from_pil(Image.open(preview).convert("RGB"))
+            picture = pil_to_bhwc(Image.open(preview).convert("RGB"))
             shown |= ui.PreviewImage(picture, cls=cls).as_dict()
         return io.NodeOutput(guider.with_experts(expert_set), info, ui=shown)

@@ -9,13 +9,13 @@ from .types import CATEGORY
 
 class LoadPixelModel(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadPixelModel",
             display_name="Load Pixel Diffusion Model",
             category=CATEGORY,
-            description="Loads an unconditional diffusion model that works on pixels, as PPAP's "
-            "paper does. Decode its latent with the VAE 'pixel_space' of Load VAE.",
+            description="Loads an unconditional diffusion model that works on pixels, like the one "
+            "in PPAP's paper. Decode its latent with the VAE 'pixel_space' of Load VAE.",
             search_aliases=["pixel", "ADM", "DDPM", "unconditional", "PPAP"],
             inputs=[
                 io.Combo.Input(
@@ -29,16 +29,16 @@ class LoadPixelModel(io.ComfyNode):
                 io.Model.Output(display_name="model"),
                 io.Conditioning.Output(
                     display_name="unconditional",
-                    tooltip="An empty prompt: goes to positive and negative.",
+                    tooltip="An empty prompt: connect it to positive and negative.",
                 ),
             ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model_name):
+    def fingerprint_inputs(cls, model_name) -> int:
         return file_path(PIXEL_MODELS, model_name).stat().st_mtime_ns
 
     @classmethod
-    def execute(cls, model_name):
+    def execute(cls, model_name) -> io.NodeOutput:
         model = load_pixel_model(file_path(PIXEL_MODELS, model_name))
         return io.NodeOutput(model, empty_conditioning())

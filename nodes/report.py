@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..ppap_core.comfy_bridge.hook import outcomes_of
 from ..ppap_core.guidance_figures import plot_curves, show_steps
 from ..ppap_core.guidance_report import describe
-from .pictures import from_pil
+from ..ppap_core.pixels import pil_to_bhwc
 from .types import CATEGORY
 
 
@@ -51,4 +51,5 @@ class GuidanceReport(io.ComfyNode):
         outcomes = outcomes_of(model)
         text = describe(outcomes)
         curves, steps = plot_curves(outcomes), show_steps(outcomes, num_steps)
-        return io.NodeOutput(from_pil(curves), from_pil(steps), text, ui=ui.PreviewText(text))
+        pictures = pil_to_bhwc(curves), pil_to_bhwc(steps)
+        return io.NodeOutput(*pictures, text, ui=ui.PreviewText(text))

@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..ppap_core.grid import GridRow, draw_grid
-from .pictures import from_pil, to_core
+from ..ppap_core.pixels import bhwc_to_image, pil_to_bhwc
 from .sampling import guidance_inputs, guide_and_sample, ksampler_inputs
 from .types import CATEGORY
 
@@ -47,10 +47,10 @@ class ScaleSweep(io.ComfyNode):
         ]
         # A video's frames stand below each other, as the pictures of a batch do.
         images = [vae.decode(latent).flatten(0, -4) for latent in latents]
-        pictures = torch.stack([to_core(image).cpu() for image in images], dim=1)
+        pictures = torch.stack([bhwc_to_image(image).cpu() for image in images], dim=1)
         rows = [GridRow(str(number), "", row) for number, row in enumerate(pictures, 1)]
         grid = draw_grid([f"{scale:g}" for scale in scales], rows, cell=256)
-        return io.NodeOutput(from_pil(grid), torch.cat(images))
+        return io.NodeOutput(pil_to_bhwc(grid), torch.cat(images))
 
 
 def read_scales(text: str) -> list[float]:

@@ -5,35 +5,44 @@ from functools import partial
 from comfy_api.latest import io
 
 from ..ppap_core.maps import FITS
-from ..ppap_core.targets.map_target import SOURCES, Frame, add_class_mask, build_map_target
+from ..ppap_core.pixels import bhwc_to_image, image_to_bhwc
+from ..ppap_core.targets.map_target import (
+    SOURCES,
+    Frame,
+    MapTarget,
+    add_class_mask,
+    build_map_target,
+)
 from ..ppap_core.targets.palettes import PALETTES
-from .pictures import ask_guider, from_core, to_core
+from .pictures import ask_guider
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SEARCH_ALIASES = ["depth", "segmentation", "map", "palette", "mask", "control", "guide", "PPAP"]
 
 
-def map_outputs():
+def map_outputs() -> list[io.Output]:
+    """The outputs that both nodes have."""
     return [
         TargetSocket.Output(display_name="target"),
         io.Image.Output(
             display_name="preview",
-            tooltip="What the guider will be asked for: near is white, classes in their colours, "
-            "black where nothing is asked for.",
+            tooltip="A picture of the target: near is white, classes have their colours, and where "
+            "nothing is asked for it is black.",
         ),
         io.String.Output(
-            display_name="info", tooltip="What the map holds, and what was done to it."
+            display_name="info", tooltip="What the map contains, and what was done to it."
         ),
     ]
 
 
-def map_output(made):
-    return io.NodeOutput(made.target, from_core(made.preview), made.info)
+def map_output(made: MapTarget) -> io.NodeOutput:
+    """The values of `map_outputs`."""
+    return io.NodeOutput(made.target, image_to_bhwc(made.preview), made.info)
 
 
 class TargetMap(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetMap",
             display_name="Target Depth/Seg Map",
@@ -53,59 +62,66 @@ class TargetMap(io.ComfyNode):
                 io.Combo.Input(
                     "source",
                     options=list(SOURCES),
-                    tooltip="What the image is. A reference picture is read by the guider itself, "
-                    "without experts. A segmentation map has one colour per class.",
+                    tooltip="What the image is. A reference picture: the guider, without experts, "
+                    "makes the map from it. A segmentation map has one colour per class.",
                 ),
                 io.Combo.Input(
                     "palette",
                     options=list(PALETTES),
                     tooltip="The colours of a segmentation map, and of the preview. Pixels near no "
-                    "colour are left out and counted in info.",
+                    "colour ask for nothing; info says how many they are.",
                 ),
                 io.Combo.Input(
                     "fit",
                     options=list(FITS),
-                    tooltip="How a map of other proportions comes onto a picture of width x "
-                    "height: distorted, its middle, or with empty borders.",
+                    tooltip="How a map of other proportions is fitted to width x height: stretch "
+                    "distorts it, crop keeps its middle, pad adds borders that ask for nothing.",
                 ),
                 io.Int.Input(
                     "width",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Width of the picture to be made; only the proportions matter. 0: as "
-                    "the map.",
+                    tooltip="Width of the picture to be made; only the proportions matter. 0: "
+                    "those of the map.",
                 ),
                 io.Int.Input(
                     "height",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Height of the picture to be made. 0: as the map.",
+                    tooltip="Height of the picture to be made; only the proportions matter. 0: "
+                    "those of the map.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the target counts; elsewhere the picture is free.",
+                    tooltip="Where the target counts; elsewhere guidance asks for nothing.",
                 ),
             ],
             outputs=map_outputs(),
         )
 
     @classmethod
-    def execute(cls, guider, image, source, palette, fit, width, height, mask=None):
-        info, frame = guider.guider.info, Frame(width, height, fit)
-        predict = partial(ask_guider, guider)
-        return map_output(
-            build_map_target(
-                info.task, info.labels, to_core(image), source, palette, frame, mask, predict
-            )
+    def execute(
+        cls, guider, image, source, palette, fit, width, height, mask=None
+    ) -> io.NodeOutput:
+        made = build_map_target(
+            task=guider.guider.info.task,
+            labels=guider.guider.info.labels,
+            image=bhwc_to_image(image),
+            source=source,
+            palette=palette,
+            frame=Frame(width=width, height=height, fit=fit),
+            mask=mask,
+            predict=partial(ask_guider, guider),
         )
+        return map_output(made)
 
 
 class TargetMasks(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetMasks",
             display_name="Target Mask per Class",
@@ -120,23 +136,24 @@ class TargetMasks(io.ComfyNode):
                 io.String.Input(
                     "elsewhere",
                     default="",
-                    tooltip="The class of everything that no mask covers. Empty: free. Set it in "
-                    "one node of a chain.",
+                    tooltip="The class of all pixels that no mask covers. Empty: they may show any "
+                    "class. Set it in one node of a chain.",
                 ),
                 TargetSocket.Input(
                     "target",
                     optional=True,
-                    tooltip="A segmentation target that this mask is painted on.",
+                    tooltip="A segmentation target; this mask is painted over it.",
                 ),
             ],
             outputs=map_outputs(),
         )
 
     @classmethod
-    def execute(cls, guider, mask, class_name, elsewhere, target=None):
-        labels = guider.guider.info.labels
-        if guider.guider.info.task != "segmentation":
-            raise ValueError(
-                f"the guider predicts {guider.guider.info.task}: masks are for segmentation models"
-            )
-        return map_output(add_class_mask(labels, mask, class_name, target, elsewhere))
+    def execute(cls, guider, mask, class_name, elsewhere, target=None) -> io.NodeOutput:
+        info = guider.guider.info
+        if info.task != "segmentation":
+            raise ValueError(f"the guider predicts {info.task}: masks are for segmentation models")
+        made = add_class_mask(
+            labels=info.labels, mask=mask, name=class_name, target=target, elsewhere=elsewhere
+        )
+        return map_output(made)

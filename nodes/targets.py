@@ -8,7 +8,7 @@ from .types import CATEGORY, GuiderSocket, TargetSocket
 
 class TargetClass(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetClass",
             display_name="Target Class",
@@ -16,13 +16,13 @@ class TargetClass(io.ComfyNode):
             description="What a classifier should see in the picture: one class or a mixture.",
             search_aliases=["class", "label", "classifier", "imagenet", "guide", "PPAP"],
             inputs=[
-                GuiderSocket.Input("guider", tooltip="The classifier whose classes are named."),
+                GuiderSocket.Input("guider", tooltip="The classifier that will guide."),
                 io.String.Input(
                     "classes",
                     default="0",
-                    tooltip="A class by name or number. Several, with commas or one a line, make a "
-                    "mixture; a weight stands after a colon: cone:2, torus. A weight below 0 leads "
-                    "away: cone, torus:-1",
+                    tooltip="A class, by name or number. Several make a mixture; separate them by "
+                    "commas or write one per line. A weight follows a colon: cone:2, torus. A "
+                    "weight below 0 steers away from its class: cone, torus:-1",
                 ),
                 io.Float.Input(
                     "temperature",
@@ -39,14 +39,17 @@ class TargetClass(io.ComfyNode):
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Each line is for one picture of the batch, in its order.",
+                    tooltip="Each line of classes is for one picture of the batch, in its order.",
                 ),
             ],
             outputs=[TargetSocket.Output(display_name="target")],
         )
 
     @classmethod
-    def execute(cls, guider, classes, temperature, line_per_picture=False):
+    def execute(cls, guider, classes, temperature, line_per_picture=False) -> io.NodeOutput:
         labels = guider.guider.info.labels
         parse = parse_class_rows if line_per_picture else parse_classes
-        return io.NodeOutput(ClassTarget(parse(classes, labels), len(labels), temperature))
+        target = ClassTarget(
+            classes=parse(classes, labels), num_classes=len(labels), temperature=temperature
+        )
+        return io.NodeOutput(target)

@@ -10,16 +10,16 @@ from torch.autograd.graph import saved_tensors_hooks
 def activation_bytes(module: nn.Module, shape: Sequence[int]) -> int:
     """Bytes that autograd keeps when `module`, its weights frozen, reads an input of `shape`.
 
-    Found by one pass where the module lies. (Fake tensors would need none, but some networks keep
-    what a pass has computed, and would keep those.) Weights do not count.
+    Measured by one forward pass on the module's device; weights do not count. (Fake tensors would
+    save that pass, but some networks cache what they compute, and would cache the fake tensors.)
     """
     tensors = [*module.parameters(), *module.buffers()]
     weights = {tensor.untyped_storage().data_ptr() for tensor in tensors}
     sizes: dict[int, int] = {}
-    alive = []  # a storage that is freed would hand its address on
+    alive = []  # otherwise another tensor could get the address of a storage that was freed
 
     def note(tensor: Tensor) -> None:
-        """Nothing is handed to autograd: a kept output would keep its own graph alive for ever."""
+        """Returns nothing for autograd to keep: a kept output would keep its own graph alive."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             sizes[storage.data_ptr()] = storage.nbytes()

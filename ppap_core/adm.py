@@ -2,7 +2,7 @@
 
 The layout is that of `256x256_diffusion_uncond.pt`, the base model of PPAP's paper: residual blocks
 that resample, scale-shift norms, learned variances (three more output channels, dropped here). What
-its weights do not tell has the published value: 64 channels a head, 32 groups a norm, eps.
+cannot be read from its weights has the published value: 64 channels a head, 32 groups a norm, eps.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,20 @@ from .pixel_unet import PixelUNetConfig
 
 NUM_HEAD_CHANNELS = 64
 IMAGE_SIZES = {4: 64, 5: 128, 6: 256}  # by the number of resolutions
-
-
 FIRST_LAYER = "input_blocks.0.0.weight"
-TELLING = {"time_embed.0.weight", FIRST_LAYER, "out.2.weight"}
+TELLING = {"time_embed.0.weight", FIRST_LAYER, "out.2.weight"}  # by these ADM is recognised
 
 
 def is_adm(weights: Mapping[str, Tensor]) -> bool:
-    """By its names, of which TELLING suffice. Networks of latents may have the same: more channels
-    go in.
+    """Whether `weights`, of which those named in TELLING suffice, are of an ADM network of pixels.
+
+    Networks of latents can have the same names, but their first layer reads more than 3 channels.
     """
     return weights.keys() >= TELLING and weights[FIRST_LAYER].shape[1:2] == (3,)
 
 
 def read_adm(weights: Mapping[str, Tensor]) -> tuple[PixelUNetConfig, dict[str, Tensor]]:
-    """The network's config and its weights in float32, without what predicts variances.
+    """The network's config, and its weights in float32 without the channels that predict variances.
 
     ValueError for class-conditional models and other kinds of layers.
     """
@@ -43,6 +42,7 @@ def read_adm(weights: Mapping[str, Tensor]) -> tuple[PixelUNetConfig, dict[str, 
 
 
 def _check_kind(weights: Mapping[str, Tensor]) -> None:
+    """ValueError for variants of ADM that `PixelUNet` cannot represent."""
     if "label_emb.weight" in weights:
         raise ValueError("it is class-conditional: take an unconditional ADM model")
     if any(key.endswith((".op.weight", ".conv.weight")) for key in weights):
@@ -56,7 +56,10 @@ def _check_kind(weights: Mapping[str, Tensor]) -> None:
 
 
 def _infer_config(weights: Mapping[str, Tensor]) -> PixelUNetConfig:
-    """Only the way up tells: the last block of each resolution holds one more, which doubles."""
+    """Read from the decoder: only there is the layout unambiguous.
+
+    At each resolution but the finest its last stage ends with a block that doubles the resolution.
+    """
     blocks = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("output_blocks."))
     doubling = [
         block
@@ -80,7 +83,7 @@ def _infer_config(weights: Mapping[str, Tensor]) -> PixelUNetConfig:
             if f"output_blocks.{block}.1.qkv.weight" in weights
         ),
         num_head_channels=NUM_HEAD_CHANNELS,
-        in_channels=weights["input_blocks.0.0.weight"].shape[1],
+        in_channels=weights[FIRST_LAYER].shape[1],
         prediction="eps",
         group_channels=1,
     )

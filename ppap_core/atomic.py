@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their name, then renamed."""
+"""Files that are complete or absent: written under another name, then renamed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @contextmanager
 def replace_file(path: Path | str) -> Iterator[Path]:
-    """A path to write to; renamed to `path` if all went well, else removed."""
+    """Yields a path to write to: renamed to `path` at the end, removed after an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -29,26 +29,28 @@ def save_safetensors(
 ) -> None:
     """Write `tensors` to `path`; a crash or a full disk leaves the former file untouched.
 
-    The same contents give the same bytes.
+    The same tensors and metadata always give the same bytes.
     """
     with replace_file(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
-        partial.chmod(mode)  # safetensors 0.8 lets nobody but the owner read
+        partial.chmod(mode)  # safetensors 0.8 takes the right to read from all but the owner
         _sort_metadata(partial)
 
 
 def load_safetensors(path: Path | str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """(metadata, tensors), copied: safetensors' own are the mapped file, and Windows does not let
-    go of a file that is mapped, neither to replace nor to delete it.
+    """(metadata, tensors), copied.
+
+    safetensors' own tensors are the mapped file, and Windows neither replaces nor deletes a file
+    that is mapped.
     """
     with safe_open(path, "pt") as file:
         return file.metadata() or {}, {key: file.get_tensor(key).clone() for key in file.keys()}
 
 
 def _sort_metadata(path: Path) -> None:
-    """Safetensors writes the header's entries in an order that changes from run to run."""
+    """Sort the header's entries, which safetensors writes in an order that changes between runs."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

@@ -1,8 +1,27 @@
-"""How errors of other libraries are told."""
+"""One line for the user out of what another library or program reports."""
+
+import re
+
+# What libraries write in front of the cause: torch's load_state_dict, ComfyUI.
+_HEADINGS = re.compile(r"^(Error\(s\) in loading state_dict for \w+:|ERROR:)\s*")
+_SENTENCES = (ValueError, RuntimeError, OSError)  # others' texts need the type to be understood
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:
-    """What `error` says, in one line: its type where it says nothing, or is no ValueError."""
-    text = " ".join(str(error).split())
+    """The text of `error` in one line, at most `longest` characters and " ...".
+
+    The type stands in front of it, unless the text of such errors is a sentence that explains
+    itself; where there is no text, the type stands alone.
+    """
+    text = _HEADINGS.sub("", " ".join(str(error).split()))
     text = text if len(text) <= longest else text[:longest] + " ..."
-    return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    if not text:
+        return type(error).__name__
+    return text if isinstance(error, _SENTENCES) else f"{type(error).__name__}: {text}"
+
+
+def last_error_line(output: str) -> str:
+    """The last line of a program's `output` that begins with "ERROR:", else the last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["no message"])[-1]

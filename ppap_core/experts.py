@@ -1,8 +1,8 @@
-"""Experts: one adapter per noise range on one frozen guider, merged where it is needed.
+"""Experts: one adapter per noise range on one frozen guider; the active one is merged into it.
 
-The active expert is merged into the guider's weights, so a guided step costs what the plain guider
-costs. Originals of the merged weights are kept aside and copied back, never subtracted: any number
-of switches leaves the guider bit for bit as it was.
+So a guided step costs what the plain guider costs. The weights from before the merge are kept and
+copied back, never recomputed by subtraction: any number of switches leaves the guider bit for bit
+as it was.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Expert:
 
     `tensors` has peft's keys: `<layer>.lora_A.weight` and `<layer>.lora_B.weight` are the factors
     of a weight's low-rank change, any other key is a parameter or buffer to replace. `scaling` is
-    lora_alpha / rank. Names are worked out once: experts are switched many times.
+    lora_alpha / rank. Names are cached, because experts are switched many times.
     """
 
     noise_range: NoiseRange
@@ -48,19 +48,22 @@ class Expert:
 
     @cached_property
     def touched(self) -> frozenset[str]:
+        """Names of all backbone tensors that this expert changes."""
         return frozenset({f"{layer}.weight" for layer in self.layers} | set(self.replacements))
 
     def factors(self, layer: str) -> tuple[Tensor, Tensor]:
+        """LoRA's (B, A) of `layer`: (out, rank, ...) and (rank, in, ...)."""
         key = PEFT_PREFIX + layer
         return self.tensors[key + LORA_B], self.tensors[key + LORA_A]
 
 
 def _plain(peft_key: str) -> str:
+    """The backbone's own name of a tensor or layer."""
     return peft_key.removeprefix(PEFT_PREFIX).replace(".base_layer.", ".")
 
 
 class NoiseExperts:
-    """The experts of one guider, ordered by noise. Each owns a half-open range of sigma_ve."""
+    """The experts of one guider, by rising noise. Each owns a half-open range of sigma_ve."""
 
     def __init__(self, experts: list[Expert]):
         check_ranges([expert.noise_range for expert in experts])
@@ -75,6 +78,7 @@ class NoiseExperts:
         return self.experts[self.index(sigma_ve)]
 
     def index(self, sigma_ve: float) -> int:
+        """The position of the expert for `sigma_ve`."""
         return find_range(self.ranges, sigma_ve)
 
     def check_fit(self, backbone: nn.Module) -> None:
@@ -92,6 +96,7 @@ class NoiseExperts:
 
 
 def _shapes(expert: Expert) -> dict[str, torch.Size]:
+    """Backbone tensor name -> the shape that it must have for `expert`."""
     shapes = {name: value.shape for name, value in expert.replacements.items()}
     for layer in expert.layers:
         lora_b, lora_a = expert.factors(layer)
@@ -107,8 +112,8 @@ def _shapes(expert: Expert) -> dict[str, torch.Size]:
 class ExpertSwitch:
     """Merges one expert at a time into `backbone` and restores it exactly.
 
-    Memory: the originals of the touched weights, held only while an expert is active. Works on
-    whatever device the backbone lies; the experts themselves stay where they were loaded.
+    Memory: the originals of the touched weights, held only while an expert is active. The backbone
+    may be on any device; the experts stay where they were loaded.
     """
 
     def __init__(self, backbone: nn.Module):
@@ -122,14 +127,15 @@ class ExpertSwitch:
         }
 
     def _tensor(self, name: str) -> Tensor:
-        """As it is now: who moves a model between devices may put other tensors in its place."""
-        return getattr(*self._owners[name])
+        """Looked up at every use: moving a model to a device can replace its tensors."""
+        module, attribute = self._owners[name]
+        return getattr(module, attribute)
 
     def activate(self, expert: Expert | None) -> None:
         """Make `expert` the active one (None: the plain backbone). Free if it already is."""
         if expert is self.active:
             return
-        with torch.inference_mode(False), torch.no_grad():  # the first alone would enable gradients
+        with torch.inference_mode(False), torch.no_grad():  # the former alone enables gradients
             wanted = expert.touched if expert else frozenset()
             weights = {name: self._tensor(name) for name in wanted | self._originals.keys()}
             for name in wanted - self._originals.keys():
@@ -141,7 +147,7 @@ class ExpertSwitch:
             self.active = expert
 
     def originals(self) -> Mapping[str, Tensor]:
-        """What is held to restore the backbone, while an expert is active."""
+        """Backbone tensor name -> its value before the merge; empty while no expert is active."""
         return self._originals
 
     def restore(self) -> None:
@@ -160,9 +166,9 @@ def merge(expert: Expert, weights: Mapping[str, Tensor], originals: Mapping[str,
             torch.addmm(
                 original, lora_b, lora_a, alpha=expert.scaling, out=weight.view(original.shape)
             )
-        else:  # channels last: its bytes are no matrix
+        else:  # channels last: such a weight cannot be viewed as a matrix
             merged = torch.addmm(original, lora_b, lora_a, alpha=expert.scaling)
             weight.copy_(merged.view(weight.shape))
     if expert.replacements:
-        names, values = zip(*expert.replacements.items(), strict=True)
-        torch._foreach_copy_([weights[name] for name in names], values)
+        replaced = [weights[name] for name in expert.replacements]
+        torch._foreach_copy_(replaced, list(expert.replacements.values()))

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns with their names: for previews, the demo and reports."""
+"""A sheet of pictures in rows and columns, with titles: for previews, the demo and reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,26 +6,25 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-GAP, TOP = 4, 34
+from .pixels import image_to_pil
+
+GAP, TOP = 4, 34  # pixels between pictures, and for the columns' names
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """`images`: (N, 3, H, W) in [-1, 1], one per column. `note` stands small below `title`."""
+    """`images`: (N, 3, H, W) in [-1, 1], one per column. `note` is written small below `title`."""
 
     title: str
     note: str
     images: Tensor
 
 
-def image_to_pil(image: Tensor) -> Image.Image:
-    """`image`: (3, H, W) in [-1, 1]."""
-    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-
-
 def draw_grid(columns: Sequence[str], rows: Sequence[GridRow], cell: int = 104) -> Image.Image:
-    """One row of pictures per `GridRow`, each picture `cell` pixels wide."""
+    """Each `GridRow` below the one before, its title on the left; a picture is `cell` pixels wide.
+
+    `columns`: the names above the pictures, cut off where they are wider than a picture.
+    """
     font, small = ImageFont.load_default(18), ImageFont.load_default(15)
     height, width = rows[0].images.shape[-2:]
     size = (cell, round(cell * height / width))
@@ -48,7 +47,7 @@ def draw_grid(columns: Sequence[str], rows: Sequence[GridRow], cell: int = 104) 
     return canvas
 
 
-def _shortened(name: str, font, width: int) -> str:
+def _shortened(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     while font.getlength(name) > width and len(name) > 2:
         name = name.rstrip("…")[:-1] + "…"
     return name

@@ -21,7 +21,7 @@ def describe(outcomes: Sequence[Outcome]) -> str:
 def summary(outcome: Outcome) -> str:
     """What one guidance did, in one line."""
     records = outcome.records
-    name = f"{outcome.info.task} guidance by {outcome.info.architecture}"
+    name = f"PPAP {outcome.info.task} guidance by {outcome.info.architecture}"
     if not records:
         strength = outcome.guidance.strength
         return (
@@ -42,8 +42,8 @@ def lost_steps(outcome: Outcome) -> str:
     if not outcome.lost_steps:
         return ""
     return (
-        f"the guider's gradient was not finite at {outcome.lost_steps} of {len(outcome.records)} "
-        f"guided steps; there pictures were left unguided"
+        f"PPAP guidance: the gradient was not finite at {outcome.lost_steps} of "
+        f"{len(outcome.records)} guided steps, which left pictures unguided"
     )
 
 

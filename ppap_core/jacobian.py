@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .errors import one_line
 from .noise import per_sample
 from .strength import norms
 
@@ -55,8 +56,7 @@ def backpropagation(
             raise
         except RuntimeError as error:
             raise ValueError(
-                f"this model cannot be differentiated ({str(error).splitlines()[0]}): set jacobian "
-                f"to jvp"
+                f"this model cannot be differentiated ({one_line(error)}): set jacobian to jvp"
             ) from error
 
 

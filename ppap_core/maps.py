@@ -1,4 +1,7 @@
-"""Maps over the picture: their rows, masks and frames."""
+"""Maps over the picture (depth, labels, masks): checked, copied, resized and framed.
+
+A map is (R, H, W): R is the number of rows, 1 for the whole batch or one for each picture.
+"""
 
 import torch
 from torch import Tensor
@@ -7,20 +10,20 @@ from torch.nn import functional as F
 FITS = ("stretch", "crop", "pad")
 
 
-def check_rows(rows: int, batch: int) -> None:
-    """ValueError unless a target of `rows` fits a batch: one for all, or one for each picture."""
+def check_rows(rows: int, batch: int, what: str) -> None:
+    """ValueError unless `rows` is 1 or `batch`. `what` has these rows: the target, the mask, ..."""
     if rows not in (1, batch):
         raise ValueError(
-            f"the target is for {rows} pictures, the batch has {batch}: give one for all or one "
+            f"the {what} is for {rows} pictures, the batch has {batch}: give one for all or one "
             f"for each"
         )
 
 
 @torch.inference_mode(False)
 def own_maps(maps: Tensor, dtype: torch.dtype) -> Tensor:
-    """(R, H, W) or (H, W), wherever it lies -> an ordinary (R, H, W) on the CPU.
+    """(R, H, W) or (H, W), on any device -> a copy (R, H, W) on the CPU, of type `dtype`.
 
-    ComfyUI's tensors are inference tensors, which take no part in a backward pass.
+    A copy, because ComfyUI's tensors are inference tensors, which autograd refuses.
     """
     if maps.ndim not in (2, 3) or not maps.numel():
         raise ValueError(f"a map is (H, W) or (R, H, W), got {tuple(maps.shape)}")
@@ -29,7 +32,10 @@ def own_maps(maps: Tensor, dtype: torch.dtype) -> Tensor:
 
 @torch.inference_mode(False)
 def own_mask(mask: Tensor | None, maps: Tensor) -> Tensor:
-    """Weights (R or 1, H, W) in [0, 1] of `maps` (R, H, W); None counts every pixel."""
+    """A copy of `mask`, the weights of the pixels of `maps` (R, H, W): (R or 1, H, W) in [0, 1].
+
+    None: every pixel counts. ValueError for another size, and for a mask that is 0 everywhere.
+    """
     if mask is None:
         return torch.ones_like(maps[:1], dtype=torch.float32)
     mask = own_maps(mask, torch.float32)
@@ -43,17 +49,17 @@ def own_mask(mask: Tensor | None, maps: Tensor) -> Tensor:
 
 
 def shrink_or_grow(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(R, H, W) -> (R, *size), bilinear, antialiased where it shrinks."""
+    """(R, H, W) -> (R, *size), bilinear, antialiased where the map shrinks."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps[None], size, mode="bilinear", antialias=True)[0]
 
 
 def fit_frame(maps: Tensor, width: int, height: int, fit: str, fill: float) -> Tensor:
-    """(..., H, W) brought to the proportions `width` : `height`, in its own resolution.
+    """(..., H, W) brought to the proportions `width` : `height` without resizing.
 
-    "crop" keeps the middle, "pad" adds `fill` on both sides, "stretch" leaves the map as it is: it
-    will be stretched over the picture. A width or height of 0 asks for nothing.
+    "crop" keeps the middle, "pad" adds `fill` on both sides, "stretch" changes nothing: the map
+    will be stretched over the picture. A width or height of 0 changes nothing either.
     """
     if fit not in FITS:
         raise ValueError(f"fit is one of {', '.join(FITS)}, got {fit!r}")

@@ -1,4 +1,4 @@
-"""Noise levels: one coordinate for every diffusion family, and the ranges that experts own.
+"""Noise levels: one coordinate for every diffusion family, and the noise ranges of experts.
 
 A noisy state is `x_t = alpha x_0 + sigma eps`. What a picture has lost depends only on the ratio
 `sigma_ve = sigma / alpha = exp(-log-SNR / 2)`: the noise level of the variance-exploding form.
@@ -18,12 +18,12 @@ SIGMA_VE_MAX = 157.0  # the end of the DDPM-linear schedule (T = 1000): no signa
 
 @dataclass(frozen=True)
 class NoiseRange:
-    """The noise levels [low, high) in sigma_ve."""
+    """The noise levels from `low` up to, but not including, `high`, in sigma_ve."""
 
     low: float
     high: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.low < self.high < math.inf:
             raise ValueError(f"a noise range is 0 <= low < high, got [{self.low}, {self.high})")
 
@@ -35,7 +35,7 @@ class NoiseRange:
 
 
 def check_ranges(ranges: Sequence[NoiseRange]) -> None:
-    """ValueError unless `ranges` rise and touch: no gap, no overlap."""
+    """ValueError unless each of `ranges` begins where the one before ends."""
     if not ranges:
         raise ValueError("no noise ranges: at least one expert is needed")
     for lower, upper in zip(ranges, ranges[1:], strict=False):
@@ -59,7 +59,7 @@ def ddpm_linear_sigmas() -> Tensor:
 
 
 def timestep_to_sigma_ve(timestep: Tensor) -> Tensor:
-    """DDPM-linear `timestep` in [0, 999], fractions allowed, to sigma_ve."""
+    """DDPM-linear `timestep` in [0, 999], fractions allowed, any shape -> sigma_ve, float64."""
     log_sigmas = ddpm_linear_sigmas().log().to(timestep.device)
     position = timestep.double().clamp(0, NUM_TIMESTEPS - 1)
     lower = position.floor().long().clamp(max=NUM_TIMESTEPS - 2)
@@ -67,7 +67,7 @@ def timestep_to_sigma_ve(timestep: Tensor) -> Tensor:
 
 
 def sigma_ve_to_timestep(sigma_ve: Tensor) -> Tensor:
-    """Inverse of `timestep_to_sigma_ve`; noise beyond the schedule's ends goes to its ends."""
+    """Inverse of `timestep_to_sigma_ve`; noise beyond the schedule's ends becomes its ends."""
     log_sigmas = ddpm_linear_sigmas().log().to(sigma_ve.device)
     log_sigma = sigma_ve.double().log().clamp(log_sigmas[0], log_sigmas[-1])
     upper = torch.searchsorted(log_sigmas, log_sigma).clamp(1, NUM_TIMESTEPS - 1)
@@ -78,8 +78,8 @@ def sigma_ve_to_timestep(sigma_ve: Tensor) -> Tensor:
 def partition_by_timestep(num_experts: int) -> list[NoiseRange]:
     """Equal shares of DDPM-linear's 1000 timesteps, as in PPAP (Go et al., 2023, section 4.2).
 
-    An edge lies half-way (in log sigma_ve) between the last timestep of one expert and the first
-    of the next, so that rounding in a host's schedule cannot move a timestep across it.
+    An edge is half-way (in log sigma_ve) between the last timestep of one expert and the first of
+    the next, so that rounding in the host's schedule cannot move a timestep across it.
     """
     edges = torch.arange(num_experts + 1) * NUM_TIMESTEPS / num_experts - 0.5
     return _ranges_between(timestep_to_sigma_ve(edges).tolist())
@@ -103,14 +103,17 @@ def _ranges_between(edges: Sequence[float]) -> list[NoiseRange]:
 def sample_sigma_ve(
     noise_range: NoiseRange, num: int, generator: torch.Generator, *, density: str = "timestep"
 ) -> Tensor:
-    """Noise levels within `noise_range`, (num,): uniform in DDPM timestep or in log-SNR."""
+    """Random noise levels within `noise_range`, (num,), in sigma_ve.
+
+    `density`: uniform in the DDPM "timestep" or in "log_snr".
+    """
     to_axis, from_axis = {
         "timestep": (sigma_ve_to_timestep, timestep_to_sigma_ve),
         "log_snr": (torch.log, torch.exp),
     }[density]
     ends = to_axis(torch.tensor([noise_range.low, noise_range.high], dtype=torch.float64))
-    drawn = torch.rand(num, generator=generator, dtype=torch.float64)
-    return from_axis(torch.lerp(ends[0], ends[1], drawn)).float()
+    share = torch.rand(num, generator=generator, dtype=torch.float64)
+    return from_axis(torch.lerp(ends[0], ends[1], share)).float()
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -119,6 +122,6 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 
 
 def add_noise(x_0: Tensor, sigma_ve: Tensor, eps: Tensor) -> Tensor:
-    """The variance-preserving noisy state x_vp, shaped like `x_0`; `sigma_ve`: (B,)."""
+    """The variance-preserving noisy state x_vp of `x_0` (B, ...) and `eps`; `sigma_ve`: (B,)."""
     sigma = per_sample(sigma_ve, x_0)
     return (x_0 + sigma * eps) / (1 + sigma.square()).sqrt()

@@ -52,7 +52,7 @@ class Shaping:
         """The region in the size of `x` (B, C, [frames,] h, w): (B or 1, 1, [1,] h, w)."""
         if self.region is None:
             return None
-        check_rows(len(self.region), len(x))
+        check_rows(len(self.region), len(x), "region")
         region = F.interpolate(self.region[:, None], x.shape[-2:], mode="area").to(x)
         return region if x.ndim == 4 else region[:, :, None]
 

@@ -96,7 +96,7 @@ class DecoderView:
         plan = self.plan(x_vp.shape)
         if plan.side < 1 and not self._has_told:
             log.warning(
-                "PPAP: memory is short: the guider sees the decoded picture at %.0f %% of its size "
+                "memory is short: the PPAP guider sees the decoded picture at %.0f %% of its size "
                 "(the view linear_rgb or taesd needs less)",
                 100 * plan.side,
             )

@@ -1,11 +1,13 @@
-"""Autograd through the host's own model, for the Jacobian "backprop".
+"""Autograd through ComfyUI's own model, for the jacobian "backprop".
 
 Read in ComfyUI 0.30.0. Its weights and conditionings are inference tensors, which autograd cannot
-keep, or lie in buffers that the next layer overwrites (ops.py, cast_bias_weight); some of its
-attention back ends (Sage) drop the graph without a word.
+save, or are in buffers that the next layer overwrites (ops.py, cast_bias_weight). Some of its
+attention implementations (SageAttention) have no backward pass and cut the graph silently.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -14,9 +16,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class _OrdinaryConstants(TorchFunctionMode):
-    """Hands ordinary copies of inference tensors to every operation that autograd records."""
+    """Gives every operation that autograd records ordinary copies of its inference tensors."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if torch.is_grad_enabled() and any(map(_in_graph, (*args, *kwargs.values()))):
             args = map(_ordinary, args)
@@ -24,25 +28,25 @@ class _OrdinaryConstants(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _in_graph(value) -> bool:
+def _in_graph(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.requires_grad
 
 
-def _ordinary(value):
+def _ordinary(value: object) -> object:
     is_inference = isinstance(value, torch.Tensor) and value.is_inference()
     return value.clone() if is_inference else value
 
 
-def _own_copy(kept):
+def _own_copy(kept: torch.Tensor) -> torch.Tensor:
     return kept.detach().clone()
 
 
 @contextmanager
-def differentiable():
-    """Inside, a call of the host's model whose input requires a gradient can be differentiated."""
+def differentiable() -> Iterator[None]:
+    """Inside, a call of ComfyUI's model can be differentiated in an input that requires it."""
     before = comfy.model_management.in_training
-    comfy.model_management.in_training = True  # its fused kernels have no backward pass
-    # What autograd keeps is copied: buffers are used again, and Flux adds to its tensors in place.
+    comfy.model_management.in_training = True  # without fused kernels: they have no backward pass
+    # What autograd saves is copied: buffers are reused, and Flux adds to its tensors in place.
     keeping = torch.autograd.graph.saved_tensors_hooks(_own_copy, lambda kept: kept)
     try:
         with torch.inference_mode(False), torch.enable_grad(), _OrdinaryConstants(), keeping:
@@ -52,9 +56,9 @@ def differentiable():
 
 
 def with_torch_attention(model_options: dict) -> dict:
-    """A copy of `model_options` under which attention is torch's own, which has a backward pass."""
+    """A copy of `model_options` that selects PyTorch's attention, which has a backward pass."""
 
-    def override(attention, *args, **kwargs):
+    def override(attention: Callable, *args, **kwargs) -> torch.Tensor:
         return attention_pytorch(*args, **kwargs)
 
     transformer = {

@@ -1,32 +1,32 @@
-"""The pack's model folders, and their files."""
+"""The pack's model folders in ComfyUI, and their files."""
 
 from pathlib import Path
 
 import folder_paths
 
 GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_models"
-MORE_FILES = {PIXEL_MODELS: [".pt"]}  # guided-diffusion's checkpoints come so
+MORE_FILES = {PIXEL_MODELS: [".pt"]}  # besides .safetensors: guided-diffusion's checkpoints
 
 
 def register_folders() -> None:
-    """Make `models/ppap_*` known to ComfyUI, beside what extra_model_paths.yaml already gave."""
+    """Register `models/ppap_*` with ComfyUI; folders from extra_model_paths.yaml stay."""
     for name in (GUIDERS, EXPERTS, PIXEL_MODELS):
         folder_paths.add_model_folder_path(name, str(own_folder(name)))
         paths, _ = folder_paths.folder_names_and_paths[name]
-        folder_paths.folder_names_and_paths[name] = (
-            paths,
-            {".safetensors", *MORE_FILES.get(name, [])},
-        )
+        extensions = {".safetensors", *MORE_FILES.get(name, [])}
+        folder_paths.folder_names_and_paths[name] = (paths, extensions)
 
 
 def own_folder(name: str) -> Path:
-    """The folder in ComfyUI's own `models`, where new files go."""
+    """The folder `name` in ComfyUI's own `models`, where new files go."""
     return Path(folder_paths.models_dir) / name
 
 
 def file_names(folder: str) -> list[str]:
+    """The files in every registered place of `folder`, as paths from there."""
     return folder_paths.get_filename_list(folder)
 
 
 def file_path(folder: str, name: str) -> Path:
+    """Where the file `name` of `folder` is. FileNotFoundError if it is nowhere."""
     return Path(folder_paths.get_full_path_or_raise(folder, name))

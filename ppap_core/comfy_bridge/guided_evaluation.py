@@ -116,6 +116,6 @@ def _options_for(x: Tensor, model_options: dict) -> dict:
 @cache
 def _warn_of_cfg_pp() -> None:
     log.warning(
-        "this guider node hides the estimates that CFG++ samplers read, so guidance will be too "
-        "strong: choose a sampler without cfg_pp"
+        "PPAP guidance will be too strong: this guider node hides the estimates that CFG++ "
+        "samplers read; choose a sampler without cfg_pp"
     )

@@ -1,8 +1,8 @@
-"""Guiders by name: the pack's own folders, known ones on the hub, and ComfyUI's own depth models.
+"""Guiders by name: the pack's own folders, presets on the hub, and ComfyUI's own depth models.
 
 Read in ComfyUI 0.30.0. Its Depth Anything 3 (comfy_extras/nodes_depth_anything_3.py) is an ordinary
-module and can be differentiated; its own nodes run it without gradients. MoGe's answer is a cloud
-of points through a class without gradients: not offered.
+module and can be differentiated, although ComfyUI's nodes run it without gradients. ComfyUI's MoGe
+is not offered: its class runs without gradients and answers with a cloud of points.
 """
 
 from pathlib import Path
@@ -26,13 +26,13 @@ from ..guiders import (
 from ..guiders.transformers_guider import MIN_DEPTH
 from .folders import GUIDERS
 
-HOSTS_OWN = "geometry_estimation"  # the folder of ComfyUI's depth models
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-SIDE, MULTIPLE = 504, 14  # Depth Anything 3: of its training pictures, and of its patches
+HOSTS_OWN = "geometry_estimation"  # ComfyUI's name of the folder with its depth models
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDE, MULTIPLE = 504, 14  # Depth Anything 3: the side of its training pictures, of its patches
 
 
 def guider_names() -> list[str]:
-    """The guiders that are here, ComfyUI's depth models, then the presets that are not here."""
+    """The guiders in the pack's folders, ComfyUI's depth models, then presets to download."""
     here = {name for root in _roots() for name in list_guiders(root)}
     own = [f"{HOSTS_OWN}/{name}" for name in _own_files()]
     return [*sorted(here), *own, *(name for name in PRESETS if name not in here)]
@@ -41,7 +41,7 @@ def guider_names() -> list[str]:
 def load_named_guider(name: str, allow_download: bool = False) -> Guider:
     """The guider called `name`; a preset that is not here is downloaded, if that is allowed.
 
-    ValueError, in one line, for a name that is nowhere and a model that is no guider.
+    ValueError, in one line, for a name that is not found and for a model that is no guider.
     """
     if (path := _own_path(name)) is not None:
         return load_depth_anything_3(path)
@@ -51,11 +51,12 @@ def load_named_guider(name: str, allow_download: bool = False) -> Guider:
     if name in PRESETS:
         first = Path(folder_paths.get_folder_paths(GUIDERS)[0])
         return load_guider(fetch_preset(PRESETS[name], first, allow_download))
-    raise ValueError(f"no guider {name!r} in {' or '.join(folder_paths.get_folder_paths(GUIDERS))}")
+    folders = " or ".join(folder_paths.get_folder_paths(GUIDERS))
+    raise ValueError(f"no guider {name!r} in {folders}: choose another, or put its folder there")
 
 
 def guider_stamp(name: str) -> list[int]:
-    """Changes when the files of guider `name` do; empty while there are none."""
+    """The times at which the files of guider `name` were changed; empty if there are none."""
     if (path := _own_path(name)) is not None:
         return [path.stat().st_mtime_ns]
     folders = [root / name for root in _roots() if (root / name).is_dir()]
@@ -63,18 +64,21 @@ def guider_stamp(name: str) -> list[int]:
 
 
 def _roots() -> list[Path]:
+    """The pack's guider folders that exist."""
     return [
         path for root in folder_paths.get_folder_paths(GUIDERS) if (path := Path(root)).is_dir()
     ]
 
 
 def _own_files() -> list[str]:
+    """The safetensors files in ComfyUI's folder of depth models."""
     if HOSTS_OWN not in folder_paths.folder_names_and_paths:  # hosts before 0.30
         return []
     return [f for f in folder_paths.get_filename_list(HOSTS_OWN) if f.endswith(".safetensors")]
 
 
 def _own_path(name: str) -> Path | None:
+    """The file of a guider in ComfyUI's folder of depth models; None if `name` is none of them."""
     file = name.removeprefix(f"{HOSTS_OWN}/")
     if file == name or file not in _own_files():
         return None
@@ -82,7 +86,7 @@ def _own_path(name: str) -> Path | None:
 
 
 class Nearness(nn.Module):
-    """Depth Anything 3: pixels (B, 3, h, w) -> 1 / depth (B, h, w)."""
+    """Depth Anything 3 as a guider's backbone: pixels (B, 3, h, w) -> 1 / depth (B, h, w)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -108,11 +112,19 @@ def load_depth_anything_3(path: Path) -> Guider:
             f"or a folder in models/{GUIDERS}"
         )
     network = loaded.model.diffusion_model
-    weights = network.state_dict()
     info = GuiderInfo(
-        f"comfyui/{path.name}", type(network).__name__, "depth", (), fingerprint(weights)
+        source=f"comfyui/{path.name}",
+        architecture=type(network).__name__,
+        task="depth",
+        labels=(),
+        fingerprint=fingerprint(network.state_dict()),
     )
     preprocessing = Preprocessing(
-        (SIDE, SIDE), **IMAGENET, interpolation="bicubic", crop_mode="fit", multiple=MULTIPLE
+        size=(SIDE, SIDE),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        interpolation="bicubic",
+        crop_mode="fit",
+        multiple=MULTIPLE,
     )
     return Guider(Nearness(network), preprocessing, info)

@@ -1,6 +1,6 @@
 """Find ComfyUI and use it as a library, without its server (read in ComfyUI 0.30.0).
 
-Nothing but the standard library is imported at the top: finding the host must be instant, and
+Only the standard library is imported at the top: finding ComfyUI must not wait for torch, and
 ComfyUI has to be configured before the first `import comfy`.
 """
 
@@ -20,10 +20,11 @@ def is_comfyui(folder: Path) -> bool:
 
 
 def find_comfyui(pack_root: Path = PACK_ROOT) -> Path:
-    """The folder of ComfyUI: COMFYUI_PATH, else the one above the pack, else the one that the file
-    `.comfyui_path` in the pack's folder names.
+    """The folder of ComfyUI.
 
-    Raises FileNotFoundError, in one line that says what to set.
+    It is COMFYUI_PATH if that is set, else the ComfyUI whose custom_nodes holds the pack, else the
+    folder that the file `.comfyui_path` in the pack's folder names. FileNotFoundError, in one line,
+    if there is none.
     """
     if chosen := os.environ.get("COMFYUI_PATH"):
         if is_comfyui(Path(chosen)):
@@ -70,14 +71,17 @@ def booted_comfyui() -> Path | None:
 def boot(root: Path | None = None, cpu: bool | None = None, extra: Sequence[str] = ()) -> Path:
     """Make ComfyUI's modules importable and configure them; returns ComfyUI's folder.
 
-    cpu: True keeps everything on the CPU, False leaves the choice to ComfyUI, None means the CPU
-    unless there is an accelerator. extra: more of ComfyUI's own flags. The first call decides:
-    later ones change nothing, and inside a running ComfyUI there is nothing to do.
+    `cpu`: True keeps everything on the CPU, False leaves the choice to ComfyUI, None means the CPU
+    unless there is an accelerator. `extra`: more of ComfyUI's own flags. Only the first call has an
+    effect, and none if ComfyUI already runs in this process. RuntimeError if that is another
+    ComfyUI than `root`, FileNotFoundError if there is none.
     """
     booted = booted_comfyui()
     if booted is not None:
         if root is not None and Path(root).resolve() != booted.resolve():
-            raise RuntimeError(f"ComfyUI is already running from {booted}, asked for {root}")
+            raise RuntimeError(
+                f"ComfyUI already runs in this process from {booted}: {root} needs another process"
+            )
         return booted
     root = Path(root).absolute() if root is not None else find_comfyui()
     if not is_comfyui(root):
@@ -90,7 +94,10 @@ def boot(root: Path | None = None, cpu: bool | None = None, extra: Sequence[str]
 
 
 def _parse_flags(flags: list[str]) -> None:
-    """ComfyUI reads sys.argv once, on importing comfy.cli_args, and stops at flags of ours."""
+    """Give ComfyUI its flags in place of ours.
+
+    It reads sys.argv once, when comfy.cli_args is imported, and exits at a flag it does not know.
+    """
     saved, sys.argv = sys.argv, [sys.argv[0], *flags]
     try:
         import comfy.options

@@ -118,7 +118,7 @@ class ModelGuidance:
         )
         if differentiated and comfy.model_management.sage_attention_enabled():
             log.warning(
-                "the jacobian backprop replaces SageAttention, which has no backward pass, by "
+                "PPAP's jacobian backprop replaces SageAttention, which has no backward pass, by "
                 "PyTorch attention; if your model ignores that, use jvp"
             )
 

@@ -16,11 +16,14 @@ import torch
 from torch import nn
 
 from ..activations import activation_bytes
+from ..errors import one_line
 from ..guidance import Guidance
 from ..views import DecoderView
 
 PIXELS_PER_LATENT = 8  # each side, of most decoders
 ALL = 1e32  # bytes: more than any device has
+
+log = logging.getLogger(__name__)
 
 
 class WholeModulePatcher(comfy.model_patcher.ModelPatcher):
@@ -70,15 +73,15 @@ def _count_bytes(guider: nn.Module, picture: Sequence[int]) -> int:
     try:
         return activation_bytes(guider, picture)
     except (RuntimeError, ValueError, TypeError) as error:
-        logging.debug(f"PPAP: memory of the guider is not known beforehand: {error}")
+        log.debug("the guider's memory cannot be told beforehand: %s", one_line(error))
         return 0
 
 
 def with_room(model, noise_shape: Sequence[int], num_bytes: float) -> list[int]:
-    """`noise_shape` with as many more rows as ComfyUI reckons to take `num_bytes`.
+    """`noise_shape` with more rows, so that ComfyUI's estimate of memory includes `num_bytes`.
 
-    Of the shape it makes nothing but its estimate (sampler_helpers.py, prepare_sampling). That
-    reckons with twice the rows, but is content with them once.
+    ComfyUI uses the shape for its estimate alone (sampler_helpers.py, prepare_sampling), and asks
+    for twice the memory of the rows but makes do with once.
     """
     of_a_row = model.model.memory_required([1, *noise_shape[1:]])
     return [noise_shape[0] + math.ceil(num_bytes / max(of_a_row, 1.0)), *noise_shape[1:]]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..adm import TELLING, is_adm, read_adm
 from ..atomic import load_safetensors
+from ..errors import one_line
 from ..pixel_unet import PixelUNet, PixelUNetConfig
 
 HEADER_KEY = "ppap.pixel_model"
@@ -31,6 +32,8 @@ MODEL_TYPES = {
 
 
 class _PixelModel(comfy.supported_models_base.BASE):
+    """What ComfyUI has to know of this family of models."""
+
     unet_config = {}
     unet_extra_config = {}
     latent_format = comfy.latent_formats.ChromaRadiance  # three channels, no scaling
@@ -43,14 +46,14 @@ class _PixelModel(comfy.supported_models_base.BASE):
     supported_inference_dtypes = [torch.float32]
     memory_usage_factor = 0.2
 
-    def inpaint_model(self):
+    def inpaint_model(self) -> bool:
         return False
 
 
 class _ClassConditional(comfy.model_base.BaseModel):
-    """Reads the class indices (B,) in CONDITIONING's "class_labels"; none is unconditional."""
+    """Reads class indices (B,) from CONDITIONING's "class_labels"; without them: no class."""
 
-    def extra_conds(self, **kwargs):
+    def extra_conds(self, **kwargs) -> dict:
         labels = kwargs.get("class_labels", torch.tensor([-1]))
         return super().extra_conds(**kwargs) | {"y": comfy.conds.CONDRegular(labels)}
 
@@ -67,25 +70,25 @@ def is_pixel_model(path: Path | str) -> bool:
         return False
 
 
-def load_pixel_model(path: Path | str):
-    """Load a pixel-space diffusion model as MODEL (a ComfyUI model patcher).
+def load_pixel_model(path: Path | str) -> comfy.model_patcher.ModelPatcher:
+    """Load a pixel-space diffusion model as MODEL.
 
-    Reads this pack's safetensors files and guided-diffusion's checkpoints (ADM), in safetensors or
-    `.pt`. ValueError for anything else.
+    Reads this pack's safetensors files, and guided-diffusion's checkpoints (ADM) in safetensors or
+    pickled. ValueError, in one line, for anything else.
     """
     path = Path(path)
     try:
         config, weights = _read(path)
     except (ValueError, *UNREADABLE) as error:
-        first = (str(error).splitlines() or [repr(error)])[0]
-        raise ValueError(f"pixel model {path.name!r}: {first}") from None
+        raise ValueError(f"pixel model {path.name!r}: {one_line(error)}") from None
     with torch.inference_mode(False):
         base = _build(config)
         try:
             base.diffusion_model.load_state_dict(weights)
         except RuntimeError as error:
-            first = str(error).splitlines()[1].strip()
-            raise ValueError(f"pixel model {path.name!r} does not fit: {first}") from None
+            raise ValueError(
+                f"pixel model {path.name!r}: its weights do not fit its config: {one_line(error)}"
+            ) from None
     return comfy.model_patcher.CoreModelPatcher(
         base,
         load_device=comfy.model_management.get_torch_device(),
@@ -93,12 +96,13 @@ def load_pixel_model(path: Path | str):
     )
 
 
-def empty_conditioning(**values):
+def empty_conditioning(**values: torch.Tensor) -> list[list]:
     """CONDITIONING without a prompt. `class_labels`: (B,), for a model with classes."""
     return [[None, values]]
 
 
 def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
+    """The config and the weights, in float32. ValueError if the file is of neither kind."""
     metadata, weights = {}, {}
     if path.suffix in PICKLED:
         weights = _unpickle(path)
@@ -115,9 +119,9 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
 
 
 def _unpickle(path: Path | str) -> dict[str, torch.Tensor]:
-    """Tensors that lie in the file until they are used, where it is new enough for that.
+    """The tensors of a pickled file, memory-mapped if its format allows that.
 
-    A file that is cut short makes torch raise EOFError, others UnpicklingError or RuntimeError.
+    A truncated file makes torch raise EOFError, other damage UnpicklingError or RuntimeError.
     """
     settings = {"map_location": "cpu", "weights_only": True}
     try:
@@ -129,7 +133,7 @@ def _unpickle(path: Path | str) -> dict[str, torch.Tensor]:
     return {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
 
 
-def _build(config: PixelUNetConfig):
+def _build(config: PixelUNetConfig) -> comfy.model_base.BaseModel:
     model_config = _PixelModel({"config": config})
     model_config.set_inference_dtype(torch.float32, None)
     kind = _ClassConditional if config.num_classes else comfy.model_base.BaseModel

@@ -1,11 +1,19 @@
-"""Guiders by source. A source is a folder with `config.json` and `model.safetensors`."""
+"""Guiders: off-the-shelf vision models that guide a diffusion model.
+
+`load_guider` reads a folder with `config.json` and `model.safetensors` into a `Guider`;
+`list_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`. A `Guider` carries its
+`Preprocessing`, and a `GuiderInfo` with its task, its labels and the `fingerprint` of its weights.
+
+To add a library: write `<library>_guider.py` with a function (folder, config) -> Guider, and add to
+_LOADERS the key of config.json that tells its folders from others.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
-from .model_folder import no_larger_than_its_file, read_config
+from .model_folder import no_larger_than_its_file, read_settings
 from .preprocessing import Preprocessing
 from .presets import PRESETS, Preset, fetch_preset
 from .timm_guider import load_timm_folder
@@ -25,7 +33,7 @@ __all__ = [
 ]
 
 _SIGNS = ("config.json", "*.safetensors", "*.bin", "*.pth")
-# What a library writes into config.json -> who reads the folder. The first that fits.
+# A key that only this library writes into config.json -> its loader. The first key found decides.
 _LOADERS = {
     "torchvision": load_torchvision_folder,
     "architecture": load_timm_folder,
@@ -38,18 +46,18 @@ def load_guider(folder: Path | str) -> Guider:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"no guider folder {folder}")
-    config = read_config(folder)
+    config = read_settings(folder)
     for sign, load in _LOADERS.items():
         if isinstance(config.get(sign), str):
             return _load(load, folder, config)
     raise ValueError(
-        f"{folder / 'config.json'} names no model: it has no "
-        f"{', '.join(map(repr, _LOADERS))}, by which a folder of the hub is known"
+        f"{folder / 'config.json'} names no model: expected one of the entries "
+        f"{', '.join(map(repr, _LOADERS))}; download it from the model's page again"
     )
 
 
 def _load(load: Callable[[Path, dict], Guider], folder: Path, config: dict) -> Guider:
-    """Whatever the settings in a folder make a library do, it ends in a guider or a ValueError."""
+    """`load`, but every error that a library raises becomes a ValueError in one line."""
     try:
         with no_larger_than_its_file(folder):
             return load(folder, config)
@@ -60,7 +68,10 @@ def _load(load: Callable[[Path, dict], Guider], folder: Path, config: dict) -> G
 
 
 def list_guiders(root: Path | str) -> list[str]:
-    """Visible folders below `root` that look like a model, as names with forward slashes."""
+    """Folders below `root` that look like a model, sorted: paths from `root`, with slashes.
+
+    Hidden folders are left out.
+    """
     root = Path(root)
     folders = {path.parent for sign in _SIGNS for path in root.rglob(sign)} - {root}
     names = (folder.relative_to(root) for folder in folders)

@@ -1,4 +1,4 @@
-"""A guider: an off-the-shelf vision model that says of a picture what it shows."""
+"""A guider: an off-the-shelf vision model, frozen, with its own preprocessing."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ TASKS = ("class", "depth", "segmentation")
 
 @dataclass(frozen=True)
 class GuiderInfo:
-    """What a guider is: where it came from, what it predicts, and for which labels."""
+    """Where a guider came from, what it predicts, and for which labels.
+
+    `task`: one of TASKS. `labels`: the classes' names in the order of the logits, none for depth.
+    """
 
     source: str
     architecture: str
@@ -22,16 +25,17 @@ class GuiderInfo:
     labels: tuple[str, ...]
     fingerprint: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"task is one of {', '.join(TASKS)}, got {self.task!r}")
 
 
 class Guider(nn.Module):
-    """A frozen backbone with its own preprocessing.
+    """A frozen backbone with its own preprocessing; `switch` merges one expert at a time into it.
 
-    `switch` makes one expert at a time part of it.
-    Called with images (B, 3, H, W) in [-1, 1]; for the task `class` it answers logits (B, K).
+    Called with images (B, 3, H, W) in [-1, 1], it answers in float32 by its task. class: logits
+    (B, K); depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w). If
+    `backbone` has `get_classifier()`, as timm's models have, training leaves LoRA off that layer.
     """
 
     def __init__(self, backbone: nn.Module, preprocessing: Preprocessing, info: GuiderInfo):
@@ -46,7 +50,7 @@ class Guider(nn.Module):
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of `weights`, whatever file they came in."""
+    """SHA-256 over the names, types, shapes and values of `weights`: the same from any file."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

@@ -11,12 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from ..errors import one_line
+
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-ROOM = 1_000_000  # parameters that a network may have and its file need not
+ROOM = 1_000_000  # parameters that a network may have beyond those in its file
 
 
-def read_config(folder: Path, name: str = CONFIG) -> dict:
-    """The JSON object in `folder`/`name`. ValueError if it is missing, damaged or wants code."""
+def read_settings(folder: Path, name: str = CONFIG) -> dict:
+    """The JSON object in `folder`/`name`.
+
+    ValueError if it is missing, damaged, or asks to run code of its own.
+    """
     path = folder / name
     if not path.is_file():
         raise ValueError(
@@ -25,9 +30,11 @@ def read_config(folder: Path, name: str = CONFIG) -> dict:
     try:
         config = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+        raise ValueError(f"{path} is not JSON: {one_line(error)}") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no settings: download it from the model's page again")
+        raise ValueError(
+            f"{path} holds no settings (a JSON object): download it from the model's page again"
+        )
     if "auto_map" in config:
         raise ValueError(
             f"guider {folder.name!r} wants to run code of its own ('auto_map' in {name}), which "
@@ -37,7 +44,10 @@ def read_config(folder: Path, name: str = CONFIG) -> dict:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of `folder`/model.safetensors. ValueError if there are none, or only pickles."""
+    """The tensors of `folder`/model.safetensors.
+
+    ValueError if the file is missing or damaged; pickles beside it are named, never read.
+    """
     path = folder / WEIGHTS
     if not path.is_file():
         pickles = sorted(p.name for kind in ("*.bin", "*.pth", "*.pt") for p in folder.glob(kind))
@@ -49,17 +59,18 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from None
+        raise ValueError(f"{path} is truncated or no safetensors file: {one_line(error)}") from None
 
 
 @contextmanager
 def no_larger_than_its_file(folder: Path) -> Iterator[None]:
     """Inside, a network with many more parameters than `folder`'s weights file cannot be built.
 
-    Else a wrong number in config.json could take all memory before the weights are compared.
+    Without this a wrong number in config.json could take all memory before `fill` compares the
+    weights. Every parameter takes at least one byte of the file.
     """
     path = folder / WEIGHTS
-    room = path.stat().st_size + ROOM if path.is_file() else ROOM  # a parameter has a byte or more
+    room = path.stat().st_size + ROOM if path.is_file() else ROOM
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal room
@@ -75,10 +86,9 @@ def no_larger_than_its_file(folder: Path) -> Iterator[None]:
 
 
 def fill(backbone: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """Load all of `weights` into all of `backbone`. ValueError, naming the first misfit."""
+    """Load all of `weights` into all of `backbone`. ValueError, naming what does not fit."""
     try:
         with torch.inference_mode(False):
             backbone.load_state_dict(weights)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {first}") from None
+        raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {one_line(error)}") from None

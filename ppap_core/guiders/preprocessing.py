@@ -1,4 +1,4 @@
-"""From an image in [-1, 1] to what a vision model was trained on, differentiably."""
+"""From an image in [-1, 1] to the input that a vision model was trained on, differentiably."""
 
 import math
 from dataclasses import dataclass
@@ -15,17 +15,22 @@ CROP_MODES = ("center", "squash", "shortest", "fit", "own")
 class Preprocessing:
     """Resize, crop, normalise, as timm, transformers and torchvision do it for evaluation.
 
-    `size`: (height, width) of the model's input. `crop_fraction`: share of the resized picture's
-    shorter side that the crop keeps; `resize_to` says the same in pixels. `mean`, `std`: per
-    channel, for pixels in [0, 1]. `crop_mode`:
-    "center" keeps the proportions and cuts the rest off, "squash" does not keep them;
-    the others show the whole picture in its proportions, so inputs differ in size:
-    "shortest" makes the shorter side `size`'s first, stretched up to a `multiple` (Mask2Former),
-    "fit" scales as little as it can to meet one
-    side of `size` and rounds both sides to a `multiple` (DPT, Depth Anything, ZoeDepth),
-    "own" keeps the picture's own size, rounded down to a `multiple` (GLPN).
-    `floor_crop`: half a pixel beside the middle is rounded down (transformers), not to even.
-    `reverse_channels`: the model reads blue, green, red.
+    `size`: (height, width) of the model's input. `mean`, `std`: per channel, for pixels in [0, 1].
+    `crop_fraction`: the share of the resized picture's shorter side that the crop keeps;
+    `resize_to`: the size to resize to, in pixels, in place of `crop_fraction`. `floor_crop`: a crop
+    that cannot be centred exactly is rounded down (transformers), not to even. `reverse_channels`:
+    the model reads blue, green, red. `crop_mode`:
+
+    - "center" keeps the picture's proportions and cuts off what is outside `size`.
+    - "squash" stretches the whole picture to `size`.
+
+    The other modes keep the whole picture and its proportions, so the input's size varies:
+
+    - "shortest" resizes the shorter side to `size[0]`, and rounds both sides up to a `multiple`
+      (Mask2Former).
+    - "fit" scales as little as possible so that one side meets `size`, and rounds both sides to a
+      `multiple` (DPT, Depth Anything, ZoeDepth).
+    - "own" keeps the picture's own size, rounded down to a `multiple` (GLPN).
     """
 
     size: Sides
@@ -41,7 +46,7 @@ class Preprocessing:
     floor_crop: bool = False
     reverse_channels: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation is 'bilinear' or 'bicubic', got {self.interpolation!r}"
@@ -52,13 +57,13 @@ class Preprocessing:
             raise ValueError(f"crop_mode is one of {CROP_MODES}, got {self.crop_mode!r}")
         if self.multiple < 1 or (self.antialias and self.align_corners):
             raise ValueError(
-                f"multiple is at least 1, align_corners goes without antialias; got {self}"
+                f"multiple is at least 1, and align_corners needs antialias off; got {self}"
             )
 
     def __call__(self, image: Tensor) -> Tensor:
         """`image`: (B, 3, H, W) in [-1, 1], any H and W -> (B, 3, h, w), normalised.
 
-        h and w are `size`'s where the mode is "center" or "squash".
+        (h, w) is `size` in the modes "center" and "squash".
         """
         image = self._resize(image)
         if self.crop_mode in ("center", "squash"):
@@ -94,14 +99,14 @@ class Preprocessing:
         want, short = max(zip(wanted, sides, strict=True), key=lambda pair: pair[0] / pair[1])
         if self.crop_mode == "shortest":
             want, short = wanted[0], min(sides)
-        # torchvision's Resize (square inputs) cuts the longer side off, timm's own one rounds it.
+        # torchvision's Resize (square inputs) rounds the longer side down, timm's to the nearest.
         whole = int if wanted[0] == wanted[1] else round
         scaled = (whole(want * side / short) for side in sides)
         height, width = (math.ceil(side / self.multiple) * self.multiple for side in scaled)
         return height, width
 
     def _fitted(self, sides: Sides) -> Sides:
-        """DPTImageProcessor's rule: of two scales take the one nearer to 1."""
+        """DPTImageProcessor's rule: of the two sides' scales take the one nearer to 1."""
         scales = [want / side for want, side in zip(self.size, sides, strict=True)]
         scale = scales[1] if abs(1 - scales[1]) < abs(1 - scales[0]) else scales[0]
         multiples = (round(scale * side / self.multiple) for side in sides)

@@ -1,19 +1,20 @@
-"""Guiders known by name, and their download from the Hugging Face hub when a user asks for it."""
+"""Guiders known by name, and their download from the Hugging Face hub if the user allows it."""
 
-import hashlib
 import os
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import one_line
+from ..file_hash import file_sha256
 from .model_folder import CONFIG, WEIGHTS
 from .transformers_preprocessing import PROCESSOR
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A repository of the hub that holds `files`; its weights are safetensors."""
+    """A repository of the hub, the task of its model, and the files to download."""
 
     repo: str
     task: str
@@ -34,10 +35,11 @@ PRESETS = {
 def fetch_preset(
     preset: Preset, root: Path, allow_download: bool, endpoint: str | None = None
 ) -> Path:
-    """Download `preset` into `root`/<repository>, whole or not at all, and say where it lies.
+    """Download `preset` into `root`/<repository>, whole or not at all; returns that folder.
 
-    The weights are compared with the SHA-256 that the hub states for them. Raises ValueError,
-    saying which files go where, if `allow_download` is off or the hub cannot be reached.
+    The weights are compared with the SHA-256 that the hub states for them. `endpoint`: the hub's
+    address, None for huggingface.co. Raises ValueError, saying which files to download into which
+    folder by hand, if `allow_download` is off or the download fails.
     """
     folder = root / preset.repo
     page, names = f"https://huggingface.co/{preset.repo}", ", ".join(preset.files)
@@ -45,15 +47,16 @@ def fetch_preset(
     if not allow_download:
         raise ValueError(f"{preset.repo} is not here: tick allow_download, or {by_hand}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden, so that a half is not offered; beside its place, so that it can be renamed.
+    # Hidden, so that a partial download is never listed; on the same disk, to be renamed.
     with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as partial:
         whole = Path(partial) / "whole"
         try:
             for name in preset.files:
                 _fetch(preset.repo, name, whole, endpoint)
-        except Exception as error:  # the client's HTTP library, so its errors, changed twice
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ValueError(f"{preset.repo} was not downloaded ({reason}): {by_hand}") from error
+        except Exception as error:  # releases of the hub's client differ in the errors they raise
+            raise ValueError(
+                f"{preset.repo} was not downloaded ({one_line(error)}): {by_hand}"
+            ) from error
         os.replace(whole, folder)
     return folder
 
@@ -72,13 +75,9 @@ def _fetch(repo: str, name: str, folder: Path, endpoint: str | None) -> None:
 
 
 def _check_hash(path: Path, etag: str) -> None:
-    """The hub's etag of a large file is its SHA-256; that of a small one is not checked."""
+    """OSError unless `path` has the SHA-256 `etag`. Etags of another kind (small files) pass."""
     if not re.fullmatch("[0-9a-f]{64}", etag):
         return
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**22):
-            digest.update(chunk)
-    found = digest.hexdigest()
+    found = file_sha256(path)
     if found != etag:
         raise OSError(f"{path.name} has SHA-256 {found[:12]}, the hub says {etag[:12]}")

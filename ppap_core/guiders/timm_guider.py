@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import fill, read_weights
 from .preprocessing import Preprocessing
@@ -12,8 +13,8 @@ from .preprocessing import Preprocessing
 def load_timm_folder(folder: Path, config: dict) -> Guider:
     """Build the classifier that `config` names and load `folder`'s weights.
 
-    Raises ValueError, saying what to put where, for pickles only, an architecture that timm does
-    not know, or weights that do not fit.
+    ValueError for a folder without safetensors, an architecture that timm does not know, or weights
+    that do not fit.
     """
     weights = read_weights(folder)
     backbone = _build(config, folder)
@@ -25,13 +26,13 @@ def load_timm_folder(folder: Path, config: dict) -> Guider:
         labels=_labels(config, backbone.num_classes),
         fingerprint=fingerprint(weights),
     )
-    # Older folders of the hub have no "pretrained_cfg": its entries lie beside "architecture".
+    # Older folders of the hub have no "pretrained_cfg": its entries are beside "architecture".
     preprocessing = timm_preprocessing(config.get("pretrained_cfg") or config)
     return Guider(backbone, preprocessing, info)
 
 
 def timm_preprocessing(pretrained_cfg: dict) -> Preprocessing:
-    """timm's evaluation transform as its `pretrained_cfg` describes it."""
+    """The evaluation transform that timm makes from `pretrained_cfg`."""
     from timm.data import resolve_data_config
 
     data = resolve_data_config(pretrained_cfg=pretrained_cfg)
@@ -61,7 +62,9 @@ def _build(config: dict, folder: Path) -> torch.nn.Module:
         with torch.inference_mode(False):
             return timm.create_model(name, pretrained=False, **settings)
     except TypeError as error:
-        raise ValueError(f"guider {folder.name!r}: its model_args do not fit: {error}") from None
+        raise ValueError(
+            f"guider {folder.name!r}: its model_args do not fit: {one_line(error)}"
+        ) from None
 
 
 def _labels(config: dict, num_classes: int) -> tuple[str, ...]:

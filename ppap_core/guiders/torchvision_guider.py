@@ -1,24 +1,29 @@
 """torchvision's classifiers and segmentation models, from a local folder.
 
 torchvision has no folder layout of its own; ours is `model.safetensors` (the state dict) and
-`config.json`: {"torchvision": "<builder>"}, and, as far as the builder's own weights do not know
-better, "num_classes", "labels", "weights" (a name in its weights enum, such as "IMAGENET1K_V1") and
-"args" for the builder.
+`config.json`: {"torchvision": "<builder>"}. Optional entries: "weights", a name in the builder's
+weights enum such as "IMAGENET1K_V1", whose labels and preprocessing are used (its default entry
+otherwise); "num_classes" and "labels", if they differ from those; "args" for the builder.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import fill, read_weights
 from .preprocessing import Preprocessing
 
+if TYPE_CHECKING:  # torchvision takes seconds to import, and only its guiders need it
+    from torchvision.models import WeightsEnum
+
 NOT_OURS = ("detection", "video", "optical_flow", "quantization")
 
 
-class TensorModel(nn.Module):
+class TorchvisionModel(nn.Module):
     """Pixels (B, 3, h, w) -> logits (B, K) or (B, K, h, w), without auxiliary outputs."""
 
     def __init__(self, model: nn.Module):
@@ -44,25 +49,26 @@ class TensorModel(nn.Module):
 def load_torchvision_folder(folder: Path, config: dict) -> Guider:
     """Build the model that `config` names and load `folder`'s weights.
 
-    Raises ValueError, in one line, for pickles only, a builder that torchvision does not know or
-    that builds neither classifiers nor segmentation models, and weights that do not fit.
+    ValueError, in one line, for a folder without safetensors, a builder that torchvision does not
+    know or that builds neither classifiers nor segmentation models, and weights that do not fit.
     """
     weights = read_weights(folder)
-    known, task = _known(config, folder)
-    model = _build(config, weights, known, task, folder)
+    entry, task = _weights_entry(config, folder)
+    model = _build(config, weights, entry, task, folder)
     fill(model, weights, folder)
     info = GuiderInfo(
         source=f"torchvision/{folder.name}",
         architecture=config["torchvision"],
         task=task,
-        labels=_labels(config, known),
+        labels=_labels(config, entry),
         fingerprint=fingerprint(weights),
     )
-    return Guider(TensorModel(model), torchvision_preprocessing(known.transforms(), task), info)
+    preprocessing = torchvision_preprocessing(entry.transforms(), task)
+    return Guider(TorchvisionModel(model), preprocessing, info)
 
 
-def torchvision_preprocessing(transform, task: str) -> Preprocessing:
-    """torchvision's own evaluation transform, as its weights describe it."""
+def torchvision_preprocessing(transform: nn.Module, task: str) -> Preprocessing:
+    """The same as `transform`, torchvision's evaluation transform of some weights."""
     resize_to = (transform.resize_size[0],) * 2
     return Preprocessing(
         size=resize_to if task == "segmentation" else (transform.crop_size[0],) * 2,
@@ -74,7 +80,7 @@ def torchvision_preprocessing(transform, task: str) -> Preprocessing:
     )
 
 
-def _known(config: dict, folder: Path):
+def _weights_entry(config: dict, folder: Path) -> tuple["WeightsEnum", str]:
     """An entry of the builder's weights enum (the default one unless named), and our task."""
     from torchvision import models
 
@@ -97,10 +103,12 @@ def _known(config: dict, folder: Path):
     return entries[wanted], "segmentation" if ".segmentation" in module else "class"
 
 
-def _build(config: dict, weights: dict[str, Tensor], known, task: str, folder: Path) -> nn.Module:
+def _build(
+    config: dict, weights: dict[str, Tensor], entry: "WeightsEnum", task: str, folder: Path
+) -> nn.Module:
     from torchvision import models
 
-    num_classes = config.get("num_classes", len(known.meta["categories"]))
+    num_classes = config.get("num_classes", len(entry.meta["categories"]))
     if not isinstance(num_classes, int) or num_classes < 1:
         raise ValueError(
             f"guider {folder.name!r}: num_classes is a number above 0, got {num_classes!r}"
@@ -114,11 +122,13 @@ def _build(config: dict, weights: dict[str, Tensor], known, task: str, folder: P
         with torch.inference_mode(False):
             return models.get_model(config["torchvision"], weights=None, **settings)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"guider {folder.name!r}: its settings do not fit: {error}") from None
+        raise ValueError(
+            f"guider {folder.name!r}: its settings do not fit: {one_line(error)}"
+        ) from None
 
 
-def _labels(config: dict, known) -> tuple[str, ...]:
-    known_labels = known.meta["categories"]
+def _labels(config: dict, entry: "WeightsEnum") -> tuple[str, ...]:
+    known_labels = entry.meta["categories"]
     num_classes = config.get("num_classes", len(known_labels))
     for labels in (config.get("labels"), known_labels):
         if labels and len(labels) == num_classes:

@@ -1,31 +1,37 @@
 """transformers models for depth, semantic segmentation and classification, from a local folder."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import CONFIG, WEIGHTS, read_weights
 from .transformers_preprocessing import transformers_preprocessing
 
-KINDS = {  # transformers' own word for what a model does: our task, the class that loads it
+if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
+    from transformers import PretrainedConfig
+
+KINDS = {  # transformers' name of what a model does: our task, and the class that loads it
     "DEPTH_ESTIMATION": ("depth", "AutoModelForDepthEstimation"),
     "SEMANTIC_SEGMENTATION": ("segmentation", "AutoModelForSemanticSegmentation"),
     "UNIVERSAL_SEGMENTATION": ("segmentation", "AutoModelForUniversalSegmentation"),
     "IMAGE_CLASSIFICATION": ("class", "AutoModelForImageClassification"),
 }
-ASK_IN_WORDS = ("oneformer",)  # what to segment is a second, tokenised input
+ASK_IN_WORDS = ("oneformer",)  # models with a second input: what to segment, as tokens
 MIN_DEPTH = 1e-3  # metres
 
 
-class TensorModel(nn.Module):
-    """A transformers model as a plain module: pixels (B, 3, h, w) -> the one tensor we want.
+class TransformersModel(nn.Module):
+    """A transformers model that answers with one tensor: pixels (B, 3, h, w) -> what a Guider does.
 
-    Class and segmentation logits are passed on; of universal models, which answer with masks and
-    the class of each, they are the logarithms of the semantic map. Depth is nearness, larger is
-    nearer: `metric` models, which answer in metres, are turned round into 1 / depth.
-    It is also what ComfyUI's patchers need: transformers' own modules refuse a new `device`.
+    Class and segmentation logits are passed on. Universal segmentation models answer with masks and
+    the class of each: these become the logarithms of a semantic map. Depth becomes nearness, larger
+    is nearer: `metric` models answer in metres, so that is 1 / depth.
+    ComfyUI's patchers set a module's `device`, which transformers' own modules refuse: this one
+    takes it.
     """
 
     def __init__(self, model: nn.Module, task: str, metric: bool = False):
@@ -54,8 +60,8 @@ class TensorModel(nn.Module):
 def load_transformers_folder(folder: Path, config: dict) -> Guider:
     """Build the model that `config` names, with `folder`'s weights and preprocessing.
 
-    Raises ValueError, in one line, for pickles only, a model that transformers does not know or
-    whose task is none of ours, and weights that do not fit.
+    ValueError, in one line, for a folder without safetensors, a model that transformers does not
+    know or whose task is none of ours, and weights that do not fit.
     """
     weights = read_weights(folder)
     task, loader = _kind(config, folder)
@@ -69,14 +75,14 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
         fingerprint=fingerprint(weights),
     )
     preprocessing = transformers_preprocessing(folder, whole=task != "class")
-    return Guider(TensorModel(model, task, metric), preprocessing, info)
+    return Guider(TransformersModel(model, task, metric), preprocessing, info)
 
 
 def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
     """Queries' classes (B, Q, K + 1) and masks (B, Q, h, w) -> (B, K, h, w).
 
-    The sum over queries of class probability times mask, as MaskFormer's semantic inference (Cheng
-    et al., 2021, section 3.4); its logarithm, so that a softmax turns it into shares.
+    The logarithm of the sum over queries of class probability times mask, which is MaskFormer's
+    semantic inference (Cheng et al., 2021, section 3.4). A softmax turns the logarithm into shares.
     """
     probabilities = classes.softmax(dim=-1)[..., :-1]
     return torch.einsum("bqk,bqhw->bkhw", probabilities, masks.sigmoid()).clamp(min=1e-8).log()
@@ -112,8 +118,8 @@ def _kind(config: dict, folder: Path) -> tuple[str, str]:
 def _is_metric(config: dict, folder: Path) -> bool:
     """Whether the network answers in metres; the others answer with inverse depth.
 
-    DepthPro's raw output is inverse depth; its processor turns it round. DPT is MiDaS, except
-    DINOv2's heads (NYU, KITTI), which are the ones with a projection.
+    DepthPro's network answers with inverse depth, and its processor inverts that. DPT is MiDaS
+    (inverse depth), except DINOv2's heads (NYU, KITTI: metres), which have a projection.
     """
     kinds = {
         "depth_anything": config.get("depth_estimation_type") == "metric",
@@ -146,8 +152,7 @@ def _load(loader: str, folder: Path) -> nn.Module:
             )
             model = model.float()
     except (ValueError, OSError, RuntimeError, TypeError, KeyError, ImportError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f"guider {folder.name!r} cannot be built: {reason}") from None
+        raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report.get(kind):
             first = min(map(str, report[kind]))
@@ -156,7 +161,7 @@ def _load(loader: str, folder: Path) -> nn.Module:
     return model
 
 
-def _labels(config, task: str) -> tuple[str, ...]:
+def _labels(config: "PretrainedConfig", task: str) -> tuple[str, ...]:
     if task == "depth":
         return ()
     return tuple(str(config.id2label[index]) for index in sorted(config.id2label))

@@ -1,44 +1,49 @@
-"""transformers' image processors, read off and followed differentiably."""
+"""The preprocessing of a transformers model, from the settings of its image processor."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from .model_folder import read_config
+from ..errors import one_line
+from ..pixels import bytes_to_image
+from .model_folder import read_settings
 from .preprocessing import Preprocessing
 
+if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
+    from transformers.image_processing_utils import BaseImageProcessor
+
 PROCESSOR = "preprocessor_config.json"
-OWN_SIZE = (480, 640)  # said of models that read pictures of any size: GLPN's training pictures
-TOLERANCE = 0.05  # in deviations; uint8 pictures are rounded when they are resized
+OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
+TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
 
 def transformers_preprocessing(folder: Path, whole: bool) -> Preprocessing:
     """What `folder`/preprocessor_config.json describes.
 
-    `whole`: the model draws maps, so nothing may be cut off or added: a centre crop becomes a
-    resize of the shorter side, and no border is padded (ZoeDepth's mends its outermost pixels;
-    DINOv2's DPT, which pads to a multiple of 14, gets a resize down to one).
-    Raises ValueError if the file is missing, unknown to transformers, or asks for more than a
-    resize, a crop and a normalisation; that is found out by trying.
+    `whole`: the model answers with maps, so nothing may be cut off or padded. A centre crop becomes
+    a resize of the shorter side; ZoeDepth's padded borders are left out; DINOv2's DPT, which pads
+    to a multiple of 14, gets a resize down to one.
+    ValueError if the file is missing, unknown to transformers, or asks for more than a resize, a
+    crop and a normalisation: the result is compared with the processor's own.
     """
-    read_config(folder, PROCESSOR)
+    read_settings(folder, PROCESSOR)
     from transformers import AutoImageProcessor
 
     try:
         processor = AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        preprocessing = _read(processor.to_dict(), whole)
+        preprocessing = _from_settings(processor.to_dict(), whole)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{folder / PROCESSOR} is not understood: {reason}") from None
+        raise ValueError(f"{folder / PROCESSOR} is not understood: {one_line(error)}") from None
     _check(preprocessing, processor, folder, whole)
     return preprocessing
 
 
-def _read(settings: dict, whole: bool) -> Preprocessing:
+def _from_settings(settings: dict, whole: bool) -> Preprocessing:
     name = settings.get("image_processor_type", "")
-    # Processors normalise what they have rescaled, or pixels in [0, 255]; we, pixels in [0, 1].
+    # Ours normalises pixels in [0, 1]; a processor those in [0, 255] or what it has rescaled.
     scale = 255 * (settings["rescale_factor"] if settings.get("do_rescale") else 1)
     mean, std = (0.0,) * 3, (1.0,) * 3
     if settings.get("do_normalize"):
@@ -57,6 +62,7 @@ def _read(settings: dict, whole: bool) -> Preprocessing:
 
 
 def _geometry(settings: dict, whole: bool) -> dict:
+    """The arguments of `Preprocessing` that say how the picture is resized and cropped."""
     size = settings.get("size") or {}
     crop = None if whole or not settings.get("do_center_crop") else settings["crop_size"]
     divisor = settings.get("size_divisor")
@@ -82,9 +88,11 @@ def _sides(size: dict) -> tuple[int, int]:
     return int(size["height"]), int(size["width"])
 
 
-def _check(preprocessing: Preprocessing, processor, folder: Path, whole: bool) -> None:
+def _check(
+    preprocessing: Preprocessing, processor: "BaseImageProcessor", folder: Path, whole: bool
+) -> None:
     """ValueError unless `preprocessing` gives what the library's own processor gives."""
-    # Of a processor that pads to a multiple only the picture is compared: of one that needs none.
+    # Some processors pad to a multiple, which ours does not: a picture that needs no padding.
     sides = (-(-side // preprocessing.multiple) * preprocessing.multiple for side in (96, 128))
     rows, columns = (torch.linspace(0, 1, side) for side in sides)
     picture = torch.stack(
@@ -93,7 +101,7 @@ def _check(preprocessing: Preprocessing, processor, folder: Path, whole: bool) -
     pixels = (picture * 255).round().to(torch.uint8)
     options = {"do_center_crop": False, "do_pad": False} if whole else {}
     wanted = processor(images=[pixels.numpy()], return_tensors="pt", **options)["pixel_values"]
-    got = preprocessing(pixels[None] / 127.5 - 1)
+    got = preprocessing(bytes_to_image(pixels[None]))
     if got.shape != wanted.shape or (got - wanted).abs().max() > TOLERANCE:
         raise ValueError(
             f"guider {folder.name!r}: {type(processor).__name__} does more than resize, crop and "

@@ -1,4 +1,4 @@
-"""Reading class names that a user typed."""
+"""Class names and weights as a user types them."""
 
 import difflib
 import re
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
     """Read "cone", "3", "cone:2, torus:-1" or one class a line: index -> weight (default 1).
 
-    Names are matched without case; a label may itself contain commas, and its synonyms side by side
-    are one class, not two. ValueError for an unknown name, with the nearest ones.
+    Upper and lower case are the same. A label of synonyms, such as ImageNet's "tench, Tinca tinca",
+    is one class, whether one or several of its synonyms are typed side by side. ValueError for an
+    unknown name, with the nearest ones.
     """
     classes: dict[int, float] = {}
     for line in re.split(r"[;\n]", text):
@@ -22,12 +23,15 @@ def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
 
 
 def parse_class_rows(text: str, labels: Sequence[str]) -> list[dict[int, float]]:
-    """As `parse_classes`, but every line is for one picture of the batch, in its order."""
+    """`parse_classes` for every line: one line for each picture of the batch, in its order."""
     return [parse_classes(line, labels) for line in text.splitlines() if line.strip()]
 
 
 def find_class(name: str, labels: Sequence[str]) -> int:
-    """Index of the class called `name`, or numbered so."""
+    """Index of the class that has `name` as its label, one of its synonyms or its number.
+
+    ValueError if there is none.
+    """
     wanted = name.strip().casefold()
     whole = [label.casefold() for label in labels]
     if wanted in whole:
@@ -55,7 +59,10 @@ def _some(labels: Sequence[str]) -> str:
 
 
 def _split_entries(line: str, labels: Sequence[str]) -> list[tuple[str, float]]:
-    """(name, weight) of each class in `line`: from the left, the longest run that is one label."""
+    """(name, weight) of each class in `line`, which is cut at commas.
+
+    Parts side by side that are synonyms in one label are one entry, as many as possible.
+    """
     parts = [part.strip() for part in line.split(",") if part.strip()]
     longest = max(len(label.split(",")) for label in labels)
     entries = []
@@ -72,7 +79,10 @@ def _split_entries(line: str, labels: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | None:
-    """The shortest label that has all `parts` as different synonyms, and the weight."""
+    """(label, weight): the shortest label that has all `parts` as synonyms; None if there is none.
+
+    The same synonym twice does not count: that is a class named twice.
+    """
     *first, last = parts
     for name, weight in ((last, 1.0), _split_weight(last, labels)):
         wanted = {part.casefold() for part in (*first, name.strip())}
@@ -87,6 +97,7 @@ def _synonyms(label: str) -> set[str]:
 
 
 def _split_weight(entry: str, labels: Sequence[str]) -> tuple[str, float]:
+    """ "cone:2" -> ("cone", 2.0); without a weight, or if the whole is a label, weight 1."""
     name, colon, weight = entry.rpartition(":")
     if not colon or entry.strip().casefold() in {label.casefold() for label in labels}:
         return entry, 1.0

@@ -1,4 +1,4 @@
-"""Classes a classifier should see in the picture, or should not."""
+"""Classes that a classifier should, or should not, see in the picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ Classes = Mapping[int, float]  # class index -> weight
 class ClassTarget:
     """log sum_k w_k p(class_k | image) + sum_j |w_j| log(1 - p(class_j | image)).
 
-    The first sum runs over the weights above 0, which count in proportion: a mixture. The second
-    runs over those below 0: classes the picture should not show, each pushed away with the strength
-    |w_j|. `classes`: index -> weight for all pictures, or a sequence of such, one for each picture
-    of the batch. `temperature` divides the logits.
+    The first sum runs over the weights above 0, divided by their total: a mixture. The second runs
+    over those below 0: classes that the picture should not show, each with the strength |w_j|.
+    `classes`: index -> weight for all pictures, or a sequence of such mappings, one for each
+    picture of the batch. `temperature` divides the logits.
     """
 
     classes: Classes | Sequence[Classes]
@@ -27,7 +27,7 @@ class ClassTarget:
     temperature: float = 1.0
     task = "class"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.rows:
             raise ValueError("no target class given")
         for row in self.rows:
@@ -52,10 +52,11 @@ class ClassTarget:
                 f"the target was made for {self.num_classes} classes, the guider answers "
                 f"{prediction.shape[-1]}: connect the same guider to both nodes"
             )
-        check_rows(len(self.rows), len(prediction))
+        check_rows(len(self.rows), len(prediction), "target")
         log_p = (prediction.float() / self.temperature).log_softmax(dim=-1)
         parts = log_p.split(1) if len(self.rows) > 1 else [log_p]
-        return torch.cat([_log_sum(*pair) for pair in zip(self.rows, parts, strict=True)])
+        pairs = zip(self.rows, parts, strict=True)
+        return torch.cat([_log_sum(classes, part) for classes, part in pairs])
 
 
 def _check_classes(classes: Classes, num_classes: int) -> None:
@@ -76,7 +77,7 @@ def _check_classes(classes: Classes, num_classes: int) -> None:
 
 
 def _log_sum(classes: Classes, log_p: Tensor) -> Tensor:
-    """`log_p`: (B, K) -> (B,)."""
+    """The log-likelihood of one mapping. `log_p`: (B, K) log-probabilities -> (B,)."""
     wanted = {index: weight for index, weight in classes.items() if weight > 0}
     total = log_p.new_zeros(len(log_p))
     if wanted:

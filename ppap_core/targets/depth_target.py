@@ -7,27 +7,27 @@ from torch import Tensor
 
 from ..maps import check_rows, own_maps, own_mask, shrink_or_grow
 
-ROUNDING = 1e-12  # of the mean square: variance below it is float32's rounding
+ROUNDING = 1e-12  # variance below this share of the mean square is float32's rounding
 
 
 @dataclass(frozen=True, eq=False)
 class DepthTarget:
-    """Minus the mean squared error between nearness maps, both shifted and scaled alike.
+    """Minus the mean squared error between two nearness maps, each brought to mean 0, variance 1.
 
     `nearness`: (R, H, W) or (H, W), larger is nearer (inverse depth), any scale and shift; R is 1
     or the batch's size. `mask`: where it counts, (R or 1, H, W) in [0, 1]. Inverse depth is known
-    up to scale and shift only, so both sides are aligned as in MiDaS (Ranftl et al., 2020,
-    equations 5 and 6), with mean and standard deviation for median and mean absolute deviation,
-    which are not smooth. With r the correlation of the two maps this is 2 r - 2, in [-4, 0]: a map
-    turned inside out is the worst, not as good as the right one (as it is under a least squares
-    fit).
+    up to scale and shift only, so both maps are aligned as in MiDaS (Ranftl et al., 2020, equations
+    5 and 6), but with mean and standard deviation in place of median and mean absolute deviation,
+    which are not smooth. With r the correlation of the two maps this is 2 r - 2, in [-4, 0]. An
+    inverted map (near is far) is therefore the worst; a least squares fit would rate it as high as
+    the right one.
     """
 
     nearness: Tensor
     mask: Tensor | None = None
     task = "depth"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         nearness = own_maps(self.nearness, torch.float32)
         if not nearness.isfinite().all():
             raise ValueError("the depth map holds values that are not finite")
@@ -47,10 +47,10 @@ class DepthTarget:
                 f"a depth target reads nearness (B, h, w), the guider answers "
                 f"{tuple(prediction.shape)}: connect a depth model"
             )
-        check_rows(len(self.nearness), len(prediction))
+        check_rows(len(self.nearness), len(prediction), "target")
         size = prediction.shape[-2:]
         weight = shrink_or_grow(self.mask, size)
-        # Weighted before resizing, so that pixels that do not count do not bleed into those that do
+        # Weighted before resizing, so that masked pixels do not bleed into those that count.
         wanted = shrink_or_grow(self.nearness * self.mask, size) / weight.clamp(min=1e-6)
         return -aligned_squared_error(
             prediction.float(), wanted.to(prediction.device), weight.to(prediction.device)
@@ -58,7 +58,7 @@ class DepthTarget:
 
 
 def aligned_squared_error(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of squared differences after aligning both: maps (B, h, w) -> (B,)."""
+    """Weighted mean of squared differences of the standardised maps: (B, h, w) each -> (B,)."""
     difference = standardised(a, weight) - standardised(b, weight)
     return _mean(difference.square(), weight).flatten()
 

@@ -1,4 +1,4 @@
-"""Map targets from pictures: a reference, a depth map, a drawn label map, a mask per class."""
+"""Depth and segmentation targets from a reference picture, a ready map, or a mask per class."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,10 @@ Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> the gu
 
 @dataclass(frozen=True)
 class Frame:
-    """The proportions of the picture to be made (0: the map's own), and how a map gets there."""
+    """The size of the picture to be made, of which only the proportions matter, and the map's fit.
+
+    `width`, `height`: 0 for the map's own proportions. `fit`: one of maps.FITS.
+    """
 
     width: int = 0
     height: int = 0
@@ -38,7 +41,7 @@ class Frame:
 
 
 class MapTarget(NamedTuple):
-    """A target, a picture of it (R, 3, H, W) in [-1, 1], and what to tell the user."""
+    """A target, a picture of it (R, 3, H, W) in [-1, 1], and a text about it for the user."""
 
     target: DepthTarget | SegmentationTarget
     preview: Tensor
@@ -57,8 +60,9 @@ def build_map_target(
 ) -> MapTarget:
     """Make a target for a guider of `task` and `labels` from `image` (R, 3, H, W) in [-1, 1].
 
-    `source` is a key of SOURCES. `mask`: where it counts, (R or 1, h, w) in [0, 1], of any size.
-    `predict` asks the clean guider about pictures. ValueError, in one line, for what does not fit.
+    `source`: what `image` is, a key of SOURCES. `mask`: where the target counts, (R or 1, h, w) in
+    [0, 1], of any size. `predict` asks the guider, without experts, about pictures. ValueError, in
+    one line, for what does not fit together.
     """
     if task not in SOURCES[source]:
         raise ValueError(
@@ -67,10 +71,10 @@ def build_map_target(
         )
     image = image.float().cpu()
     if task == "depth":
-        maps, notes = _read_nearness(image, source, predict), []
+        maps, notes = _image_to_nearness(image, source, predict), []
         make, void = DepthTarget, 0.0
     else:
-        maps, notes = _read_labels(image, source, palette, len(labels), predict)
+        maps, notes = _image_to_classes(image, source, palette, len(labels), predict)
         make, void = partial(SegmentationTarget, num_classes=len(labels)), VOID
     weight, mask_notes = _fit_mask(mask, maps)
     target = make(
@@ -88,9 +92,9 @@ def add_class_mask(
     target: SegmentationTarget | None = None,
     elsewhere: str = "",
 ) -> MapTarget:
-    """Ask for class `name` where `mask` (R, H, W) is above one half, on top of `target` if given.
+    """Ask for class `name` where `mask` (R, H, W) is above 0.5, painted over `target` if given.
 
-    `elsewhere`: the class of what is still void afterwards, empty to leave it void.
+    `elsewhere`: the class of the pixels that are void afterwards; empty leaves them void.
     """
     if target is not None and (target.task, getattr(target, "num_classes", 0)) != (
         "segmentation",
@@ -104,7 +108,7 @@ def add_class_mask(
     maps, weight = torch.full(mask.shape, VOID), torch.zeros_like(mask)
     if target is not None:
         maps, weight = target.labels, target.mask
-        check_rows(len(mask), len(maps) if len(maps) > 1 else len(mask))
+        check_rows(len(mask), len(maps) if len(maps) > 1 else len(mask), "mask")
     mask, notes = _fit_mask(mask, maps)
     painted = mask > 0.5
     if not painted.flatten(1).any(1).all():
@@ -114,21 +118,27 @@ def add_class_mask(
     if elsewhere.strip():
         weight = weight.where(maps != VOID, 1.0)
         maps = maps.where(maps != VOID, find_class(elsewhere, labels))
-    temperature = target.temperature if target else 1.0
-    combined = SegmentationTarget(maps, len(labels), weight, temperature)
+    combined = SegmentationTarget(
+        labels=maps,
+        num_classes=len(labels),
+        mask=weight,
+        temperature=target.temperature if target else 1.0,
+    )
     return show_target(combined, labels, HUES, notes)
 
 
-def _read_nearness(image: Tensor, source: str, predict: Predict) -> Tensor:
+def _image_to_nearness(image: Tensor, source: str, predict: Predict) -> Tensor:
+    """`image`: (R, 3, H, W) in [-1, 1], of which `source` says what it is -> (R, H, W)."""
     if source == REFERENCE:
         return shrink_or_grow(own_maps(predict(image), torch.float32), image.shape[-2:])
     grey = image_to_grey(image)
     return grey if source == NEAR_IS_BRIGHT else -grey
 
 
-def _read_labels(
+def _image_to_classes(
     image: Tensor, source: str, palette: str, num_classes: int, predict: Predict
 ) -> tuple[Tensor, list[str]]:
+    """`image`: (R, 3, H, W) in [-1, 1] -> class indices (R, H, W), and notes for the user."""
     if source == REFERENCE:
         classes = own_maps(predict(image).argmax(1), torch.float32)
         grown = F.interpolate(classes[None], image.shape[-2:], mode="nearest-exact")[0]
@@ -139,7 +149,7 @@ def _read_labels(
 
 
 def _fit_mask(mask: Tensor | None, maps: Tensor) -> tuple[Tensor, list[str]]:
-    """`mask` in the resolution of `maps` (R, H, W), and a note if that was another one."""
+    """`mask` resized to `maps` (R, H, W), and a note for the user if it had another size."""
     size = maps.shape[-2:]
     if mask is None:
         return torch.ones(1, *size), []
@@ -149,6 +159,7 @@ def _fit_mask(mask: Tensor | None, maps: Tensor) -> tuple[Tensor, list[str]]:
 
 
 def _frame_notes(maps: Tensor, frame: Frame) -> list[str]:
+    """A note for the user if the map's proportions are not those of the picture."""
     height, width = maps.shape[-2:]
     if not frame.width or not frame.height or width * frame.height == height * frame.width:
         return []
@@ -159,19 +170,23 @@ def _frame_notes(maps: Tensor, frame: Frame) -> list[str]:
 def show_target(
     target: DepthTarget | SegmentationTarget, labels: Sequence[str], palette: str, notes: list[str]
 ) -> MapTarget:
+    """`target` with a picture of it and a text: what it holds, then `notes`.
+
+    `labels`, `palette`: the names and colours of the classes; unused for depth.
+    """
     if target.task == "depth":
-        preview, content = _draw_nearness(target), "nearness"
+        preview, content = _nearness_to_image(target), "nearness"
     else:
         colours = class_colours(palette, len(labels))
         preview = labels_to_image(target.labels.where(target.mask > 0, VOID), colours)
         content = _class_shares(target, labels)
     rows = f"{len(preview)} picture{'s' * (len(preview) > 1)}"
     info = f"{target.task} target for {rows}, {_size(preview)}: {content}"
-    return MapTarget(target, preview, "\n".join([info, *notes]))
+    return MapTarget(target=target, preview=preview, info="\n".join([info, *notes]))
 
 
-def _draw_nearness(target: DepthTarget) -> Tensor:
-    """White is nearest, black is farthest or does not count."""
+def _nearness_to_image(target: DepthTarget) -> Tensor:
+    """(R, 3, H, W) in [-1, 1]: white is nearest, black is farthest or does not count."""
     counts = target.mask > 0
     near = target.nearness.where(counts, -float("inf")).amax((1, 2), keepdim=True)
     far = target.nearness.where(counts, float("inf")).amin((1, 2), keepdim=True)
@@ -180,7 +195,7 @@ def _draw_nearness(target: DepthTarget) -> Tensor:
 
 
 def _class_shares(target: SegmentationTarget, labels: Sequence[str]) -> str:
-    """The classes of the map by area, the largest ten."""
+    """The ten classes with the largest areas, and their shares of the map."""
     maps = target.labels.where(target.mask > 0, VOID)
     shares = (maps.flatten() - VOID).bincount(minlength=len(labels) + 1) / maps.numel()
     names = ["void", *labels]

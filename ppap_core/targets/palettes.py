@@ -1,4 +1,4 @@
-"""Classes as colours: reading a drawn label map, and drawing one."""
+"""Classes as colours: a picture of a label map -> labels, and back."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..pixels import bytes_to_image, image_to_bytes
 from . import palette_tables
 from .segmentation_target import VOID
 
@@ -19,36 +20,38 @@ TABLES = {
 PALETTES = (*TABLES, HUES, GREY)
 
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
-TOLERANCE = 20.0  # distance in RGB, 0 to 255, up to which a pixel has a class's colour
+TOLERANCE = 20.0  # largest distance in RGB (0 to 255) between a pixel and its class's colour
 GREY_SCALES = (255.0, 255.996)  # ComfyUI 0.30 reads 8-bit grey files (not RGB) by the second
-GREY_VOID = 255  # the ignored index of the data sets
+GREY_VOID = 255  # the index that data sets give to ignored pixels
 
 
 class LabelMap(NamedTuple):
-    """`labels`: (R, H, W) int64, VOID for void. `unmatched`: share of pixels of no class's colour,
-    void as well."""
+    """`labels`: (R, H, W) int64, VOID where there is no class.
+
+    `unmatched`: the share of pixels, in [0, 1], that have neither a class's colour nor void's.
+    """
 
     labels: Tensor
     unmatched: float
 
 
 def class_colours(palette: str, num_classes: int) -> Tensor:
-    """(num_classes, 3) in 0..255; hues where the palette has no colours, or too few."""
+    """(num_classes, 3), 0 to 255: the palette's colours, or hues if it has too few or none."""
     colours = _colours(palette, num_classes)
     return (colours if len(colours) >= num_classes else _hues(num_classes))[:num_classes]
 
 
 def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
-    """Read a drawn label map (R, 3, H, W) in [-1, 1]; each pixel takes the nearest colour.
+    """Read a coloured label map (R, 3, H, W) in [-1, 1]; each pixel takes the nearest colour.
 
-    Black is void (in VOC, whose background is black, its border colour). ValueError if no pixel has
-    a colour of the palette.
+    Black is void; in VOC, whose background is black, void is the colour of its borders. ValueError
+    if no pixel has a colour of the palette.
     """
     if palette == GREY:
         return LabelMap(_grey_to_labels(image), 0.0)
     colours = _colours(palette, num_classes)
     void = VOC_BORDER if BLACK in {tuple(c) for c in colours.tolist()} else BLACK
-    pixels = ((image + 1) * 127.5).round().clamp(0, 255).long()
+    pixels = image_to_bytes(image).long()
     unique, where = (
         (pixels * torch.tensor([1 << 16, 1 << 8, 1]).view(3, 1, 1))
         .sum(1)
@@ -59,26 +62,27 @@ def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
     unmatched = (nearest[where] > len(colours)).float().mean().item()
     if unmatched == 1:
         raise ValueError(
-            f"no pixel of the map has a colour of the palette {palette}: choose the palette it was "
-            f"drawn with"
+            f"no pixel of the map has a colour of the palette {palette}: choose the palette that "
+            f"the map was made with"
         )
     return LabelMap(labels, unmatched)
 
 
 def labels_to_image(labels: Tensor, colours: Tensor) -> Tensor:
-    """Draw (R, H, W) in `colours` (K, 3), void in black: (R, 3, H, W) in [-1, 1]."""
+    """Paint labels (R, H, W) in `colours` (K, 3), void in black: (R, 3, H, W) in [-1, 1]."""
     with_void = torch.cat((colours, torch.tensor([BLACK])))  # index -1 is the last
-    return with_void[labels].movedim(-1, 1).float() / 127.5 - 1
+    return bytes_to_image(with_void[labels].movedim(-1, 1))
 
 
 def image_to_grey(image: Tensor) -> Tensor:
-    """(R, 3, H, W) in [-1, 1] to (R, H, W) in [0, 1]; ValueError if it is coloured."""
+    """(R, 3, H, W) in [-1, 1] -> (R, H, W) in [0, 1]; ValueError if it is coloured."""
     if (image.amax(1) - image.amin(1)).max() > 0.2:
         raise ValueError("the map is coloured: load a grey one, without a colour scheme")
     return (image.mean(1) + 1) / 2
 
 
 def _grey_to_labels(image: Tensor) -> Tensor:
+    """The scale under which the grey values are nearest to whole numbers is the right one."""
     grey = image_to_grey(image)
     indices = min((grey * s for s in GREY_SCALES), key=lambda i: (i - i.round()).abs().max())
     labels = indices.round().long()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..maps import check_rows, own_maps, own_mask
 
-VOID = -1  # the label of pixels that ask for nothing
+VOID = -1  # the label of pixels that may show any class
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,19 +16,20 @@ class SegmentationTarget:
 
     `labels`: (R, H, W) or (H, W), class indices, VOID where nothing is asked for; R is 1 or the
     batch's size. `mask`: where it counts, (R or 1, H, W) in [0, 1]. `temperature` divides the
-    logits. The map keeps its own resolution: each of its pixels asks the one of the guider's coarse
-    pixels that holds it. So thin things count with their area, which a map thinned out to the
-    guider's size would lose, and resized logits would cost the memory of every class at full size.
+    logits. The map keeps its own resolution: each of its pixels reads the logits of the guider's
+    coarser pixel at that place. So thin things count with their area; resizing the map would lose
+    them, and resizing the logits would need the memory of every class at full size.
     """
 
     labels: Tensor
     num_classes: int
     mask: Tensor | None = None
     temperature: float = 1.0
-    _shares: dict = field(default_factory=dict, init=False, repr=False)  # of the last size
+    # size -> shares: only those of the last size are kept
+    _shares: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
     task = "segmentation"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.labels.is_floating_point():
             raise ValueError(f"a label map holds whole numbers, got {self.labels.dtype}")
         labels = own_maps(self.labels, torch.int64)
@@ -36,13 +37,15 @@ class SegmentationTarget:
         if len(wrong):
             raise ValueError(
                 f"the map asks for class {int(wrong[0])}, the guider knows 0 to "
-                f"{self.num_classes - 1} (void is {VOID}): is it drawn for another model?"
+                f"{self.num_classes - 1} (void is {VOID}): use a map made for this guider's classes"
             )
         if not self.temperature > 0:
             raise ValueError(f"temperature has to be above 0, got {self.temperature}")
         mask = own_mask(self.mask, labels)
         if not ((labels != VOID) & (mask > 0)).flatten(1).any(1).all():
-            raise ValueError("the label map is void wherever it counts: nothing is asked for")
+            raise ValueError(
+                "the label map is void wherever it counts: there is nothing to ask for"
+            )
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "mask", mask)
 
@@ -58,23 +61,26 @@ class SegmentationTarget:
                 f"the target was made for {self.num_classes} classes, the guider answers "
                 f"{prediction.shape[1]}: connect the same guider to both nodes"
             )
-        check_rows(len(self.labels), len(prediction))
+        check_rows(len(self.labels), len(prediction), "target")
         log_p = (prediction.float() / self.temperature).log_softmax(dim=1)
         return (log_p * self.shares(prediction.shape[-2:]).to(log_p.device)).sum((1, 2, 3))
 
     @torch.inference_mode(False)
     def shares(self, size: tuple[int, int]) -> Tensor:
-        """Which part of the map is class k in coarse pixel (i, j): (R, K, *size), sums to 1."""
+        """Which share of the map is class k in coarse pixel (i, j): (R, K, *size), sums to 1."""
         if size not in self._shares:
             pairs = zip(self.labels, self.mask.expand_as(self.labels), strict=True)
-            counted = [_count(labels, mask, self.num_classes, size) for labels, mask in pairs]
+            counted = [
+                _count(labels=labels, weight=mask, num_classes=self.num_classes, size=size)
+                for labels, mask in pairs
+            ]
             self._shares.clear()
             self._shares[size] = torch.stack(counted)
         return self._shares[size]
 
 
 def _count(labels: Tensor, weight: Tensor, num_classes: int, size: tuple[int, int]) -> Tensor:
-    """One map's (H, W) shares, (K, *size). A map smaller than `size` repeats its pixels."""
+    """The shares of one map (H, W): (K, *size). A map smaller than `size` repeats its pixels."""
     (from_row, to_row), (from_column, to_column) = (
         _pair_up(have, want) for have, want in zip(labels.shape, size, strict=True)
     )
@@ -87,6 +93,9 @@ def _count(labels: Tensor, weight: Tensor, num_classes: int, size: tuple[int, in
 
 
 def _pair_up(have: int, want: int) -> tuple[Tensor, Tensor]:
-    """Along one side: which of `have` pixels goes to which of `want`, each at least once."""
+    """Along one side: pairs of a map's pixel (of `have`) and a coarse one (of `want`).
+
+    Two index tensors (max(have, want),); every pixel of both sides occurs.
+    """
     middle = torch.arange(max(have, want)) + 0.5
     return (middle * have / len(middle)).long(), (middle * want / len(middle)).long()

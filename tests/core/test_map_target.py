@@ -207,5 +207,5 @@ def test_a_mask_on_a_target_of_another_kind_is_refused():
 
 def test_masks_for_another_number_of_pictures_are_refused():
     two = add_class_mask(LABELS, left_half().repeat(2, 1, 1), "floor").target
-    with pytest.raises(ValueError, match="for 3 pictures, the batch has 2"):
+    with pytest.raises(ValueError, match="the mask is for 3 pictures, the batch has 2"):
         add_class_mask(LABELS, left_half().repeat(3, 1, 1), "object", two)

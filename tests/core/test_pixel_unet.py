@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ppap_core.pixel_unet import (
+from ppap_core.pixel_unet import PixelUNet, PixelUNetConfig
+from ppap_core.pixel_unet_layers import (
     AttentionBlock,
-    PixelUNet,
-    PixelUNetConfig,
     ResBlock,
     double,
     halve,

@@ -91,7 +91,7 @@ def test_a_relative_shift_is_as_dense_in_a_region_as_in_a_whole_picture():
 
 
 def test_a_region_for_another_number_of_pictures_is_refused():
-    with pytest.raises(ValueError, match="for 3 pictures, the batch has 2"):
+    with pytest.raises(ValueError, match="the region is for 3 pictures, the batch has 2"):
         Shaping(region=torch.ones(3, 4, 4)).region_like(torch.zeros(2, 3, 4, 4))
 
 

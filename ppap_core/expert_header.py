@@ -1,0 +1,201 @@
+"""The header of an expert file: what a set of experts was made for.
+
+It is stored as `ppap.*` entries, which are JSON, and for model managers as `modelspec.*` entries
+(ModelSpec 1.0.1).
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+import torch
+
+from .experts import LORA_A, LORA_B, PEFT_PREFIX
+from .guiders import Guider
+from .noise import NoiseRange, check_ranges, sigma_ve_to_timestep
+from .reading import INPUTS, Reading
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """Which tensors every expert holds: `layers` get LoRA, `replaced` are stored whole."""
+
+    rank: int
+    lora_alpha: float
+    layers: tuple[str, ...]
+    replaced: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0 < self.lora_alpha < math.inf:
+            raise ValueError(
+                f"LoRA has a rank of at least 1 and a lora_alpha above 0, got {self.rank} and "
+                f"{self.lora_alpha}"
+            )
+
+    def keys(self) -> set[str]:
+        """The peft keys that a complete expert has, and no others."""
+        factors = {layer + end for layer in self.layers for end in (LORA_A, LORA_B)}
+        return {PEFT_PREFIX + name for name in factors | set(self.replaced)}
+
+
+@dataclass(frozen=True)
+class ExpertHeader:
+    """What a set of experts was made for.
+
+    `input`: what the experts read, one of INPUTS. `view`: how a latent becomes an image for them.
+    `latent_format`: ComfyUI's name of the space the states live in. `checkpoint`: the diffusion
+    model that sampled the training images. `training`: a summary for people.
+    """
+
+    source: str
+    architecture: str
+    task: str
+    guider_fingerprint: str
+    input: str
+    view: str
+    latent_format: str
+    checkpoint: str
+    noise_ranges: tuple[NoiseRange, ...]
+    lora: LoraSpec
+    preprocessing: dict
+    training: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_ranges(self.noise_ranges)
+        if self.input not in INPUTS:
+            raise ValueError(f"input is one of {', '.join(INPUTS)}, got {self.input!r}")
+
+    @classmethod
+    def for_guider(cls, guider: Guider, **settings) -> "ExpertHeader":
+        """A header that takes from `guider` what concerns it, and the rest from `settings`."""
+        info = guider.info
+        return cls(
+            source=info.source,
+            architecture=info.architecture,
+            task=info.task,
+            guider_fingerprint=info.fingerprint,
+            preprocessing=asdict(guider.preprocessing),
+            **settings,
+        )
+
+    def check_guider(self, guider: Guider) -> None:
+        """ValueError unless the experts were trained on exactly this guider's weights."""
+        if guider.info.fingerprint != self.guider_fingerprint:
+            raise ValueError(
+                f"these experts were trained for the guider {self.source} "
+                f"({self.guider_fingerprint[:12]}), not for {guider.info.source} "
+                f"({guider.info.fingerprint[:12]}): load that guider, or train experts for this one"
+            )
+
+    @property
+    def reading(self) -> Reading:
+        """What the experts were trained on."""
+        return Reading(self.input, self.view)
+
+    def settle_reading(self, asked: Reading) -> Reading:
+        """`asked`; "auto" becomes what the experts were trained on. Warns of anything else."""
+        settled = asked.or_else(self.reading)
+        if settled != self.reading:
+            log.warning(
+                "PPAP experts were trained on %s through the view %s, but now read %s through the "
+                "view %s",
+                self.input,
+                self.view,
+                settled.input,
+                settled.view,
+            )
+        return settled
+
+    def check_latent_format(self, name: str) -> None:
+        """ValueError unless the experts read states of ComfyUI's latent format `name`."""
+        if name != self.latent_format:
+            raise ValueError(
+                f"these experts read {self.latent_format} states, the model works in {name}: "
+                f"train experts for this model"
+            )
+
+
+def header_to_metadata(header: ExpertHeader) -> dict[str, str]:
+    """The entries of a safetensors header, without the checksum of the tensors."""
+    values = asdict(header)
+    values["noise_ranges"] = [[r.low, r.high] for r in header.noise_ranges]
+    all_noise = NoiseRange(low=header.noise_ranges[0].low, high=header.noise_ranges[-1].high)
+    first, last = _whole_timesteps(all_noise)
+    return {
+        "ppap.format_version": str(FORMAT_VERSION),
+        **{f"ppap.{name}": json.dumps(value) for name, value in values.items()},
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{header.architecture}/ppap-experts",
+        "modelspec.implementation": "ppap-guidance",
+        "modelspec.title": f"PPAP experts for {header.source}",
+        "modelspec.description": f"{len(header.noise_ranges)} noise-aware experts for "
+        f"{header.task} guidance of {header.latent_format} models, taught with {header.checkpoint}",
+        "ss_base_model_version": header.latent_format,  # LoRA managers sort by it
+        "modelspec.preprocessor": header.task,
+        "modelspec.timestep_range": f"{first},{last}",
+    }
+
+
+def metadata_to_header(metadata: Mapping[str, str]) -> ExpertHeader:
+    """The inverse of `header_to_metadata`. ValueError for another format or a damaged entry."""
+    version = metadata.get("ppap.format_version")
+    if version is None:
+        raise ValueError("this is no PPAP expert file (its header has no ppap.format_version)")
+    if version != str(FORMAT_VERSION):
+        raise ValueError(
+            f"it has format version {version}, this pack reads {FORMAT_VERSION}: update the pack"
+        )
+    try:
+        values = {
+            entry.name: json.loads(metadata[f"ppap.{entry.name}"]) for entry in fields(ExpertHeader)
+        }
+        values["noise_ranges"] = tuple(map(_to_noise_range, values["noise_ranges"]))
+        values["lora"] = _to_lora_spec(values["lora"])
+        return ExpertHeader(**values)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"its header is damaged: {error!r}") from None
+
+
+def _to_noise_range(edges: list[float]) -> NoiseRange:
+    if len(edges) != 2:
+        raise TypeError(f"a noise range has two edges, got {edges}")
+    return NoiseRange(low=edges[0], high=edges[1])
+
+
+def _to_lora_spec(values: dict) -> LoraSpec:
+    return LoraSpec(
+        rank=int(values["rank"]),
+        lora_alpha=float(values["lora_alpha"]),
+        layers=tuple(values["layers"]),
+        replaced=tuple(values["replaced"]),
+    )
+
+
+def describe(header: ExpertHeader) -> str:
+    """The header in a few lines for people."""
+    lines = [
+        f"{len(header.noise_ranges)} expert(s) for {header.source} ({header.architecture})",
+        f"task {header.task}, input {header.input}, view {header.view}, {header.latent_format}",
+        f"LoRA rank {header.lora.rank} on {len(header.lora.layers)} layers, "
+        f"{len(header.lora.replaced)} tensors replaced",
+    ]
+    gains = header.training.get("agreement") or []
+    gains = gains if len(gains) == len(header.noise_ranges) else [None] * len(header.noise_ranges)
+    for index, (noise_range, gain) in enumerate(zip(header.noise_ranges, gains, strict=True)):
+        first, last = _whole_timesteps(noise_range)
+        agrees = f"; agreement {gain[0]:.2f} -> {gain[1]:.2f}" if gain else ""
+        lines.append(f"  {index}: sigma {noise_range}, DDPM timesteps {first} to {last}{agrees}")
+    return "\n".join(lines)
+
+
+def _whole_timesteps(noise_range: NoiseRange) -> tuple[int, int]:
+    """The first and last whole DDPM timestep in `noise_range`."""
+    ends = torch.tensor([noise_range.low, noise_range.high], dtype=torch.float64)
+    first, last = sigma_ve_to_timestep(ends).tolist()
+    return math.ceil(first - 1e-6), math.floor(last + 1e-6)
