@@ -1,4 +1,4 @@
-"""What a new expert file does, in ComfyUI's own sampler: what is seen is what the user will get."""
+"""What a new expert file does, sampled by ComfyUI as the user will sample."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..distillation.distill import TrainingSet
+from ..distillation.generate import settings_of
+from ..distillation.training_set import TrainingSet
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
 from ..guidance import Guidance
@@ -15,8 +16,8 @@ from ..strength import Strength
 from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
 from ..targets.map_target import show_target
 from ..targets.palettes import HUES
-from .drawing import build_draw
 from .hook import install_guidance
+from .pictures import build_sampler
 from .views import build_view
 
 if TYPE_CHECKING:
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 NUM_PICTURES = 6
 SCALE = 0.1  # of the rule "relative": serves all guiders (evidence/strength.py)
-FIRST_SEED = 1 << 32  # beyond every seed that a training draws
+FIRST_SEED = 1 << 32  # beyond every seed of a training's pictures
 
 
 def preview_targets(
     info: GuiderInfo, answers: Tensor, num: int
 ) -> tuple[Target, list[str], Tensor | None]:
-    """What a preview asks for: one target for each of `num` pictures, their names, and their maps.
+    """Targets of a preview, one for each of `num` pictures, with their names and maps.
 
-    Classes: those that the teacher saw most often. Depth and segmentation: what it said of the last
+    Classes: the teacher's most frequent ones. Depth and segmentation: its answers to the last
     pictures, which were held out of the training.
     """
     answers = answers.float()
@@ -50,7 +51,7 @@ def preview_targets(
     return target, [f"target {i + 1}" for i in range(len(answers))], maps
 
 
-def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -> Image.Image:
+def sample_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -> Image.Image:
     """Rows: no guidance, the guider alone, its experts; one column per target, the same seeds."""
     target, names, maps = preview_targets(trainer.guider.info, data.answers, NUM_PICTURES)
     seeds = [FIRST_SEED + i for i in range(len(names))]
@@ -58,9 +59,10 @@ def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -
     for name, experts in (("guider alone", None), ("PPAP experts", expert_set.experts)):
         methods[name] = _guided_model(trainer, expert_set, experts, target)
     rows = []
+    settings = settings_of(trainer.files.image_folder(), trainer.generate)
     for name, model in methods.items():
-        draw = build_draw(trainer.checkpoint, trainer.as_drawn(), trainer.conditioning, model)
-        rows.append(GridRow(name, "", draw(seeds, [""] * len(seeds)).image))
+        sample = build_sampler(trainer.checkpoint, settings, trainer.conditioning, model)
+        rows.append(GridRow(name, "", sample(seeds, [""] * len(seeds)).image))
     size = rows[0].images.shape[-2:]
     if maps is not None:
         rows.insert(0, GridRow("target", "", F.interpolate(maps, size)))
