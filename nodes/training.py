@@ -57,20 +57,10 @@ class TrainExperts(io.ComfyNode):
                     tooltip="Training pictures to sample. More is better, up to some thousands.",
                 ),
                 io.Int.Input(
-                    "width",
-                    default=512,
-                    min=8,
-                    max=8192,
-                    step=8,
-                    tooltip="Width of the training pictures.",
+                    "width", default=512, min=8, max=8192, step=8, tooltip="Picture width."
                 ),
                 io.Int.Input(
-                    "height",
-                    default=512,
-                    min=8,
-                    max=8192,
-                    step=8,
-                    tooltip="Height of the training pictures.",
+                    "height", default=512, min=8, max=8192, step=8, tooltip="Picture height."
                 ),
                 io.Int.Input(
                     "sampling_steps",
@@ -108,11 +98,7 @@ class TrainExperts(io.ComfyNode):
                     "estimate of the picture, which costs a pass of the model per step.",
                 ),
                 io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFF,
-                    tooltip="Random seed for sampling the pictures and for training.",
+                    "seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Random seed for all stages."
                 ),
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes the pictures; latent models need it."
@@ -140,8 +126,8 @@ class TrainExperts(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, conditioning, guider, name, vae=None, **settings):
-        trainer = build_trainer(model, conditioning, guider, name, vae, **settings)
+    def execute(cls, model, conditioning, guider, name, vae=None, **widgets):
+        trainer = build_trainer(model, conditioning, guider, name, vae, **widgets)
         expert_set, rows = train(trainer)
         image_bhwc = load_preview(trainer.files.preview_file())
         text = f"{trainer.files.out}\n{agreement_table(rows)}"
@@ -167,41 +153,18 @@ def training_files(name: str) -> TrainingFiles:
     return files
 
 
-def build_trainer(
-    model,
-    conditioning,
-    guider,
-    name,
-    vae,
-    *,
-    num_images,
-    width,
-    height,
-    sampling_steps,
-    num_experts,
-    steps,
-    batch_size,
-    guider_input,
-    seed,
-    view="auto",
-) -> Trainer:
+def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
     files, fingerprint = training_files(name), model_fingerprint(model)
+    pictures = {key: widgets[key] for key in ("num_images", "width", "height", "seed")}
+    experts = {key: widgets[key] for key in ("num_experts", "steps", "batch_size", "seed")}
+    experts |= {"input": widgets["guider_input"], "view": widgets.get("view", "auto")}
     return Trainer(
         checkpoint=Checkpoint(model, None, vae, f"model {fingerprint[:12]}", fingerprint),
         guider=guider.guider,
         patcher=guider.patcher,
         conditioning={"": conditioning},
-        generate=GenerateSettings(
-            num_images=num_images, width=width, height=height, steps=sampling_steps, seed=seed
-        ),
-        distill=DistillSettings(
-            input=guider_input,
-            view=view,
-            num_experts=num_experts,
-            steps=steps,
-            batch_size=batch_size,
-            seed=seed,
-        ),
+        generate=GenerateSettings(**pictures, steps=widgets["sampling_steps"]),
+        distill=DistillSettings(**experts),
         files=files,
     )
 

@@ -36,11 +36,11 @@ class Command(NamedTuple):
     needs: list[str]
 
 
-EVERY = ["sources", "files", "distill", "adapter", "generate"]
+ALL_SECTIONS = ["sources", "files", "distill", "adapter", "generate"]
 COMMANDS = {
     "all": Command(
         "generate pictures with a checkpoint, then distil a guider's experts on them",
-        EVERY,
+        ALL_SECTIONS,
         ["checkpoint", "guider", "out"],
     ),
     "generate": Command(
@@ -49,11 +49,13 @@ COMMANDS = {
         ["checkpoint", "images"],
     ),
     "distill": Command(
-        "distil a guider's experts on a folder of pictures", EVERY, ["checkpoint", "guider", "out"]
+        "distil a guider's experts on a folder of pictures",
+        ALL_SECTIONS,
+        ["checkpoint", "guider", "out"],
     ),
     "evaluate": Command(
         "agreement of an expert file with its guider, per noise range",
-        EVERY,
+        ALL_SECTIONS,
         ["checkpoint", "guider", "images"],
     ),
 }

@@ -16,21 +16,11 @@ class Sources:
     """The models that a training starts from."""
 
     checkpoint: str = setting("", "any checkpoint or diffusion model that ComfyUI loads")
-    vae: str = setting(
-        "", "VAE file, or a name of ComfyUI's Load VAE, where the checkpoint holds none"
-    )
-    text_encoders: str = setting(
-        "", "text encoder files, with commas, where the checkpoint holds none"
-    )
-    clip_type: str = setting(
-        "stable_diffusion", "family that the text encoders belong to: sd3, flux, ..."
-    )
-    guider: str = setting(
-        "", "the guider's folder, its name in models/ppap_guiders, or a known one's on the hub"
-    )
-    allow_download: bool = setting(
-        False, "fetch a known guider that is not there from the Hugging Face hub"
-    )
+    vae: str = setting("", "VAE file, or a name of ComfyUI's Load VAE, if the checkpoint has none")
+    text_encoders: str = setting("", "text encoder files, with commas, if the checkpoint has none")
+    clip_type: str = setting("stable_diffusion", "family of the text encoders: sd3, flux, ...")
+    guider: str = setting("", "a folder, a name in models/ppap_guiders, or a known one on the hub")
+    allow_download: bool = setting(False, "fetch a known guider from the Hugging Face hub")
 
     def __post_init__(self):
         check_settings(self)

@@ -77,12 +77,7 @@ def build_sampler(
     return sample_pictures
 
 
-def _one_prompt_at_a_time(
-    sample: Callable[[list[int], list], Tensor],
-    conditioning: dict[str, list],
-    seeds: list[int],
-    prompts: list[str],
-) -> Tensor:
+def _one_prompt_at_a_time(sample: Callable, conditioning, seeds, prompts) -> Tensor:
     """For prompts whose encodings differ in length."""
     order = sorted(range(len(seeds)), key=lambda i: prompts[i])
     latents = {}

@@ -67,15 +67,7 @@ def agreement_per_range(
     return rows
 
 
-def _answers(
-    guider: Guider,
-    active: Expert | None,
-    noise_range: NoiseRange,
-    data: TrainingSet,
-    read: Reader | None,
-    seed: int,
-    batch_size: int,
-) -> Tensor:
+def _answers(guider, active, noise_range, data, read, seed, batch_size) -> Tensor:
     guider.switch.activate(active)
     device = next(guider.parameters()).device
     generator = torch.Generator().manual_seed(seed)

@@ -27,21 +27,18 @@ from .workers import barrier, rank, world_size
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """How training pictures are sampled."""
+    """How training pictures are sampled. Without a file of prompts all prompts are empty."""
 
     num_images: int = setting(5000, "pictures to generate", at_least=1)
-    width: int = setting(0, "width of the pictures; 0 takes the usual one of the model's family")
-    height: int = setting(0, "height of the pictures; 0 takes the usual one of the model's family")
+    width: int = setting(0, "picture width; 0 takes the usual one for the model")
+    height: int = setting(0, "picture height; 0 takes the usual one for the model")
     steps: int = setting(25, "sampling steps of each picture", at_least=1)
     cfg: float = setting(1.0, "classifier-free guidance while sampling; 1 is off")
     sampler_name: str = setting("ddim", "ComfyUI's name of the sampler")
     scheduler: str = setting("ddim_uniform", "ComfyUI's name of the scheduler")
     batch_size: int = setting(50, "pictures sampled at once", at_least=1)
     seed: int = setting(0, "seed of the first picture; the next ones count up")
-    prompts: str = setting(
-        "",
-        "file with one prompt a line, of which each picture gets a random one; else all are empty",
-    )
+    prompts: str = setting("", "file with a prompt in each line; every picture gets a random one")
 
     def __post_init__(self):
         check_settings(self)
@@ -115,25 +112,21 @@ def generate(
 
 
 def save_batch(
-    pictures: Pictures,
-    seeds: list[int],
-    prompts: list[str],
-    settings: GenerateSettings,
-    folder: Path,
+    batch: Pictures, seeds: list[int], prompts: list[str], settings: GenerateSettings, folder: Path
 ) -> list[dict]:
     """Write pictures and latents; their manifest lines, which are all it takes to repeat them."""
     recipe = {
         name: getattr(settings, name) for name in ("steps", "cfg", "sampler_name", "scheduler")
     }
     latent_file = f"latents/{seeds[0]:07d}.safetensors"
-    if pictures.latent is not None:
-        latents = {str(seed): pictures.latent[i].half().cpu() for i, seed in enumerate(seeds)}
+    if batch.latent is not None:
+        latents = {str(seed): batch.latent[i].half().cpu() for i, seed in enumerate(seeds)}
         save_safetensors(latents, folder / latent_file)
     lines = []
-    for image, seed, prompt in zip(pictures.image, seeds, prompts, strict=True):
+    for image, seed, prompt in zip(batch.image, seeds, prompts, strict=True):
         name = f"images/{seed:07d}.png"
         save_png(image, folder / name)
         line = {"file": name, "seed": seed, "prompt": prompt, **recipe}
         line |= {"width": image.shape[2], "height": image.shape[1], "batch": [seeds[0], len(seeds)]}
-        lines.append(line | ({"latent": latent_file} if pictures.latent is not None else {}))
+        lines.append(line | ({"latent": latent_file} if batch.latent is not None else {}))
     return lines
