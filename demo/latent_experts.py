@@ -10,8 +10,7 @@ import torch
 
 from demo.autoencoder import load_autoencoder
 from demo.paths import AUTOENCODER
-from ppap_core.comfy_bridge.headless import boot
-from training.__main__ import build_parser
+from training.__main__ import build_parser, distill, load_trainer
 from training.config import read_config
 
 
@@ -25,12 +24,9 @@ def use_narrow_decoder(vae) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     config = read_config(build_parser().parse_args(["distill", *sys.argv[1:]]))
-    boot()
-    from training.stages import build_trainer, teach
-
-    trainer = build_trainer(config)
+    trainer = load_trainer(config)
     use_narrow_decoder(trainer.checkpoint.vae)
-    teach(trainer, config)
+    distill(trainer, config)
 
 
 if __name__ == "__main__":

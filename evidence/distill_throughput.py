@@ -11,9 +11,10 @@ import timm
 import torch
 
 from evidence.guidance_cost import IMAGENET, in_turns
-from ppap_core.distillation.distill import Progress, TrainingSet, distill
+from ppap_core.distillation.distill import Progress, distill
 from ppap_core.distillation.learner import Learner
 from ppap_core.distillation.settings import DistillSettings
+from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo
 
 BATCH, STEPS = 4, 12

@@ -42,7 +42,8 @@ def in_turns(actions: dict[str, Callable], repeats: int) -> dict[str, float]:
 def resnet50_with_experts(num_experts: int = 5) -> tuple[Guider, NoiseExperts]:
     import timm
 
-    from ppap_core.distillation.adapters import AdapterSettings, Student
+    from ppap_core.distillation.settings import AdapterSettings
+    from ppap_core.distillation.student import Student
 
     backbone = timm.create_model("resnet50").eval()
     student = Student(backbone, AdapterSettings())

@@ -9,9 +9,9 @@ import torch
 
 from demo.paths import EXPERTS, GUIDER, HELDOUT_SCENES
 from demo.scene_files import load_or_render
-from ppap_core.distillation.distill import TrainingSet
 from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
-from ppap_core.distillation.losses import label_answers
+from ppap_core.distillation.teacher import label_answers
+from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
 

@@ -13,11 +13,14 @@ from PIL import Image
 
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
-from ..ppap_core.comfy_bridge.trainer import Trainer, check_output
+from ..ppap_core.comfy_bridge.trainer import Trainer
 from ..ppap_core.comfy_bridge.views import VIEWS
-from ..ppap_core.distillation.evaluate import agreement_table
+from ..ppap_core.distillation.evaluate import RangeAgreement, agreement_table
+from ..ppap_core.distillation.files import TrainingFiles
 from ..ppap_core.distillation.generate import GenerateSettings
-from ..ppap_core.distillation.settings import CHOICES, DistillSettings, plan_phases
+from ..ppap_core.distillation.phases import plan_phases
+from ..ppap_core.distillation.settings import DistillSettings
+from ..ppap_core.expert_file import INPUTS, ExpertSet
 from .types import CATEGORY, GuiderSocket
 
 
@@ -28,15 +31,16 @@ class TrainExperts(io.ComfyNode):
             node_id="PPAP_TrainExperts",
             display_name="Train PPAP Experts",
             category=CATEGORY,
-            description="Draws pictures with the model, and teaches a guider's experts on them to "
-            "read its noisy states. No labels. Cancel at any time: queued again, it goes on.",
+            description="Samples pictures with the model, and teaches a guider's experts on them "
+            "to read its noisy states. No labels. Cancel at any time; queue again to resume.",
             search_aliases=["train", "distill", "expert", "adapter", "LoRA", "PPAP"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model that is to be guided later."),
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="What the training pictures show; an empty prompt gives a bit of all.",
+                    tooltip="Prompt of the training pictures; an empty one gives a bit of "
+                    "everything.",
                 ),
                 GuiderSocket.Input("guider", tooltip="The vision model that gets experts."),
                 io.String.Input(
@@ -50,13 +54,13 @@ class TrainExperts(io.ComfyNode):
                     default=2000,
                     min=16,
                     max=1_000_000,
-                    tooltip="Training pictures to draw. More is better, up to some thousands.",
+                    tooltip="Training pictures to sample. More is better, up to some thousands.",
                 ),
                 io.Int.Input(
-                    "width", default=512, min=8, max=8192, step=8, tooltip="Of the pictures."
+                    "width", default=512, min=8, max=8192, step=8, tooltip="Picture width."
                 ),
                 io.Int.Input(
-                    "height", default=512, min=8, max=8192, step=8, tooltip="Of the pictures."
+                    "height", default=512, min=8, max=8192, step=8, tooltip="Picture height."
                 ),
                 io.Int.Input(
                     "sampling_steps",
@@ -88,12 +92,14 @@ class TrainExperts(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "guider_input",
-                    options=list(CHOICES["input"]),
+                    options=list(INPUTS),
                     default="x_t",
                     tooltip="x_t: experts read the noisy state. x0_hat: they read the model's "
                     "estimate of the picture, which costs a pass of the model per step.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Of all chance."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Random seed for all stages."
+                ),
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes the pictures; latent models need it."
                 ),
@@ -102,27 +108,29 @@ class TrainExperts(io.ComfyNode):
                     options=list(VIEWS),
                     default="auto",
                     optional=True,
-                    tooltip="How the experts see latents, then as now. auto: the cheapest, which "
-                    "is linear_rgb for most; taesd or vae (the one that is connected) cost more "
-                    "and guide better. x0_hat wants one of these.",
+                    tooltip="How latents are shown to the guider, in training and in sampling. "
+                    "auto: the cheapest, which is linear_rgb for most; taesd or vae (the one that "
+                    "is connected) cost more and guide better. For x0_hat choose one of these.",
                 ),
             ],
             outputs=[
-                GuiderSocket.Output(display_name="guider", tooltip="With its new experts."),
+                GuiderSocket.Output(
+                    display_name="guider", tooltip="The guider with its new experts."
+                ),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="Without guidance, with the guider alone, with its experts.",
+                    tooltip="Rows: without guidance, with the guider alone, with its experts.",
                 ),
                 io.String.Output(display_name="report"),
             ],
         )
 
     @classmethod
-    def execute(cls, model, conditioning, guider, name, vae=None, **settings):
-        trainer = build_trainer(model, conditioning, guider, name, vae, **settings)
+    def execute(cls, model, conditioning, guider, name, vae=None, **widgets):
+        trainer = build_trainer(model, conditioning, guider, name, vae, **widgets)
         expert_set, rows = train(trainer)
-        image_bhwc = load_preview(trainer.preview_file())
-        text = f"{trainer.out}\n{agreement_table(rows)}"
+        image_bhwc = load_preview(trainer.files.preview_file())
+        text = f"{trainer.files.out}\n{agreement_table(rows)}"
         shown = ui.PreviewImage(image_bhwc, cls=cls)
         return io.NodeOutput(guider.with_experts(expert_set), image_bhwc, text, ui=shown)
 
@@ -135,60 +143,41 @@ def load_preview(file: Path) -> torch.Tensor:
     return torch.from_numpy(pixels).float()[None] / 255
 
 
-def build_trainer(
-    model,
-    conditioning,
-    guider,
-    name,
-    vae,
-    *,
-    num_images,
-    width,
-    height,
-    sampling_steps,
-    num_experts,
-    steps,
-    batch_size,
-    guider_input,
-    seed,
-    view="auto",
-) -> Trainer:
+def training_files(name: str) -> TrainingFiles:
     """ValueError for a name that is no plain file name, or is taken."""
     if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"the name of an expert file is a plain file name, got {name!r}")
-    out = own_folder(EXPERTS) / f"{name}.safetensors"
-    check_output(out)
     run = Path(folder_paths.get_output_directory()) / "ppap_training" / name
-    fingerprint = model_fingerprint(model)
+    files = TrainingFiles(out=str(own_folder(EXPERTS) / f"{name}.safetensors"), run=str(run))
+    files.check_out()
+    return files
+
+
+def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
+    files, fingerprint = training_files(name), model_fingerprint(model)
+    pictures = {key: widgets[key] for key in ("num_images", "width", "height", "seed")}
+    experts = {key: widgets[key] for key in ("num_experts", "steps", "batch_size", "seed")}
+    experts |= {"input": widgets["guider_input"], "view": widgets.get("view", "auto")}
     return Trainer(
         checkpoint=Checkpoint(model, None, vae, f"model {fingerprint[:12]}", fingerprint),
         guider=guider.guider,
         patcher=guider.patcher,
         conditioning={"": conditioning},
-        drawing=GenerateSettings(num_images, width, height, sampling_steps, seed=seed),
-        distilling=DistillSettings(
-            input=guider_input,
-            view=view,
-            num_experts=num_experts,
-            steps=steps,
-            batch_size=batch_size,
-            seed=seed,
-        ),
-        images=run / "generated",
-        run=run,
-        out=out,
+        generate=GenerateSettings(**pictures, steps=widgets["sampling_steps"]),
+        distill=DistillSettings(**experts),
+        files=files,
     )
 
 
-def train(trainer: Trainer):
+def train(trainer: Trainer) -> tuple[ExpertSet, list[RangeAgreement]]:
     """All stages under one progress bar; ComfyUI's cancel button stops between two steps."""
-    steps = sum(phase.steps for phase in plan_phases(trainer.distilling))
+    steps = sum(phase.steps for phase in plan_phases(trainer.distill))
     bar = comfy.utils.ProgressBar(trainer.num_missing() + steps)
 
     def advance(num: int = 1) -> None:
         bar.update(num)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    trainer.draw_pictures(advance)
+    trainer.generate_pictures(advance)
     data = trainer.training_set(lambda num: None)
-    return trainer.teach(data, lambda progress: advance())
+    return trainer.train(data, lambda progress: advance())

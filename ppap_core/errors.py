@@ -1,4 +1,4 @@
-"""One line for the user out of what another library or program reports."""
+"""Errors as a person reads them: those of other libraries in one line, ours with what to change."""
 
 import re
 
@@ -25,3 +25,15 @@ def last_error_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["no message"])[-1]
+
+
+class SettingError(ValueError):
+    """A ValueError that a person can put right by one setting.
+
+    `setting` is its name in the code. The message does not say where it is set: the command line
+    adds its flag, a node can add its socket or widget.
+    """
+
+    def __init__(self, message: str, setting: str):
+        super().__init__(message)
+        self.setting = setting

@@ -3,107 +3,184 @@
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ppap_core.atomic import replace_file
 from ppap_core.comfy_bridge.headless import boot, has_accelerator
-from ppap_core.distillation.workers import join, rank
+from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
+from ppap_core.distillation.images import find_images
+from ppap_core.distillation.training_set import TrainingSet
+from ppap_core.distillation.workers import connect_workers, rank
+from ppap_core.errors import SettingError
+from ppap_core.expert_file import describe, load_experts
 
-from .config import add_flags, read_config
+from .config import Config, add_flags, flag, read_config
+from .progress import Bar, Watcher
+
+if TYPE_CHECKING:
+    from ppap_core.comfy_bridge.trainer import Trainer
 
 log = logging.getLogger(__package__)
 
-STAGES = {
-    "all": "draw pictures with a checkpoint, then distil a guider's experts on them",
-    "generate": "draw pictures with a checkpoint",
-    "distill": "distil a guider's experts on a folder of pictures",
-    "evaluate": "agreement of an expert file with its guider, per noise range",
-}
-SECTIONS = {
-    "all": ["paths", "distill", "adapter", "generate"],
-    "generate": ["paths", "generate"],
-    "distill": ["paths", "distill", "adapter", "generate"],
-    "evaluate": ["paths", "distill", "adapter", "generate"],
+
+class Command(NamedTuple):
+    """`sections` of the configuration that its flags set; `needs`: settings without a default."""
+
+    help: str
+    sections: list[str]
+    needs: list[str]
+
+
+ALL_SECTIONS = ["sources", "files", "distill", "adapter", "generate"]
+COMMANDS = {
+    "all": Command(
+        "generate pictures with a checkpoint, then distil a guider's experts on them",
+        ALL_SECTIONS,
+        ["checkpoint", "guider", "out"],
+    ),
+    "generate": Command(
+        "generate pictures with a checkpoint",
+        ["sources", "files", "generate"],
+        ["checkpoint", "images"],
+    ),
+    "distill": Command(
+        "distil a guider's experts on a folder of pictures",
+        ALL_SECTIONS,
+        ["checkpoint", "guider", "out"],
+    ),
+    "evaluate": Command(
+        "agreement of an expert file with its guider, per noise range",
+        ALL_SECTIONS,
+        ["checkpoint", "guider", "images"],
+    ),
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in STAGES.items():
-        command = commands.add_parser(name, help=text, description=text)
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.help, description=command.help)
         if name == "evaluate":
-            command.add_argument("--experts", type=Path, required=True)
+            one.add_argument("--experts", type=Path, required=True)
         if name in ("all", "distill"):
-            command.add_argument("--dry-run", action="store_true", help="show the plan only")
-        add_flags(command, SECTIONS[name])
-    command = commands.add_parser("inspect", help="check an expert file and print its header")
-    command.add_argument("file", type=Path)
+            one.add_argument("--dry-run", action="store_true", help="show the plan only")
+        add_flags(one, command.sections)
+    inspect = commands.add_parser("inspect", help="check an expert file and print its header")
+    inspect.add_argument("file", type=Path)
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     if args.command == "inspect":
-        from ppap_core.expert_file import describe, load_experts
-
         sys.stdout.write(describe(load_experts(args.file).header) + "\n")
         return
     config = read_config(args)
     check_given(args.command, config)
-    join(cpu=not has_accelerator())
-    boot()
-    from ppap_core.comfy_bridge.trainer import check_output
-
-    from .stages import build_trainer, draw_pictures, evaluate, teach
-
     distils = args.command in ("all", "distill")
     if distils:
-        check_output(Path(config.paths.out), config.paths.overwrite)
-        if rank() == 0:
-            log.info("%s", config.to_toml())
-    trainer = build_trainer(config)
+        config.files.check_out()
+    connect_workers(cpu=not has_accelerator())
+    if distils and rank() == 0:
+        log.info("%s", config.to_toml())
+    trainer = load_trainer(config)
     if distils and args.dry_run:
         from .plan import plan
 
         sys.stdout.write(plan(trainer, args.command == "all") + "\n")
         return
     if args.command in ("all", "generate"):
-        draw_pictures(trainer)
+        generate(trainer)
     if distils:
-        teach(trainer, config)
+        distill(trainer, config)
     if args.command == "evaluate":
         sys.stdout.write(evaluate(trainer, args.experts) + "\n")
 
 
-def check_given(command: str, config) -> None:
-    needed = ["checkpoint", *(["guider"] if command != "generate" else [])]
-    needed += ["images"] if command in ("generate", "evaluate") else ["out"]
-    missing = [name for name in needed if not getattr(config.paths, name)]
-    if missing:
-        raise ValueError(f"{command} needs {' and '.join('--' + name for name in missing)}")
+def check_given(command: str, config: Config) -> None:
+    """ValueError, naming the flags, if something that the command needs is missing."""
+    given = {**vars(config.sources), **vars(config.files)}
+    if missing := [flag(name) for name in COMMANDS[command].needs if not given[name]]:
+        raise ValueError(f"{command} needs {' and '.join(missing)}")
+
+
+def load_trainer(config: Config) -> "Trainer":
+    boot()
+    from ppap_core.comfy_bridge.trainer import Trainer
+
+    from .models import load_models
+
+    models = load_models(config.sources, config.generate.read_prompts())
+    return Trainer(**models, generate=config.generate, distill=config.distill, files=config.files)
+
+
+def generate(trainer: "Trainer") -> None:
+    total = trainer.generate.num_images
+    with Bar("generate pictures", total, total - trainer.num_missing(), "image") as bar:
+        trainer.generate_pictures(bar.advance)
+
+
+def ask_teacher(trainer: "Trainer") -> TrainingSet:
+    total = len(find_images(trainer.files.image_folder()))
+    with Bar("ask the teacher", total, 0, "image") as bar:
+        return trainer.training_set(bar.advance)
+
+
+def distill(trainer: "Trainer", config: Config) -> None:
+    """Distil, and log what was reached and written."""
+    data, folder = ask_teacher(trainer), trainer.files.run_folder()
+    if rank() == 0:
+        with replace_file(folder / "config.toml") as partial:
+            partial.write_text(config.to_toml(), encoding="utf-8")
+    with Watcher(folder, trainer.distill) as watcher:
+        trained = trainer.train(data, watcher)
+    if trained:
+        log.info("agreement with the guider's own answer, held-out pictures")
+        log.info("%s", agreement_table(trained[1]))
+        log.info("wrote %s; the report is %s", trainer.files.out, folder / "report.md")
+
+
+def evaluate(trainer: "Trainer", file: Path) -> str:
+    """Agreement of an expert file with its guider, on all pictures of a folder."""
+    expert_set = load_experts(file)
+    header = expert_set.header
+    as_trained = replace(trainer.distill, input=header.input, view=header.view)
+    _, read = replace(trainer, distill=as_trained).reader()
+    data = ask_teacher(trainer)
+    return agreement_table(
+        agreement_per_range(trainer.guider, expert_set.for_guider(trainer.guider), data, read=read)
+    )
 
 
 def out_of_memory() -> int:
-    logging.error("out of memory: lower --batch-size or raise --accumulation")
+    log.error("out of memory: lower --batch-size or raise --accumulation")
     return 1
 
 
-def main() -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # ComfyUI's own stay away
-    logging.getLogger(__package__).setLevel(logging.INFO)
-    args = build_parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # hides ComfyUI's infos
+    log.setLevel(logging.INFO)
+    args = build_parser().parse_args(argv)
     try:
         run(args)
     except torch.OutOfMemoryError:
         return out_of_memory()
+    except SettingError as error:
+        log.error("%s (%s)", error, flag(error.setting))
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         if "allocate memory" in str(error):  # the CPU has no exception of its own for it
             return out_of_memory()
-        logging.error("%s", error)
+        log.error("%s", error)
         return 1
     except KeyboardInterrupt:
-        logging.error("stopped; the same command goes on from here")
+        log.error("stopped: run the same command to resume")
         return 130
     return 0
 

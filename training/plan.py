@@ -1,4 +1,4 @@
-"""--dry-run: what a training would do and cost, measured on a step of its real size."""
+"""--dry-run: what a training would do and cost, measured on steps of its real size."""
 
 import sys
 import time
@@ -6,21 +6,21 @@ import time
 import psutil
 import torch
 
-from ppap_core.comfy_bridge.drawing import picture_size
+from ppap_core.comfy_bridge.pictures import picture_bytes, picture_size
 from ppap_core.comfy_bridge.trainer import Trainer
-from ppap_core.distillation.adapters import count_trainable
-from ppap_core.distillation.distill import loss_function
-from ppap_core.distillation.learner import Batch, Learner
-from ppap_core.distillation.losses import shrink
-from ppap_core.distillation.settings import plan_phases
+from ppap_core.distillation.batch import Piece
+from ppap_core.distillation.learner import Learner
+from ppap_core.distillation.losses import downscale
+from ppap_core.distillation.phases import plan_phases
+from ppap_core.distillation.student import count_trainable
 from ppap_core.distillation.workers import world_size
 
 TRIAL_STEPS = 2
 
 
 def plan(trainer: Trainer, with_generate: bool) -> str:
-    """The plan in lines for a terminal. Loads the models, and makes a trial step or two."""
-    settings, guider = trainer.distilling, trainer.guider
+    """The plan in lines for a terminal, after TRIAL_STEPS steps of which nothing is kept."""
+    settings, guider = trainer.distill, trainer.guider
     learner = Learner(guider, settings, TRIAL_STEPS)
     trainable = count_trainable(learner.student)
     backbone = sum(p.numel() for p in guider.backbone.parameters())
@@ -36,9 +36,9 @@ def plan(trainer: Trainer, with_generate: bool) -> str:
         f"steps       {steps} of {settings.batch_size} images in {len(phases)} phases",
     ]
     if with_generate:
-        todo, steps_each = trainer.num_missing(), trainer.drawing.steps
-        disk = todo * trainer.picture_bytes() / 1e9
-        lines.append(f"pictures    {todo} to draw, {steps_each} steps each, {disk:.2f} GB")
+        todo, steps_each = trainer.num_missing(), trainer.generate.steps
+        disk = todo * picture_bytes(trainer.checkpoint, trainer.generate) / 1e9
+        lines.append(f"pictures    {todo} to generate, {steps_each} steps each, {disk:.2f} GB")
     memory = peak_memory(learner.device) / 1e9
     lines += [
         f"memory      {memory:.2f} GB on {learner.device} while distilling",
@@ -49,23 +49,22 @@ def plan(trainer: Trainer, with_generate: bool) -> str:
 
 def trial(trainer: Trainer, learner: Learner) -> float:
     """Seconds per optimiser step, on noise of the right size."""
-    settings, guider = trainer.distilling, trainer.guider
-    width, height = picture_size(trainer.checkpoint, trainer.drawing)
+    settings, guider = trainer.distill, trainer.guider
+    width, height = picture_size(trainer.checkpoint, trainer.generate)
     num = max(1, settings.batch_size // settings.accumulation // world_size())
     image = torch.randn(num, 3, height, width, device=learner.device)
     with torch.no_grad():
-        answer = shrink(guider(image))
-    loss_of = loss_function(guider.info.task, settings)
+        answer = downscale(guider(image))
+    pieces = [Piece(image, answer, 1 / settings.accumulation)] * settings.accumulation
     for _ in range(TRIAL_STEPS):
         start = time.perf_counter()
-        pieces = [(Batch(image, answer), 1 / settings.accumulation)] * settings.accumulation
-        learner.learn(pieces, loss_of).item()
+        learner.learn(pieces).item()
         seconds = time.perf_counter() - start
     return seconds
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest point so far: of the GPU, or of this process."""
+    """Most bytes in use so far: on the GPU, or by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""What a person sees while a training runs: bars in the terminal, curves in TensorBoard."""
+"""Progress of a training: bars in the terminal, curves in TensorBoard."""
 
 import logging
 import signal
@@ -7,8 +7,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ppap_core.distillation.distill import Progress
-from ppap_core.distillation.settings import DistillSettings, plan_phases
+from ppap_core.distillation.phases import plan_phases
+from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.workers import rank
+
+log = logging.getLogger(__package__)
 
 
 class Bar:
@@ -49,7 +52,7 @@ class Watcher:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            logging.info("no TensorBoard curves: pip install tensorboard")
+            log.info("no TensorBoard curves: pip install tensorboard")
             return None
         return SummaryWriter(str(self.folder / "tensorboard"))
 
@@ -88,7 +91,7 @@ class Watcher:
         return self
 
     def _stop(self, *_) -> None:
-        """The step under way ends, its state is saved; a second Ctrl+C does not wait."""
+        """Ctrl+C: finish this step, save the state, then stop. A second Ctrl+C stops at once."""
         self.stopped = True
         signal.signal(signal.SIGINT, self.former)
 

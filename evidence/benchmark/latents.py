@@ -37,7 +37,7 @@ class LatentWorld:
     @cached_property
     def generated(self):
         """What the latent model drew, and what the guider says of it."""
-        from ppap_core.distillation.dataset import build_training_set
+        from ppap_core.distillation.training_set import build_training_set
 
         space = self.models.checkpoint.latent_format
         return build_training_set(
@@ -45,8 +45,8 @@ class LatentWorld:
         )
 
     def training_set(self, guider: str, teaching: Teaching):
-        from ppap_core.distillation.distill import TrainingSet
-        from ppap_core.distillation.losses import label_answers
+        from ppap_core.distillation.teacher import label_answers
+        from ppap_core.distillation.training_set import TrainingSet
 
         if teaching.is_supervised:
             latents, labels = self.labelled

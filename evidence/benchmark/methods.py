@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 
 from evidence.benchmark.budgets import Budget
-from ppap_core.distillation.adapters import AdapterSettings
-from ppap_core.distillation.settings import DistillSettings
+from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 
 MAX_SHARE = 0.058  # of the guider's parameters, for one expert: the paper's ResNet50
 # The largest within MAX_SHARE.
@@ -118,8 +117,8 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
     "parameters": {
         "LoRA of rank 16": Teaching(adapter=RANK_16),
         "LoRA of rank 16, on the first quarter": Teaching(adapter=RANK_16 | {"max_touched": 0.25}),
-        "LoRA and biases": Teaching(adapter={"beside_lora": "biases"}),
-        "LoRA only": Teaching(adapter={"beside_lora": "nothing"}),
+        "LoRA and biases": Teaching(adapter={"modules_to_save": "none"}),
+        "LoRA only": Teaching(adapter={"bias": "none", "modules_to_save": "none"}),
         "all weights": Teaching(is_full=True),
     },
 }

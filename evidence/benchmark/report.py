@@ -36,7 +36,7 @@ def _backbone(guider: str):
 
 def parameters(guider: str, teaching: Teaching, budget: Budget) -> tuple[int, float]:
     """Trained parameters of all experts together, and their share of the guider's."""
-    from ppap_core.distillation.adapters import Student, count_trainable
+    from ppap_core.distillation.student import Student, count_trainable
 
     backbone = _backbone(guider)
     adapter = teaching.settings(guider, budget, 0).adapter

@@ -26,8 +26,8 @@ from demo.train import encode_latents, generate_images, generate_latent_images, 
 from evidence.benchmark.budgets import Budget
 from evidence.benchmark.methods import Method, Teaching
 from evidence.quality import measure_quality
-from ppap_core.distillation.run import Run, identity, resume
 from ppap_core.distillation.settings import DistillSettings
+from ppap_core.distillation.state import TrainingState, resume, training_fingerprint
 
 FOLDER = Path(os.environ.get("PPAP_BENCHMARK_FOLDER", CACHE / "benchmark"))
 GUIDERS = {
@@ -51,7 +51,7 @@ def experts_file(guider: str, teaching: Teaching, budget: Budget, seed: int) -> 
     settings = teaching.settings(guider, budget, seed)
     pictures = budget.renders if teaching.is_supervised else budget.generated
     used = str(round(teaching.pictures * pictures))
-    name = identity(settings, guider, str(teaching.is_supervised), used)
+    name = training_fingerprint(settings, guider, str(teaching.is_supervised), used)
     return FOLDER / f"{guider}-{name}.safetensors"
 
 
@@ -121,13 +121,13 @@ class World:
         return guider, build_patcher(guider)
 
     def _answers(self, guider: str) -> Tensor:
-        from ppap_core.distillation.distill import teacher_answers
+        from ppap_core.distillation.teacher import teacher_answers
 
         return teacher_answers(self.guider(guider)[0], self.generated)
 
     def training_set(self, guider: str, teaching: Teaching):
-        from ppap_core.distillation.distill import TrainingSet
-        from ppap_core.distillation.losses import label_answers
+        from ppap_core.distillation.teacher import label_answers
+        from ppap_core.distillation.training_set import TrainingSet
 
         if teaching.is_supervised:
             truth = label_answers(self.renders.label, len(SHAPES))
@@ -138,7 +138,7 @@ class World:
     def reader(self, settings):
         from ppap_core.comfy_bridge.denoise import Denoiser
         from ppap_core.comfy_bridge.pixel_model import empty_conditioning
-        from ppap_core.distillation.distill import read_x_t
+        from ppap_core.distillation.batch import read_x_t
 
         if settings.input == "x_t":
             return read_x_t()
@@ -178,9 +178,9 @@ class World:
     def _experts(self, file: Path, settings: DistillSettings):
         from ppap_core.experts import Expert, NoiseExperts
 
-        run: Run = resume(file, "")
+        state: TrainingState = resume(file, "")
         scaling = settings.adapter.lora_alpha / settings.adapter.rank
-        pairs = zip(settings.ranges(), run.experts, strict=True)
+        pairs = zip(settings.ranges(), state.experts, strict=True)
         return NoiseExperts([Expert(noise, tensors, scaling) for noise, tensors in pairs])
 
     def guided(

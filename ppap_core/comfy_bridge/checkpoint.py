@@ -13,6 +13,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..errors import SettingError, one_line
 from .pixel_model import is_pixel_model, load_pixel_model
 
 BLOCK = 1 << 24
@@ -22,8 +23,8 @@ BLOCK = 1 << 24
 class Checkpoint:
     """A MODEL with what came with it. `clip`, `vae`: None where the files hold none.
 
-    `fingerprint`: SHA-256 of the diffusion model's file. `own_side`: of the pictures that a pixel
-    model was trained on.
+    `fingerprint`: SHA-256 of the diffusion model's file. `own_side`: side of the pictures that a
+    pixel model was trained on.
     """
 
     model: object
@@ -68,7 +69,7 @@ class Checkpoint:
         if self.works_on_pixels:
             return latents.clamp(-1, 1)
         if self.vae is None:
-            raise ValueError(f"{self.name} holds no VAE: name one with --vae")
+            raise SettingError(f"{self.name} holds no VAE: name one", "vae")
         image_bhwc = self.vae.decode(latents)
         if image_bhwc.ndim == 5:  # frames: an image model has one
             image_bhwc = image_bhwc[:, 0]
@@ -85,7 +86,7 @@ def load_checkpoint(
 
     vae: a file, or a name of ComfyUI's Load VAE ("taesd", "taef1", "pixel_space", ...).
     clip_type: ComfyUI's name for what the text encoders belong to ("sd3", "flux", ...).
-    ValueError if a file is missing, or is nothing that ComfyUI knows.
+    ValueError if a file is missing, or ComfyUI does not know what it is.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,10 +98,8 @@ def load_checkpoint(
     try:
         model, clip, own_vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path))
     except Exception as error:  # whatever the host raises on a file that it cannot use
-        reason = str(error).removeprefix("ERROR: ").strip().splitlines() or [""]
         raise ValueError(
-            f"checkpoint {path.name!r}: ComfyUI cannot load it ({type(error).__name__}: "
-            f"{reason[0].split('. ')[0]})"
+            f"checkpoint {path.name!r}: ComfyUI cannot load it ({one_line(error)})"
         ) from error
     if model is None:
         raise ValueError(f"checkpoint {path.name!r} holds no diffusion model")
@@ -143,7 +142,7 @@ def load_text_encoders(paths: Sequence[str], clip_type: str):
 
 
 def model_fingerprint(model) -> str:
-    """What tells a MODEL in memory from another: SHA-256 over a few values of every weight."""
+    """SHA-256 over a few values of every weight: for a MODEL in memory, whose file is unknown."""
     digest = hashlib.sha256()
     for name, value in sorted(model.model.diffusion_model.state_dict().items()):
         sample = value.detach().flatten()[:16].float().cpu()

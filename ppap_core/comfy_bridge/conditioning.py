@@ -8,11 +8,13 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint
 
+log = logging.getLogger(__name__)
+
 
 def encode_prompts(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, list]:
-    """CONDITIONING per prompt; without a text encoder every prompt is zeros, and says so."""
+    """CONDITIONING per prompt; zeros, and a warning, without a text encoder."""
     if checkpoint.clip is None:
-        logging.warning("%s: no text encoder, prompts are replaced by zeros", checkpoint.name)
+        log.warning("%s: no text encoder, prompts are replaced by zeros", checkpoint.name)
         zeros = zero_conditioning(checkpoint.model)
         return dict.fromkeys(prompts, zeros)
     clip = checkpoint.clip
@@ -26,10 +28,10 @@ CONTEXT_OF_CLASS = {"WAN21": 4096, "WAN22": 4096, "PixArt": 4096, "QwenImage": 3
 POOLED_OF_CLASS = {"SDXL": 1280, "SDXLRefiner": 1280, "SD3": 2048}
 
 
-def zero_conditioning(model, tokens: int = 2):
+def zero_conditioning(model, tokens: int = 2) -> list:
     """CONDITIONING of zeros, in the sizes that the network was built for.
 
-    As few tokens as ComfyUI's LotusConditioning has, which serves models without a text encoder.
+    `tokens`: as in ComfyUI's LotusConditioning, which is for models without a text encoder.
     """
     settings = model.model.model_config.unet_config
     kind = type(model.model).__name__
@@ -42,7 +44,7 @@ def zero_conditioning(model, tokens: int = 2):
     return [[torch.zeros(1, tokens, widths[0]) if widths[0] else None, extra]]
 
 
-def join_conditioning(conditionings: Sequence[list]) -> list | None:
+def stack_conditioning(conditionings: Sequence[list]) -> list | None:
     """One CONDITIONING whose rows are the given ones; None if they do not fit together."""
     if all(one is conditionings[0] for one in conditionings):
         return conditionings[0]
@@ -53,12 +55,12 @@ def join_conditioning(conditionings: Sequence[list]) -> list | None:
     columns = {"context": contexts, **{key: [e.get(key) for e in extras] for key in keys}}
     if any(set(extra) != keys for extra in extras):
         return None
-    joined = {}
+    stacked = {}
     for key, values in columns.items():
         if all(isinstance(v, Tensor) and v.shape == values[0].shape for v in values):
-            joined[key] = torch.cat(list(values))
+            stacked[key] = torch.cat(list(values))
         elif all(v is values[0] or (not isinstance(v, Tensor) and v == values[0]) for v in values):
-            joined[key] = values[0]
+            stacked[key] = values[0]
         else:
             return None
-    return [[joined.pop("context"), joined]]
+    return [[stacked.pop("context"), stacked]]

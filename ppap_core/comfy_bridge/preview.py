@@ -1,12 +1,13 @@
-"""What a new expert file does, in ComfyUI's own sampler: what is seen is what the user will get."""
+"""What a new expert file does, sampled by ComfyUI as the user will sample."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
 
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..distillation.distill import TrainingSet
+from ..distillation.generate import SamplePictures
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
 from ..guiders import GuiderInfo
@@ -14,24 +15,21 @@ from ..strength import Strength
 from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
 from ..targets.map_target import show_target
 from ..targets.palettes import HUES
-from .drawing import build_draw
+from .checkpoint import Checkpoint
 from .guide import guide
 from .loaded_guider import LoadedGuider
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
 NUM_PICTURES = 6
 SCALE = 0.1  # of the rule "relative": serves all guiders (evidence/strength.py)
-FIRST_SEED = 1 << 32  # beyond every seed that a training draws
+FIRST_SEED = 1 << 32  # beyond every seed of a training's pictures
 
 
 def preview_targets(
     info: GuiderInfo, answers: Tensor, num: int
 ) -> tuple[Target, list[str], Tensor | None]:
-    """What a preview asks for: one target for each of `num` pictures, their names, and their maps.
+    """Targets of a preview, one for each of `num` pictures, with their names and maps.
 
-    Classes: those that the teacher saw most often. Depth and segmentation: what it said of the last
+    Classes: the teacher's most frequent ones. Depth and segmentation: its answers to the last
     pictures, which were held out of the training.
     """
     answers = answers.float()
@@ -49,30 +47,35 @@ def preview_targets(
     return target, [f"target {i + 1}" for i in range(len(answers))], maps
 
 
-def draw_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -> Image.Image:
-    """Rows: no guidance, the guider alone, its experts; one column per target, the same seeds."""
-    target, names, maps = preview_targets(trainer.guider.info, data.answers, NUM_PICTURES)
+def sample_preview(
+    checkpoint: Checkpoint,
+    guider: LoadedGuider,
+    expert_set: ExpertSet,
+    answers: Tensor,
+    sampler_of: Callable[[object], SamplePictures],
+) -> Image.Image:
+    """Rows: no guidance, the guider alone, its experts; one column per target, the same seeds.
+
+    `answers`: the teacher's, of the training pictures. `sampler_of`: a MODEL -> how it samples.
+    """
+    target, names, maps = preview_targets(guider.guider.info, answers, NUM_PICTURES)
+
+    def guided(guider: LoadedGuider):
+        strength, reading = Strength(SCALE, "relative"), expert_set.header.reading
+        model, vae = checkpoint.model, checkpoint.vae
+        return guide(model, guider, target, strength, reading=reading, vae=vae)
+
+    models = {
+        "no guidance": checkpoint.model,
+        "guider alone": guided(guider),
+        "PPAP experts": guided(replace(guider, experts=expert_set.experts)),
+    }
     seeds = [FIRST_SEED + i for i in range(len(names))]
-    methods = {"no guidance": trainer.checkpoint.model}
-    for name, experts in (("guider alone", None), ("PPAP experts", expert_set.experts)):
-        methods[name] = _guided_model(trainer, expert_set, experts, target)
-    rows = []
-    for name, model in methods.items():
-        draw = build_draw(trainer.checkpoint, trainer.as_drawn(), trainer.conditioning, model)
-        rows.append(GridRow(name, "", draw(seeds, [""] * len(seeds)).image))
+    rows = [
+        GridRow(name, "", sampler_of(model)(seeds, [""] * len(seeds)).image)
+        for name, model in models.items()
+    ]
     size = rows[0].images.shape[-2:]
     if maps is not None:
         rows.insert(0, GridRow("target", "", F.interpolate(maps, size)))
     return draw_grid(names, rows, cell=max(104, min(256, size[-1])))
-
-
-def _guided_model(trainer: "Trainer", expert_set: ExpertSet, experts, target: Target):
-    checkpoint = trainer.checkpoint
-    return guide(
-        checkpoint.model,
-        LoadedGuider(trainer.guider, trainer.patcher, experts),
-        target,
-        Strength(SCALE, "relative"),
-        reading=expert_set.header.reading,
-        vae=checkpoint.vae,
-    )

@@ -1,14 +1,14 @@
-"""What experts see of a checkpoint's states while they learn: the same as later in sampling."""
+"""What experts read of a checkpoint's states in training: the same as later in sampling."""
 
 import comfy.model_management
 
-from ..distillation.distill import Reader, read_x_t
+from ..distillation.batch import Reader, read_x_t
 from ..distillation.settings import DistillSettings
 from .checkpoint import Checkpoint
 from .denoise import Denoiser
 from .views import build_view
 
-KEY = "ppap_reader"  # not guidance's: a model that is guided keeps its guider
+KEY = "ppap_reader"  # not guidance's: a guided model keeps its own guider loaded
 
 
 def build_reader(
@@ -16,8 +16,8 @@ def build_reader(
 ) -> tuple[str, Reader]:
     """(name of the view, reader) for the input and view in `settings`.
 
-    `patchers`, and the view's own, are loaded beside the model whenever it is asked: ComfyUI may
-    have put them away to make room for it.
+    `patchers`, and the view's own, are loaded with the model before each of its passes: ComfyUI
+    may have unloaded them to make room for it.
     """
     view = build_view(settings.view, checkpoint.model, checkpoint.vae)
     if settings.input == "x_t":

@@ -1,6 +1,6 @@
-"""A whole training with ComfyUI's help: draw pictures, teach, evaluate, write, show.
+"""A whole training with ComfyUI: generate pictures, ask the teacher, distil, evaluate, write.
 
-The command line and the node *Train PPAP Experts* differ only in what they hand in here.
+The command line and the node *Train PPAP Experts* differ only in how they fill a `Trainer`.
 """
 
 import logging
@@ -10,117 +10,106 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import comfy.model_management
-import torch
 
 from ..atomic import replace_file
-from ..distillation.dataset import build_training_set
-from ..distillation.distill import Distilled, Progress, TrainingSet, distill
+from ..distillation.batch import Reader
+from ..distillation.distill import Distilled, Progress, distill
 from ..distillation.evaluate import RangeAgreement, agreement_per_range, merge_silent
-from ..distillation.generate import GenerateSettings, generate, missing_batches
-from ..distillation.images import check_source, read_source
-from ..distillation.report import report, write_report
-from ..distillation.run import identity
+from ..distillation.files import TrainingFiles
+from ..distillation.generate import (
+    GenerateSettings,
+    SamplePictures,
+    generate,
+    missing_batches,
+    settings_of,
+)
+from ..distillation.images import check_source
+from ..distillation.report import report_text, write_report
 from ..distillation.settings import DistillSettings
+from ..distillation.state import training_fingerprint
+from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
+from ..errors import one_line
 from ..expert_file import ExpertHeader, ExpertSet, save_experts
 from ..guiders import Guider
 from .checkpoint import Checkpoint
-from .drawing import build_draw, picture_size
+from .loaded_guider import LoadedGuider
 from .memory import WholeModulePatcher
-from .preview import draw_preview
+from .pictures import build_sampler, picture_bytes
+from .preview import sample_preview
 from .reading import build_reader
 
-
-def check_output(out: Path, overwrite: bool = False) -> None:
-    """ValueError unless the expert file may be written."""
-    if out.suffix != ".safetensors":
-        raise ValueError(f"an expert file is called name.safetensors, got {str(out)!r}")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists: choose another name, or allow to overwrite it")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What goes into a training.
-
-    `patcher`: the guider's, by which ComfyUI knows its memory. `conditioning`: CONDITIONING by
-    prompt, the empty one among them. `images`, `run`: folders of the pictures, and of the state
-    and report. `labels`: a CSV, for the supervised baseline.
+    """`patcher`: by which ComfyUI knows the guider's memory. `conditioning`: CONDITIONING by
+    prompt, the empty one among them.
     """
 
     checkpoint: Checkpoint
     guider: Guider
     patcher: WholeModulePatcher
     conditioning: dict[str, list]
-    drawing: GenerateSettings
-    distilling: DistillSettings
-    images: Path
-    run: Path
-    out: Path
-    labels: Path | None = None
-    force: bool = False
+    generate: GenerateSettings
+    distill: DistillSettings
+    files: TrainingFiles
 
     def num_missing(self) -> int:
-        """Pictures still to be drawn, by this process."""
-        return sum(map(len, missing_batches(self.drawing, self.images)))
+        """Pictures still to be sampled, by this process."""
+        return sum(map(len, missing_batches(self.generate, self.files.image_folder())))
 
-    def picture_bytes(self) -> int:
-        """About what one picture takes on disk: a PNG at two thirds, a latent in half precision."""
-        width, height = picture_size(self.checkpoint, self.drawing)
-        latent = 0
-        if not self.checkpoint.works_on_pixels:
-            latent = 2 * torch.Size(self.checkpoint.latent_shape(width, height)).numel()
-        return 2 * width * height + latent
+    def generate_pictures(self, watch: Callable[[int], None]) -> None:
+        """Sample the pictures that the folder lacks. ValueError if the disk has no room for them.
 
-    def draw_pictures(self, watch: Callable[[int], None]) -> None:
-        """Draw what the folder lacks. ValueError if the disk has no room for it."""
-        _need_space(self.images, self.num_missing() * self.picture_bytes())
+        `watch` gets how many were added.
+        """
+        folder, one = self.files.image_folder(), picture_bytes(self.checkpoint, self.generate)
+        _need_space(folder, self.num_missing() * one)
         source = {
             "checkpoint": self.checkpoint.name,
             "fingerprint": self.checkpoint.fingerprint,
             "latent_format": self.checkpoint.latent_format_name,
         }
-        draw = build_draw(self.checkpoint, self.drawing, self.conditioning)
-        generate(draw, self.drawing, self.images, source, force=self.force, watch=watch)
+        sample = build_sampler(self.checkpoint, self.generate, self.conditioning)
+        generate(sample, self.generate, folder, source, force=self.files.force, watch=watch)
 
     def training_set(self, watch: Callable[[int], None]) -> TrainingSet:
-        check_source(self.images, self.checkpoint.fingerprint, self.force)
+        """The folder's pictures with the teacher's answers. `watch` gets how many were read."""
+        folder, labels = self.files.image_folder(), self.files.labels
+        check_source(folder, self.checkpoint.fingerprint, self.files.force)
         comfy.model_management.load_models_gpu([self.patcher])
         pixels = self.checkpoint.works_on_pixels
         return build_training_set(
-            self.images,
+            folder,
             self.guider,
             process_in=None if pixels else self.checkpoint.latent_format.process_in,
-            labels=self.labels,
-            cache=self.run / "teacher.safetensors",
+            labels=Path(labels) if labels else None,
+            cache=self.files.run_folder() / "teacher.safetensors",
             watch=watch,
         )
 
-    def reader(self):
-        """(view's name, reader): how these experts see the model's states."""
-        empty = self.conditioning[""]
-        cfg = self.as_drawn().cfg
-        return build_reader(self.checkpoint, self.distilling, empty, cfg, self.patcher)
+    def reader(self) -> tuple[str, Reader]:
+        """(view's name, reader): how these experts read the model's states."""
+        cfg = settings_of(self.files.image_folder(), self.generate).cfg
+        return build_reader(self.checkpoint, self.distill, self.conditioning[""], cfg, self.patcher)
 
-    def as_drawn(self) -> GenerateSettings:
-        """How the folder's pictures were drawn, where it says so, with the empty prompt."""
-        source = read_source(self.images)
-        return GenerateSettings(**source.get("settings", asdict(self.drawing)) | {"prompts": ""})
-
-    def teach(
+    def train(
         self, data: TrainingSet, watch: Callable[[Progress], None]
     ) -> tuple[ExpertSet, list[RangeAgreement]] | None:
         """Distil, evaluate, write the expert file and its report. None in all but one process."""
         view, read = self.reader()
         comfy.model_management.load_models_gpu([self.patcher])
-        train, heldout = data.split(self.distilling.num_heldout)
+        training, heldout = data.split(self.distill.num_heldout)
+        inputs = data.fingerprint, self.checkpoint.fingerprint, view
         distilled = distill(
             self.guider,
-            train,
-            self.distilling,
+            training,
+            self.distill,
             read=read,
-            file=self.run / "state.safetensors",
-            identity=identity(self.distilling, data.name, self.checkpoint.fingerprint, view),
+            file=self.files.run_folder() / "state.safetensors",
+            fingerprint=training_fingerprint(self.distill, *inputs),
             watch=watch,
         )
         barrier()
@@ -131,57 +120,71 @@ class Trainer:
             distilled.experts,
             heldout,
             read=read,
-            temperature=self.distilling.temperature,
+            temperature=self.distill.temperature,
         )
-        expert_set = self._collect(distilled, rows, view, len(train))
-        save_experts(expert_set, self.out)
-        task, facts = self.guider.info.task, self._facts(len(train), len(heldout))
-        text = report(self.out.name, task, rows, distilled, facts)
-        write_report(self.run, text, rows, distilled, task)
-        self._preview(expert_set, data)
+        expert_set = _expert_set(self, distilled, rows, view, len(training))
+        save_experts(expert_set, self.files.out)
+        _write_report(self, distilled, rows, len(training), len(heldout))
+        _write_preview(self, expert_set, data)
         return expert_set, rows
 
-    def _collect(self, distilled: Distilled, rows, view: str, num_images: int) -> ExpertSet:
-        experts = merge_silent(distilled.experts, rows)
-        training = asdict(self.distilling) | {
-            "num_images": num_images,
-            "losses": distilled.final_losses(),
-            "agreement": [[row.plain, row.expert] for row in rows],
-        }
-        header = ExpertHeader.for_guider(
-            self.guider,
-            input=self.distilling.input,
-            view=view,
-            latent_format=self.checkpoint.latent_format_name,
-            checkpoint=self.checkpoint.name,
-            noise_ranges=experts.ranges,
-            lora=distilled.lora,
-            training=training,
-        )
-        return ExpertSet(header, experts, self.out.name)
 
-    def preview_file(self) -> Path:
-        """Beside the expert file, under the name that model managers look for."""
-        return self.out.with_suffix(".preview.png")
+def _expert_set(
+    trainer: Trainer, distilled: Distilled, rows: list[RangeAgreement], view: str, num_images: int
+) -> ExpertSet:
+    experts = merge_silent(distilled.experts, rows)
+    training = asdict(trainer.distill) | {
+        "num_images": num_images,
+        "losses": distilled.final_losses(),
+        "agreement": [[row.plain, row.expert] for row in rows],
+    }
+    header = ExpertHeader.for_guider(
+        trainer.guider,
+        input=trainer.distill.input,
+        view=view,
+        latent_format=trainer.checkpoint.latent_format_name,
+        checkpoint=trainer.checkpoint.name,
+        noise_ranges=experts.ranges,
+        lora=distilled.lora,
+        training=training,
+    )
+    return ExpertSet(header, experts, Path(trainer.files.out).name)
 
-    def _preview(self, expert_set: ExpertSet, data: TrainingSet) -> None:
-        """After hours of training, a preview that cannot be drawn is a warning and no more."""
-        try:
-            with replace_file(self.preview_file()) as partial:
-                draw_preview(self, expert_set, data).save(partial, format="PNG")
-        except (ValueError, RuntimeError) as error:  # torch's "out of memory" among them
-            logging.warning("no preview: %s", error)
 
-    def _facts(self, num_images: int, num_heldout: int) -> dict[str, object]:
-        info, settings = self.guider.info, self.distilling
-        return {
-            "guider": f"{info.source} ({info.fingerprint[:12]})",
-            "checkpoint": f"{self.checkpoint.name} ({self.checkpoint.fingerprint[:12]})",
-            "images": f"{num_images}, held out {num_heldout}",
-            "input": settings.input,
-            "partition": settings.partition,
-            "initialisation": settings.initialisation,
-        }
+def _write_report(
+    trainer: Trainer,
+    distilled: Distilled,
+    rows: list[RangeAgreement],
+    num_images: int,
+    num_heldout: int,
+) -> None:
+    info, checkpoint, settings = trainer.guider.info, trainer.checkpoint, trainer.distill
+    facts = {
+        "guider": f"{info.source} ({info.fingerprint[:12]})",
+        "checkpoint": f"{checkpoint.name} ({checkpoint.fingerprint[:12]})",
+        "images": f"{num_images}, held out {num_heldout}",
+        "input": settings.input,
+        "partition": settings.partition,
+        "initialisation": settings.initialisation,
+    }
+    text = report_text(Path(trainer.files.out).name, info.task, rows, distilled, facts)
+    write_report(trainer.files.run_folder(), text, rows, distilled, info.task)
+
+
+def _write_preview(trainer: Trainer, expert_set: ExpertSet, data: TrainingSet) -> None:
+    """If it fails, a warning: the experts, perhaps hours of training, are written already."""
+    checkpoint, guider = trainer.checkpoint, LoadedGuider(trainer.guider, trainer.patcher)
+    settings = settings_of(trainer.files.image_folder(), trainer.generate)
+
+    def sampler_of(model) -> SamplePictures:
+        return build_sampler(checkpoint, settings, trainer.conditioning, model)
+
+    try:
+        preview = sample_preview(checkpoint, guider, expert_set, data.answers, sampler_of)
+        with replace_file(trainer.files.preview_file()) as partial:
+            preview.save(partial, format="PNG")
+    except (ValueError, RuntimeError) as error:  # torch's "out of memory" among them
+        log.warning("no preview: %s", one_line(error))
 
 
 def _need_space(folder: Path, num_bytes: int) -> None:

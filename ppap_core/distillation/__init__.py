@@ -1,5 +1,7 @@
 """Distillation: experts for a guider, taught without labels by the guider itself.
 
-`python -m training` and the node *Train PPAP Experts* run the same code. Nothing here knows
-ComfyUI: what draws pictures, and what turns a noisy state into an image, comes in as a function.
+`python -m training` and the node *Train PPAP Experts* run this code; it knows neither the command
+line nor ComfyUI. What samples pictures, and what turns a noisy state into an image, are functions
+that it is given. To be read in this order: settings, generate, training_set, distill, batch,
+learner, student, evaluate.
 """

@@ -1,4 +1,4 @@
-"""How near a guider comes to its teacher on noisy images, per range, plain and with experts."""
+"""A guider's agreement with its teacher on noisy images, per range, plain and with experts."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,18 @@ from torch import Tensor
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from ..noise import NoiseRange, sample_sigma_ve
-from .distill import Reader, TrainingSet, read_x_t
-from .losses import compare, constant_loss, shrink
+from .batch import Reader, read_x_t
+from .losses import compare, constant_loss, downscale
+from .training_set import TrainingSet
 
-NO_SIGNAL = 0.02  # an expert that comes as near as this to the constant answer's loss sees nothing
+NO_SIGNAL = 0.02  # an expert whose loss is this near to the constant answer's ignores the picture
 
 
 @dataclass(frozen=True)
 class RangeAgreement:
     """Held-out loss and agreement with the teacher in one noise range.
 
-    `constant_loss`: of the best answer that does not look at the picture.
+    `constant_loss`: of the best constant answer.
     """
 
     noise_range: NoiseRange
@@ -30,7 +31,7 @@ class RangeAgreement:
 
     @property
     def is_silent(self) -> bool:
-        """The expert has learned that there is nothing to see."""
+        """The expert has learned no more than a constant answer: the range has no signal."""
         return abs(self.expert_loss - self.constant_loss) <= NO_SIGNAL * self.constant_loss
 
     @property
@@ -49,7 +50,7 @@ def agreement_per_range(
     seed: int = 0,
     batch_size: int = 64,
 ) -> list[RangeAgreement]:
-    """Plain guider and experts on the same noise; `data.answers` is what is right."""
+    """Plain guider and experts on the same noise, compared with `data.answers`."""
     task = guider.info.task
     constant = constant_loss(task, data.answers.float(), temperature)
     rows = []
@@ -76,7 +77,7 @@ def _answers(guider, active, noise_range, data, read, seed, batch_size) -> Tenso
         sigma_ve = sample_sigma_ve(noise_range, len(x_0), generator)
         eps = torch.randn(x_0.shape, generator=generator)
         image = (read or read_x_t())(x_0.to(device), sigma_ve.to(device), eps.to(device))
-        answers.append(shrink(guider(image)).cpu())
+        answers.append(downscale(guider(image)).cpu())
     return torch.cat(answers)
 
 

@@ -1,7 +1,7 @@
-"""Fill a folder with pictures that the user's own checkpoint draws.
+"""Generate a folder of training pictures with the user's own checkpoint.
 
-Pictures come in aligned batches: batch k holds the seeds seed + k * batch_size and on. So a batch
-can be drawn again exactly, by whichever process, and an interrupted run goes on where it stopped.
+Pictures come in aligned batches: batch k holds the seeds from seed + k * batch_size on. So any
+process can sample a batch again exactly, and an interrupted run resumes where it stopped.
 """
 
 import random
@@ -13,43 +13,51 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..atomic import save_safetensors
-from .images import append_manifest, check_source, read_manifest, save_png, write_source
+from .declaration import check_settings, setting
+from .images import (
+    append_manifest,
+    check_source,
+    read_manifest,
+    read_source,
+    save_png,
+    write_source,
+)
 from .workers import barrier, rank, world_size
 
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """How training pictures are drawn. `seed`: of the first one; the next ones count up.
+    """How training pictures are sampled. Without a file of prompts all prompts are empty."""
 
-    `width`, `height`: 0 is what the checkpoint's family is used to. `prompts`: a file, one a line,
-    of which each picture gets one at random; without it the prompt is empty.
-    """
-
-    num_images: int = 5000
-    width: int = 0
-    height: int = 0
-    steps: int = 25
-    cfg: float = 1.0
-    sampler_name: str = "ddim"
-    scheduler: str = "ddim_uniform"
-    batch_size: int = 50
-    seed: int = 0
-    prompts: str = ""
+    num_images: int = setting(5000, "pictures to generate", at_least=1)
+    width: int = setting(0, "picture width; 0 takes the usual one for the model")
+    height: int = setting(0, "picture height; 0 takes the usual one for the model")
+    steps: int = setting(25, "sampling steps of each picture", at_least=1)
+    cfg: float = setting(1.0, "classifier-free guidance while sampling; 1 is off")
+    sampler_name: str = setting("ddim", "ComfyUI's name of the sampler")
+    scheduler: str = setting("ddim_uniform", "ComfyUI's name of the scheduler")
+    batch_size: int = setting(50, "pictures sampled at once", at_least=1)
+    seed: int = setting(0, "seed of the first picture; the next ones count up")
+    prompts: str = setting("", "file with a prompt in each line; every picture gets a random one")
 
     def __post_init__(self):
-        for name in ("num_images", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} has to be at least 1, got {getattr(self, name)}")
+        check_settings(self)
         if self.prompts and not Path(self.prompts).is_file():
             raise ValueError(f"there is no prompt file {self.prompts}")
 
     def read_prompts(self) -> list[str]:
-        """Every line of the prompt file that says something; the empty prompt without one."""
+        """Every line of the prompt file that is not blank; the empty prompt without a file."""
         text = Path(self.prompts).read_text("utf-8") if self.prompts else ""
         return [line.strip() for line in text.splitlines() if line.strip()] or [""]
 
 
-class Drawn(NamedTuple):
+def settings_of(folder: Path, default: GenerateSettings) -> GenerateSettings:
+    """How the pictures in `folder` were sampled, if it says so; with the empty prompt."""
+    stored = read_source(folder).get("settings", asdict(default))
+    return GenerateSettings(**stored | {"prompts": ""})
+
+
+class Pictures(NamedTuple):
     """`image`: (B, 3, H, W) in [-1, 1]; `latent`: (B, C, ...), None if the image is the state."""
 
     image: Tensor
@@ -57,10 +65,11 @@ class Drawn(NamedTuple):
 
 
 # (seeds, one prompt for each) -> pictures
-Draw = Callable[[list[int], list[str]], Drawn]
+SamplePictures = Callable[[list[int], list[str]], Pictures]
 
 
 def prompt_for(seed: int, prompts: list[str]) -> str:
+    """A random prompt, always the same for a seed."""
     return prompts[random.Random(seed).randrange(len(prompts))]
 
 
@@ -74,7 +83,7 @@ def missing_batches(settings: GenerateSettings, folder: Path) -> Iterator[list[i
 
 
 def generate(
-    draw: Draw,
+    sample: SamplePictures,
     settings: GenerateSettings,
     folder: Path,
     source: dict,
@@ -82,9 +91,9 @@ def generate(
     force: bool = False,
     watch: Callable[[int], None] = lambda num: None,
 ) -> None:
-    """Draw what `folder` lacks. `source`: {"checkpoint", "fingerprint", "latent_format", ...}.
+    """Sample what `folder` lacks. `source`: {"checkpoint", "fingerprint", "latent_format", ...}.
 
-    ValueError if another checkpoint drew what is there, unless forced.
+    ValueError if the pictures in it are another checkpoint's, unless forced.
     """
     check_source(folder, source["fingerprint"], force)
     batches = list(missing_batches(settings, folder))
@@ -94,7 +103,7 @@ def generate(
     prompts = settings.read_prompts()
     for seeds in batches:
         chosen = [prompt_for(seed, prompts) for seed in seeds]
-        lines = save_batch(draw(seeds, chosen), seeds, chosen, settings, folder)
+        lines = save_batch(sample(seeds, chosen), seeds, chosen, settings, folder)
         append_manifest(
             folder, [{**line, "checkpoint": source["checkpoint"]} for line in lines], rank()
         )
@@ -103,21 +112,21 @@ def generate(
 
 
 def save_batch(
-    drawn: Drawn, seeds: list[int], prompts: list[str], settings: GenerateSettings, folder: Path
+    batch: Pictures, seeds: list[int], prompts: list[str], settings: GenerateSettings, folder: Path
 ) -> list[dict]:
     """Write pictures and latents; their manifest lines, which are all it takes to repeat them."""
     recipe = {
         name: getattr(settings, name) for name in ("steps", "cfg", "sampler_name", "scheduler")
     }
     latent_file = f"latents/{seeds[0]:07d}.safetensors"
-    if drawn.latent is not None:
-        latents = {str(seed): drawn.latent[i].half().cpu() for i, seed in enumerate(seeds)}
+    if batch.latent is not None:
+        latents = {str(seed): batch.latent[i].half().cpu() for i, seed in enumerate(seeds)}
         save_safetensors(latents, folder / latent_file)
     lines = []
-    for image, seed, prompt in zip(drawn.image, seeds, prompts, strict=True):
+    for image, seed, prompt in zip(batch.image, seeds, prompts, strict=True):
         name = f"images/{seed:07d}.png"
         save_png(image, folder / name)
         line = {"file": name, "seed": seed, "prompt": prompt, **recipe}
         line |= {"width": image.shape[2], "height": image.shape[1], "batch": [seeds[0], len(seeds)]}
-        lines.append(line | ({"latent": latent_file} if drawn.latent is not None else {}))
+        lines.append(line | ({"latent": latent_file} if batch.latent is not None else {}))
     return lines

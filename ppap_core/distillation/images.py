@@ -1,7 +1,7 @@
 """A folder of generated images: PNGs a person can look through, latents, and manifest.jsonl.
 
-One line per image gives all it takes to draw it again. Whoever deletes a PNG takes it out of the
-training set. `source.json` says which checkpoint drew the folder.
+One line per image gives all it takes to sample it again. Deleting a PNG takes it out of the
+training set. `source.json` names the checkpoint that the images are from.
 """
 
 import json
@@ -17,9 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..atomic import replace_file
+from ..errors import SettingError, one_line
 from ..grid import image_to_pil
 
 SOURCE = "source.json"
+
+log = logging.getLogger(__name__)
 
 
 def save_png(image: Tensor, path: Path) -> None:
@@ -29,7 +32,7 @@ def save_png(image: Tensor, path: Path) -> None:
 
 
 def append_manifest(folder: Path, lines: list[dict], rank: int = 0) -> None:
-    """Add `lines`; each process that draws writes a file of its own."""
+    """Add `lines`; each process writes a file of its own."""
     path = folder / (f"manifest.{rank}.jsonl" if rank else "manifest.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -41,7 +44,7 @@ def append_manifest(folder: Path, lines: list[dict], rank: int = 0) -> None:
 
 
 def read_manifest(folder: Path) -> list[dict]:
-    """The lines of every manifest, by seed; a line that a killed run left broken is no line."""
+    """The lines of every manifest, by seed; broken lines (of a killed run) are skipped."""
     lines = {}
     for path in sorted(folder.glob("manifest*.jsonl")):
         for text in path.read_text("utf-8", errors="replace").splitlines():
@@ -49,7 +52,7 @@ def read_manifest(folder: Path) -> list[dict]:
                 line = json.loads(text)
                 lines[line["file"]] = line
             except (json.JSONDecodeError, KeyError, TypeError):
-                logging.warning("%s: a broken line is passed over", path)
+                log.warning("%s: skipped a broken line", path)
     return sorted(lines.values(), key=lambda line: line.get("seed", 0))
 
 
@@ -65,13 +68,14 @@ def write_source(folder: Path, source: dict) -> None:
 
 
 def check_source(folder: Path, fingerprint: str, force: bool = False) -> None:
-    """ValueError if another checkpoint drew `folder`, unless forced."""
+    """ValueError if the images in `folder` are from another checkpoint, unless forced."""
     source = read_source(folder)
     if source and source["fingerprint"] != fingerprint and not force:
-        raise ValueError(
-            f"the images in {folder} were drawn by {source['checkpoint']} "
-            f"({source['fingerprint'][:12]}), not by this checkpoint ({fingerprint[:12]}): choose "
-            f"another folder, or add --force"
+        raise SettingError(
+            f"the images in {folder} are from {source['checkpoint']} "
+            f"({source['fingerprint'][:12]}), not from this checkpoint ({fingerprint[:12]}): "
+            f"choose another folder, or force the use of this one",
+            "force",
         )
 
 
@@ -87,7 +91,7 @@ def find_images(folder: Path) -> list[dict]:
     ]
     lines = [line for line in lines if (folder / line["file"]).is_file()]
     if not lines:
-        raise ValueError(f"no images in {folder}: run 'python -m training generate' first")
+        raise ValueError(f"no images in {folder}: generate them first")
     return lines
 
 
@@ -102,7 +106,7 @@ def read_images(folder: Path, lines: Sequence[dict]) -> Iterator[tuple[dict, Ten
         try:
             image = torch.from_numpy(numpy.array(Image.open(path).convert("RGB")))
         except (OSError, SyntaxError) as error:  # Pillow calls a broken PNG a SyntaxError
-            logging.warning("skipped %s: %s", path, error)
+            log.warning("skipped %s: %s", path, one_line(error))
             yield line, None
             continue
         size = size or image.shape
@@ -129,7 +133,7 @@ def read_latent(folder: Path, line: dict) -> Tensor | None:
         with safe_open(path, "pt") as file:
             return file.get_tensor(str(line["seed"]))
     except (OSError, SafetensorError) as error:
-        logging.warning("skipped %s: its latent in %s: %s", line["file"], path, error)
+        log.warning("skipped %s: its latent in %s: %s", line["file"], path, one_line(error))
         return None
 
 

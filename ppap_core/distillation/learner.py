@@ -2,34 +2,29 @@
 
 import math
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..guiders import Guider
-from .adapters import Student
+from .batch import Piece
+from .losses import loss_function
 from .settings import DistillSettings
+from .student import Student
 from .workers import average_gradients, synchronise_norms
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Batch(NamedTuple):
-    """`image`: (B, 3, H, W), what the student sees; `answer`: what the teacher said."""
-
-    image: Tensor
-    answer: Tensor
-
-
 class Learner:
-    """Learns batch by batch. `state()` is all it takes to go on from here."""
+    """Learns batch by batch. `state()` is all it takes to resume."""
 
     def __init__(
         self, guider: Guider, settings: DistillSettings, steps: int, start: dict | None = None
     ):
         self.settings, self.steps, self.step = settings, steps, 0
         self.preprocessing = guider.preprocessing
+        self.loss = loss_function(guider.info.task, settings.temperature, settings.depth_loss)
         self.student = Student(guider.backbone, settings.adapter)
         if start:
             self.student.load(start)
@@ -46,6 +41,7 @@ class Learner:
         self.student.train()
 
     def answer(self, image: Tensor) -> Tensor:
+        """The student's answer in float32 to `image` (B, 3, H, W) in [-1, 1]."""
         image = self.preprocessing(image)
         if self.settings.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
@@ -56,15 +52,15 @@ class Learner:
         dtype = PRECISIONS.get(self.settings.precision)
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
 
-    def learn(self, pieces: list[tuple[Batch, float]], loss_of) -> Tensor:
-        """One optimiser step on weighted pieces of a batch; the loss, over all processes.
+    def learn(self, pieces: list[Piece]) -> Tensor:
+        """One optimiser step on the pieces of a batch; the loss, over all processes.
 
         A loss that is not finite changes nothing.
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for batch, weight in pieces:
-            loss = weight * loss_of(self.answer(batch.image), batch.answer)
+        for piece in pieces:
+            loss = piece.weight * self.loss(self.answer(piece.image), piece.answer)
             self.scaler.scale(loss).backward()
             total += loss.detach()
         total = average_gradients(self.student.trainable(), total)
@@ -92,7 +88,7 @@ class Learner:
                 self.ema[key].lerp_(value, 1 - decay)
 
     def adapter(self) -> dict[str, Tensor]:
-        """The expert as it stands: averaged weights, if they are kept."""
+        """The expert as it stands, under peft's keys: averaged weights, if they are kept."""
         return dict(self.ema) if self.ema else self.student.tensors()
 
     def state(self) -> dict[str, Tensor]:
@@ -107,7 +103,7 @@ class Learner:
         return tensors
 
     def load(self, state: dict[str, Tensor], step: int) -> None:
-        """Go on from `state`, as `state()` gave it after `step` steps."""
+        """Resume from `state`, as `state()` gave it after `step` steps."""
         self.step = step
         self.student.load(_under(state, "student/"))
         if self.ema:

@@ -1,8 +1,8 @@
-"""How far a student is from its teacher, and how often they say the same; one pair per task.
+"""Loss of a student's answer against its teacher's, and their agreement; one pair per task.
 
 Answers are as a `Guider` gives them: class logits (B, K), segmentation logits (B, K, h, w), depth
 (B, h, w), larger is nearer. Every loss is a mean per picture, every agreement lies in [-1, 1] or
-[0, 1] and is 1 where both say the same.
+[0, 1] and is 1 where both answers are the same.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def depth_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a task compares. `constant` is the best answer of one who sees nothing."""
+    """What a task compares. `constant`: the best constant answer."""
 
     loss: Callable[..., Tensor]
     agreement: Callable[[Tensor, Tensor], Tensor]
@@ -81,7 +81,15 @@ COMPARISONS = {
 }
 
 
-def shrink(answer: Tensor) -> Tensor:
+def loss_function(
+    task: str, temperature: float, depth: str = "aligned"
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """(student's answer, teacher's answer) -> loss, a scalar; `depth`: "aligned" or "mse"."""
+    loss = depth_mse if task == "depth" and depth == "mse" else COMPARISONS[task].loss
+    return lambda answer, teacher: loss(downscale(answer), teacher, temperature)
+
+
+def downscale(answer: Tensor) -> Tensor:
     """A dense answer at no more than DENSE_SIDE pixels a side; a class answer as it is."""
     height, width = answer.shape[-2:]
     if answer.ndim == 2 or max(height, width) <= DENSE_SIDE:
@@ -91,11 +99,6 @@ def shrink(answer: Tensor) -> Tensor:
     planes = answer if answer.ndim == 4 else answer[:, None]
     small = F.interpolate(planes, size, mode="bilinear", antialias=True)
     return small if answer.ndim == 4 else small[:, 0]
-
-
-def label_answers(labels: Tensor, num_classes: int) -> Tensor:
-    """Class labels (N,) as the answers of a teacher who is certain: for the supervised baseline."""
-    return 100.0 * F.one_hot(labels, num_classes)
 
 
 def constant_loss(task: str, teacher: Tensor, temperature: float) -> float:

@@ -1,4 +1,4 @@
-"""What a training says of itself at the end: a page of Markdown, and plots where matplotlib is."""
+"""The report of a training: a page of Markdown, and plots if matplotlib is installed."""
 
 import logging
 from pathlib import Path
@@ -8,10 +8,12 @@ from .distill import Distilled
 from .evaluate import RangeAgreement
 from .losses import COMPARISONS
 
+log = logging.getLogger(__name__)
+
 AGREEMENT_PLOT, LOSS_PLOT = "agreement.png", "loss.png"
 
 
-def report(
+def report_text(
     title: str,
     task: str,
     rows: list[RangeAgreement],
@@ -23,7 +25,7 @@ def report(
     lines = [
         f"# {title}",
         "",
-        f"Held-out pictures, noise drawn anew. Agreement with the clean guider: {agreement}.",
+        f"Held-out pictures, with new noise. Agreement with the clean guider: {agreement}.",
         "",
         "| noise range (sigma) | agreement, plain | agreement, expert | gain | loss, plain "
         "| loss, expert | loss of a constant answer |",
@@ -53,8 +55,8 @@ def _remarks(rows: list[RangeAgreement]) -> list[str]:
     remarks = []
     if silent:
         remarks.append(
-            f"No signal in {silent}: the expert says the same of every picture. Neighbouring "
-            f"ranges of this kind share one expert in the file."
+            f"No signal in {silent}: the expert answers the same to every picture. Neighbouring "
+            f"ranges without signal share one expert in the file."
         )
     if early:
         remarks.append(
@@ -72,7 +74,7 @@ def write_report(
     try:
         import matplotlib
     except ImportError:
-        logging.warning("no plots: pip install matplotlib")
+        log.warning("no plots: pip install matplotlib")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -98,7 +100,7 @@ def _plot_agreement(axes, rows: list[RangeAgreement], distilled: Distilled, task
     axes.legend(frameon=False)
 
 
-def _plot_losses(axes, rows, distilled: Distilled, task: str) -> None:
+def _plot_losses(axes, rows: list[RangeAgreement], distilled: Distilled, task: str) -> None:
     for phase, losses in zip(distilled.phases, distilled.losses, strict=True):
         window = max(1, len(losses) // 50)
         means = [

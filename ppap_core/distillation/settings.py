@@ -1,103 +1,103 @@
-"""What can be set about a distillation, and the phases that follow from it."""
+"""What can be set about a distillation."""
 
+import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from ..expert_file import INPUTS
 from ..noise import PARTITIONS, NoiseRange
-from .adapters import AdapterSettings
+from ..reading import INPUTS
+from .declaration import check_settings, setting
 
-CHOICES = {
-    "input": INPUTS,
-    "partition": tuple(PARTITIONS),
-    "initialisation": ("carry_over", "shared", "independent"),
-    "budget": ("per_expert", "total"),
-    "depth_loss": ("aligned", "mse"),
-    "precision": ("fp32", "bf16", "fp16"),
-}
+SHARE = {"above": 0, "at_most": 1}
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """Which parameters an expert has of its own, and how many.
+
+    `target_modules` (matches whole names), `bias` and `modules_to_save` are peft's words. Norms are
+    saved with their biases and running statistics; if they are not saved, the guider's statistics
+    are used. They help much, other biases little (docs/evidence/ablations.md). `max_touched` bounds
+    what a switch of experts has to copy, and the memory for it; LoRA on all layers guides better
+    than as many parameters on the first quarter of them. `max_share`: small guiders may have larger
+    experts (lora_layers.SMALL); 5.8 % is the paper's ResNet50.
+    """
+
+    rank: int = setting(8, "LoRA rank", at_least=1)
+    lora_alpha: float = setting(8.0, "LoRA's change is scaled by lora_alpha / rank", above=0)
+    max_touched: float = setting(
+        1.0, "share of the guider's weights, from the input on, that LoRA may change", **SHARE
+    )
+    max_share: float = setting(
+        0.058, "an expert's parameters as a share of the guider's; lowers the rank", **SHARE
+    )
+    target_modules: str = setting(".*", "regular expression for names of layers that get LoRA")
+    bias: str = setting("all", "which biases an expert trains and stores", choices=("all", "none"))
+    modules_to_save: str = setting(
+        "norms", "which modules an expert trains and stores whole", choices=("norms", "none")
+    )
+    full: bool = setting(False, "fine-tune every weight instead of adapters (a baseline)")
+
+    def __post_init__(self):
+        check_settings(self)
+        try:
+            re.compile(self.target_modules)
+        except re.error as error:
+            raise ValueError(
+                f"target_modules {self.target_modules!r} is no regular expression: {error}"
+            ) from None
 
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """How experts are taught.
+    """How experts are taught. `batch_size` counts the pictures of all processes together."""
 
-    `batch_size`: images per optimiser step, over all processes; `accumulation` cuts it into that
-    many pieces where memory asks for it. `steps`: per expert, or of all together (`budget`).
-    `temperature`: of the teacher's softmax. `ema_decay`: 0 keeps the last weights, 0.99 an average
-    over about the last 100 steps.
-    """
-
-    input: str = "x_t"
-    view: str = "auto"
-    num_experts: int = 5
-    partition: str = "log_snr"
-    initialisation: str = "carry_over"
-    budget: str = "per_expert"
-    steps: int = 800
-    warm_up_steps: int = 50
-    batch_size: int = 64
-    accumulation: int = 1
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.0
-    temperature: float = 1.0
-    depth_loss: str = "aligned"
-    ema_decay: float = 0.0
-    precision: str = "fp32"
-    channels_last: bool = False
-    num_heldout: int = 256
-    seed: int = 0
+    input: str = setting(
+        "x_t", "experts read the noisy state, or the model's estimate", choices=INPUTS
+    )
+    view: str = setting("auto", "latent to picture: auto, identity, linear_rgb, taesd, vae")
+    num_experts: int = setting(5, "noise ranges, each with an expert", at_least=1)
+    partition: str = setting(
+        "log_snr", "equal shares of log-SNR, or of DDPM's timesteps", choices=tuple(PARTITIONS)
+    )
+    initialisation: str = setting(
+        "carry_over",
+        "each expert starts from its neighbour, from one shared adapter, or alone",
+        choices=("carry_over", "shared", "independent"),
+    )
+    budget: str = setting(
+        "per_expert", "steps of each expert, or of all together", choices=("per_expert", "total")
+    )
+    steps: int = setting(800, "optimiser steps", at_least=1)
+    warm_up_steps: int = setting(50, "steps over which the learning rate rises")
+    batch_size: int = setting(64, "pictures per step; lower it if memory runs out", at_least=1)
+    accumulation: int = setting(1, "pieces of a batch, one at a time to save memory", at_least=1)
+    learning_rate: float = setting(2e-3, "highest learning rate; it falls by a cosine", above=0)
+    weight_decay: float = setting(0.0, "AdamW's weight decay")
+    temperature: float = setting(
+        1.0, "divides the teacher's logits; below 1 sharpens (the official code: 0.25)", above=0
+    )
+    depth_loss: str = setting(
+        "aligned", "compare depth up to scale and shift, or as it is", choices=("aligned", "mse")
+    )
+    ema_decay: float = setting(
+        0.0, "average weights over steps, 0.99 over about 100; 0 is off", at_least=0, below=1
+    )
+    precision: str = setting("fp32", "precision of training", choices=("fp32", "bf16", "fp16"))
+    channels_last: bool = setting(False, "store pictures channels last: faster on some GPUs")
+    num_heldout: int = setting(256, "pictures kept for evaluation, at most a tenth")
+    seed: int = setting(0, "random seed of the training")
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
 
     def __post_init__(self):
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        for name in ("num_experts", "steps", "batch_size", "accumulation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} has to be at least 1, got {getattr(self, name)}")
+        check_settings(self)
         if self.accumulation > self.batch_size:
             raise ValueError(
                 f"accumulation ({self.accumulation}) cuts a batch of {self.batch_size} images into "
                 f"more pieces than it has"
             )
-        for name in ("learning_rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} has to be above 0, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay lies in [0, 1), got {self.ema_decay}")
 
     def ranges(self) -> list[NoiseRange]:
         return PARTITIONS[self.partition](self.num_experts)
 
     def steps_per_expert(self) -> int:
         return self.steps if self.budget == "per_expert" else max(1, self.steps // self.num_experts)
-
-
-class Phase(NamedTuple):
-    """One stretch of training. `starts_from`: "guider", "previous" phase, or the "shared" one.
-
-    `expert`: index of the expert that comes out of it; None for the shared phase.
-    """
-
-    noise_range: NoiseRange
-    starts_from: str
-    steps: int
-    expert: int | None
-
-
-def plan_phases(settings: DistillSettings) -> list[Phase]:
-    """From low noise to high; all initialisations of one budget take as many steps.
-
-    carry_over: each expert starts from its neighbour, as the official code does. shared: half of
-    the steps go to one adapter for all noise, from which every expert branches.
-    """
-    ranges, steps = settings.ranges(), settings.steps_per_expert()
-    if settings.initialisation == "shared":
-        whole = NoiseRange(ranges[0].low, ranges[-1].high)
-        branch = max(1, steps // 2)
-        shared = Phase(whole, "guider", max(1, (steps - branch) * len(ranges)), None)
-        return [shared, *(Phase(r, "shared", branch, i) for i, r in enumerate(ranges))]
-    later = "previous" if settings.initialisation == "carry_over" else "guider"
-    return [Phase(r, later if i else "guider", steps, i) for i, r in enumerate(ranges)]

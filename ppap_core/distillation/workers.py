@@ -1,6 +1,6 @@
-"""Several processes as one: `accelerate launch` starts them, torch.distributed joins them.
+"""Several processes as one: `accelerate launch` starts them, torch.distributed connects them.
 
-Every process draws the same batch and works on its share of it; gradients are averaged.
+Every process chooses the same random batch and works on its share of it; gradients are averaged.
 """
 
 import os
@@ -11,28 +11,28 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 
-def join(cpu: bool) -> None:
-    """Meet the processes that `accelerate launch` started with this one, if it did."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _joined():
+def connect_workers(cpu: bool) -> None:
+    """Connect to the processes that `accelerate launch` started with this one, if any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _is_connected():
         from accelerate import PartialState
 
         PartialState(cpu=cpu)
 
 
 def rank() -> int:
-    return dist.get_rank() if _joined() else 0
+    return dist.get_rank() if _is_connected() else 0
 
 
 def world_size() -> int:
-    return dist.get_world_size() if _joined() else 1
+    return dist.get_world_size() if _is_connected() else 1
 
 
-def _joined() -> bool:
+def _is_connected() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
 def barrier() -> None:
-    if _joined():
+    if _is_connected():
         dist.barrier()
 
 

@@ -28,20 +28,28 @@ def checkpoint_file(comfyui):
     return save
 
 
-def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", view="auto", **drawing):
+def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", view="auto", **changes):
     bridge, engine = "ppap_core.comfy_bridge", "ppap_core.distillation"
-    draw = comfyui.module(f"{engine}.generate").GenerateSettings(
-        **{"num_images": 20, "width": 64, "height": 64, "steps": 2, "batch_size": 10, **drawing}
+    generate = comfyui.module(f"{engine}.generate").GenerateSettings(
+        **{"num_images": 20, "width": 64, "height": 64, "steps": 2, "batch_size": 10, **changes}
     )
-    learn = comfyui.module(f"{engine}.settings").DistillSettings(
+    distill = comfyui.module(f"{engine}.settings").DistillSettings(
         input=guider_input, view=view, num_experts=2, steps=2, batch_size=4
     )
-    conditioning = comfyui.module(f"{bridge}.drawing").conditioning_of(
-        checkpoint, draw.read_prompts()
+    conditioning = comfyui.module(f"{bridge}.pictures").conditioning_of(
+        checkpoint, generate.read_prompts()
+    )
+    files = comfyui.module(f"{engine}.files").TrainingFiles(
+        out=str(folder / "out.safetensors"), images=str(folder / "images"), run=str(folder / "run")
     )
     return comfyui.module(f"{bridge}.trainer").Trainer(
-        *(checkpoint, guider.guider, guider.patcher, conditioning, draw, learn),
-        *(folder / "images", folder / "run", folder / "out.safetensors"),
+        checkpoint=checkpoint,
+        guider=guider.guider,
+        patcher=guider.patcher,
+        conditioning=conditioning,
+        generate=generate,
+        distill=distill,
+        files=files,
     )
 
 
@@ -56,15 +64,15 @@ def test_from_checkpoint_to_guided_picture(
 ):
     checkpoint = load(comfyui, checkpoint_file(name), TAES[name][0])
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, guider_input)
-    trainer.draw_pictures(lambda num: None)
+    trainer.generate_pictures(lambda num: None)
     data = trainer.training_set(lambda num: None)
     assert len(data) == 20 and data.states.shape[1] == TAES[name][1]
-    expert_set, rows = trainer.teach(data, lambda progress: None)
+    expert_set, rows = trainer.train(data, lambda progress: None)
     assert all(row.expert_loss < 100 for row in rows)
     assert expert_set.header.latent_format == checkpoint.latent_format_name
     assert (expert_set.header.view, expert_set.header.input) == ("linear_rgb", guider_input)
 
-    loaded = comfyui.module("ppap_core.expert_file").load_experts(trainer.out)
+    loaded = comfyui.module("ppap_core.expert_file").load_experts(trainer.files.out)
     target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
     with torch.inference_mode():
         guided = (
@@ -77,9 +85,9 @@ def test_from_checkpoint_to_guided_picture(
             )
             .args[0]
         )
-        draw = comfyui.module("ppap_core.comfy_bridge.drawing").build_draw
+        build = comfyui.module("ppap_core.comfy_bridge.pictures").build_sampler
         pictures = [
-            draw(checkpoint, trainer.drawing, trainer.conditioning, model)([7], [""]).image
+            build(checkpoint, trainer.generate, trainer.conditioning, model)([7], [""]).image
             for model in (checkpoint.model, guided)
         ]
     assert pictures[1].isfinite().all()
@@ -127,10 +135,11 @@ def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, 
     """The stored latent, decoded again, is the stored picture, but for half precision."""
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=3)
-    trainer.draw_pictures(lambda num: None)
+    trainer.generate_pictures(lambda num: None)
     images = comfyui.module("ppap_core.distillation.images")
-    for line, image in images.read_images(trainer.images, images.find_images(trainer.images)):
-        latent = images.read_latent(trainer.images, line)[None].float()
+    folder = trainer.files.image_folder()
+    for line, image in images.read_images(folder, images.find_images(folder)):
+        latent = images.read_latent(folder, line)[None].float()
         error = checkpoint.decode(latent)[0] - images.to_unit_range(image)
         assert error.abs().max() < 0.05
 
@@ -138,20 +147,23 @@ def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, 
 def test_a_picture_is_drawn_again_from_its_line(comfyui, guider, checkpoint_file, tmp_path):
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=7, batch_size=3)
-    trainer.draw_pictures(lambda num: None)
+    trainer.generate_pictures(lambda num: None)
     images = comfyui.module("ppap_core.distillation.images")
-    line = images.read_manifest(trainer.images)[4]
+    line = images.read_manifest(trainer.files.image_folder())[4]
     first, num = line["batch"]
     again = build_trainer(
         comfyui, guider, checkpoint, tmp_path / "again", seed=first, num_images=num, batch_size=num
     )
-    again.draw_pictures(lambda n: None)
-    one, other = (folder / line["file"] for folder in (trainer.images, again.images))
+    again.generate_pictures(lambda n: None)
+    one, other = (
+        folder / line["file"]
+        for folder in (trainer.files.image_folder(), again.files.image_folder())
+    )
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_prompts_of_one_batch_become_rows_of_one_conditioning(comfyui):
-    join = comfyui.module("ppap_core.comfy_bridge.conditioning").join_conditioning
+    join = comfyui.module("ppap_core.comfy_bridge.conditioning").stack_conditioning
     one, two = ([[torch.randn(1, 7, 4), {"pooled_output": torch.randn(1, 3)}]] for _ in range(2))
     [[context, extra]] = join([one, two, one])
     assert context.equal(torch.cat([one[0][0], two[0][0], one[0][0]]))
@@ -170,7 +182,7 @@ def test_sides_that_the_latent_cannot_have_are_refused(comfyui, checkpoint_file,
 
 def test_a_checkpoint_without_a_vae_asks_for_one(comfyui, checkpoint_file):
     checkpoint = load(comfyui, checkpoint_file("SD15"))
-    with pytest.raises(ValueError, match="holds no VAE: name one with --vae"):
+    with pytest.raises(ValueError, match="holds no VAE: name one"):
         checkpoint.decode(torch.zeros(1, 4, 8, 8))
 
 
@@ -201,5 +213,5 @@ def test_a_full_disk_is_reported_before_anything_is_drawn(
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ValueError, match="has 0.0 GB free, this needs about"):
-        trainer.draw_pictures(lambda num: None)
-    assert not trainer.images.exists()
+        trainer.generate_pictures(lambda num: None)
+    assert not trainer.files.image_folder().exists()

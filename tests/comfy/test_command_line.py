@@ -37,6 +37,7 @@ def test_one_command_from_checkpoint_to_experts_and_again(tmp_path):
     before = out.read_bytes()
     again = train(out)
     assert again.returncode == 1 and "exists: choose another name" in again.stderr
+    assert "(--overwrite)" in again.stderr
     assert out.read_bytes() == before
     config = tmp_path / "mine.run" / "config.toml"
     repeated = training("distill", "--config", config, "--overwrite")
@@ -61,7 +62,7 @@ def test_the_stages_on_their_own(tmp_path):
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     done = train(tmp_path / "mine.safetensors", "--dry-run")
     assert done.returncode == 0, done.stderr
-    for word in ("parameters", "steps       6 of 8 images", "20 to draw", "memory", "time"):
+    for word in ("parameters", "steps       6 of 8 images", "20 to generate", "memory", "time"):
         assert word in done.stdout
     assert not list(tmp_path.iterdir())
 
@@ -89,4 +90,4 @@ def test_another_checkpoints_pictures_are_refused(tmp_path):
     (images / "images").mkdir(parents=True)
     (images / "source.json").write_text('{"checkpoint": "other", "fingerprint": "0"}')
     done = train(tmp_path / "mine.safetensors", "--images", images)
-    assert done.returncode == 1 and "were drawn by other" in done.stderr
+    assert done.returncode == 1 and "are from other" in done.stderr and "(--force)" in done.stderr

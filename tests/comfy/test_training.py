@@ -125,15 +125,13 @@ def test_a_name_cannot_leave_the_folder(comfyui, inputs, name):
         train(comfyui, inputs, name)
 
 
-def test_previews_are_drawn_as_the_pictures_were(comfyui, tmp_path):
-    """`distill` on a folder that `generate` filled earlier knows nothing of its flags."""
+def test_previews_are_sampled_as_the_pictures_were(comfyui, tmp_path):
+    """`distill` on a folder that `generate` filled earlier does not get its flags."""
     generate = comfyui.module("ppap_core.distillation.generate")
     images = comfyui.module("ppap_core.distillation.images")
-    drawing = generate.GenerateSettings()
-    trainer = comfyui.module("ppap_core.comfy_bridge.trainer").Trainer(
-        *(None, None, None, {}, drawing, None, tmp_path, tmp_path, tmp_path / "out.safetensors")
-    )
-    assert trainer.as_drawn() == drawing
-    drawn = {"width": 64, "height": 48, "sampler_name": "euler", "cfg": 3.0, "prompts": "gone.txt"}
-    images.write_source(tmp_path, {"settings": drawn})
-    assert trainer.as_drawn() == generate.GenerateSettings(**drawn | {"prompts": ""})
+    default = generate.GenerateSettings()
+    assert generate.settings_of(tmp_path, default) == default
+    used = {"width": 64, "height": 48, "sampler_name": "euler", "cfg": 3.0, "prompts": "gone.txt"}
+    images.write_source(tmp_path, {"settings": used})
+    expected = generate.GenerateSettings(**used | {"prompts": ""})
+    assert generate.settings_of(tmp_path, default) == expected

@@ -11,14 +11,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from ppap_core.distillation.adapters import (
-    AdapterSettings,
-    Student,
-    count_trainable,
-    left_out,
-    lora_layers,
-    whole_tensors,
-)
+from ppap_core.distillation.lora_layers import left_out, lora_layers, whole_tensors
+from ppap_core.distillation.settings import AdapterSettings
+from ppap_core.distillation.student import Student, count_trainable
 from ppap_core.experts import PEFT_PREFIX, Expert, ExpertSwitch
 from ppap_core.noise import NoiseRange
 
@@ -125,7 +120,7 @@ def test_head_and_grouped_convolutions_get_no_lora():
 
 def test_batch_norm_brings_its_running_statistics():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    assert whole_tensors(backbone) == [
+    assert whole_tensors(backbone, AdapterSettings()) == [
         *("0.bias", "1.bias", "1.running_mean", "1.running_var", "1.weight")
     ]
     student = Student(backbone, AdapterSettings(max_touched=1.0)).train()
@@ -135,14 +130,13 @@ def test_batch_norm_brings_its_running_statistics():
 
 
 @pytest.mark.parametrize(
-    ("beside_lora", "own"),
-    [("nothing", set()), ("biases", {"0.base_layer.bias", "1.bias"})],
+    ("bias", "own"), [("none", set()), ("all", {"0.base_layer.bias", "1.bias"})]
 )
-def test_an_expert_without_norms_answers_with_the_guiders_statistics(beside_lora, own):
+def test_an_expert_without_norms_answers_with_the_guiders_statistics(bias, own):
     torch.manual_seed(0)
     norms = nn.BatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU()).eval()
-    settings = AdapterSettings(max_touched=1.0, beside_lora=beside_lora)
+    settings = AdapterSettings(max_touched=1.0, bias=bias, modules_to_save="none")
     student = Student(backbone, settings).train()
     assert set(student.spec.replaced) == own
     noisy = torch.randn(8, 3, 8, 8) + 3
@@ -178,7 +172,7 @@ def test_what_gets_no_lora_is_named_and_counted():
         "transposed convolution": 1,
         "weight used without a call of its layer": 2,
     }
-    assert left_out(backbone, "^plain|up")["not in the pattern"] == 1
+    assert left_out(backbone, "plain|up")["not in target_modules"] == 1
 
 
 @pytest.mark.parametrize(
@@ -198,6 +192,21 @@ def test_every_factor_takes_part_in_the_answer(name, settings):
     unused = [n for n, p in student.named_parameters() if p.requires_grad and p.grad is None]
     assert not [n for n in unused if "lora_" in n]
     assert any("qkv" in layer for layer in student.spec.layers) == name.startswith("vit")
+
+
+def test_norms_can_be_stored_without_other_biases():
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    assert whole_tensors(backbone, AdapterSettings(bias="none")) == [
+        *("1.bias", "1.running_mean", "1.running_var", "1.weight")
+    ]
+
+
+def test_target_modules_match_whole_names_as_in_peft(backbone):
+    """A name that only contains the expression gets no LoRA."""
+    names = lora_layers(backbone, 1.0)
+    last = names[-1]
+    assert lora_layers(backbone, 1.0, re.escape(last)) == [last]
+    assert lora_layers(backbone, 1.0, re.escape(last[1:])) == []
 
 
 def test_a_guider_without_plain_layers_adapts_by_norms_and_biases():
@@ -231,7 +240,8 @@ def test_a_share_that_holds_no_rank_is_refused():
     with torch.device("meta"):
         backbone = timm.create_model("resnet50")
     with pytest.raises(ValueError, match="nothing to train"):
-        Student(backbone, AdapterSettings(pattern="no such layer", beside_lora="nothing"))
+        none = {"target_modules": "no such layer", "bias": "none", "modules_to_save": "none"}
+        Student(backbone, AdapterSettings(**none))
     with pytest.raises(ValueError, match="raise max_share or lower max_touched"):
         Student(backbone, AdapterSettings(max_share=0.001))
 
@@ -252,19 +262,21 @@ def test_full_fine_tuning_trains_and_stores_every_floating_tensor():
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"max_share": 0.0}, {"max_share": 2.0}, {"pattern": "("}, {"beside_lora": "heads"}],
+    ("settings", "message"),
+    [
+        ({"rank": 0}, "rank has to be at least 1, got 0"),
+        ({"lora_alpha": 0.0}, "lora_alpha has to be above 0, got 0.0"),
+        ({"max_touched": 0.0}, "max_touched has to be above 0 and at most 1, got 0.0"),
+        ({"max_touched": 1.1}, "max_touched has to be above 0 and at most 1, got 1.1"),
+        ({"max_share": 0.0}, "max_share has to be above 0 and at most 1, got 0.0"),
+        ({"max_share": 2.0}, "max_share has to be above 0 and at most 1, got 2.0"),
+        ({"target_modules": "("}, r"target_modules '\(' is no regular expression"),
+        ({"bias": "lora_only"}, "bias is one of all, none, got 'lora_only'"),
+        ({"modules_to_save": "heads"}, "modules_to_save is one of norms, none, got 'heads'"),
+    ],
 )
-def test_impossible_limits_are_refused(settings):
-    with pytest.raises(ValueError, match="max_share is in|is no regular|beside_lora is one of"):
-        AdapterSettings(**settings)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"rank": 0}, {"lora_alpha": 0.0}, {"max_touched": 0.0}, {"max_touched": 1.1}]
-)
-def test_impossible_settings_are_refused(settings):
-    with pytest.raises(ValueError, match="rank is at least 1"):
+def test_impossible_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
         AdapterSettings(**settings)
 
 

@@ -15,7 +15,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tvF
 
 from ppap_core.activations import activation_bytes
-from ppap_core.distillation.adapters import AdapterSettings, Student, count_trainable
+from ppap_core.distillation.settings import AdapterSettings
+from ppap_core.distillation.student import Student, count_trainable
 from ppap_core.expert_file import ExpertHeader, ExpertSet, load_experts, save_experts
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
@@ -286,6 +287,6 @@ def test_a_processor_that_does_more_is_refused(tmp_path):
 
 def test_a_students_adapter_can_be_one_rank_only(tmp_path):
     guider = load_guider(transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation"))
-    settings = replace(AdapterSettings(), rank=1, pattern="decode_head", max_touched=1.0)
+    settings = replace(AdapterSettings(), rank=1, target_modules=".*decode_head.*", max_touched=1.0)
     layers = Student(guider.backbone, settings).spec.layers
     assert layers and all("decode_head" in layer for layer in layers)

@@ -20,7 +20,7 @@ from evidence.benchmark.pieces import MEASURED, Key, Lesson, Plan, Row, Tables, 
 from evidence.benchmark.world import GUIDERS, experts_file
 from evidence.quality import interval
 from evidence.tables import markdown
-from ppap_core.distillation.adapters import Student, count_trainable
+from ppap_core.distillation.student import Student, count_trainable
 from ppap_core.guiders import load_guider
 
 BUDGET = BUDGETS["quick"]

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from ppap_core.distillation.adapters import Student, count_trainable
+from ppap_core.distillation.student import Student, count_trainable
 from ppap_core.noise import sigma_ve_to_timestep
 from training.__main__ import build_parser, check_given
 from training.config import Config, read_config
@@ -54,7 +54,7 @@ def test_a_stage_of_its_own_needs_no_prefix():
         ("[distill]\nstep = 1", r"\[distill\] step"),
         ("steps = 1", "steps stand outside of a"),
         ("[distill]\nsteps = 0", "steps has to be at least 1"),
-        ("[distill]\nsteps = 'many'", "a setting is of the wrong type"),
+        ("[distill]\nsteps = 'many'", "steps has to be of type int, got 'many'"),
         ("[distill", "c.toml: "),
     ],
 )
@@ -86,7 +86,7 @@ def test_what_a_command_needs_is_named(command, missing):
         ("resnet50", [], 1_459_632),
         (
             "deit_small_patch16_224",
-            ["--rank", "32", "--lora-alpha", "8", "--pattern", r"attn\.(qkv|proj)$"],
+            ["--rank", "32", "--lora-alpha", "8", "--target-modules", r".*attn\.(qkv|proj)"],
             937_192,
         ),
     ],

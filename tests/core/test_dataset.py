@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ppap_core.distillation.dataset import build_training_set
-from ppap_core.distillation.generate import Drawn, GenerateSettings, generate
+from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
 from ppap_core.distillation.images import load_images, to_unit_range
+from ppap_core.distillation.training_set import build_training_set
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 
 SOURCE = {"checkpoint": "a", "fingerprint": "1", "latent_format": "SD15"}
@@ -19,8 +19,8 @@ def folder(tmp_path):
     torch.manual_seed(0)
     images, latents = torch.rand(6, 3, 8, 8) * 2 - 1, torch.randn(6, 4, 2, 2)
     settings = GenerateSettings(num_images=6, batch_size=3)
-    draw = lambda seeds, _: Drawn(images[seeds], latents[seeds])  # noqa: E731
-    generate(draw, settings, tmp_path / "images", SOURCE)
+    sample = lambda seeds, _: Pictures(images[seeds], latents[seeds])  # noqa: E731
+    generate(sample, settings, tmp_path / "images", SOURCE)
     return tmp_path / "images"
 
 
@@ -75,10 +75,10 @@ def test_the_teacher_is_asked_once(folder, guider, tmp_path):
     again = build_training_set(folder, guider, cache=cache)
     assert guider.backbone.calls == 1
     assert again.answers.equal(first.answers) and again.states.equal(first.states)
-    assert again.name == first.name
+    assert again.fingerprint == first.fingerprint
     (folder / "images/0000005.png").unlink()
     fewer = build_training_set(folder, guider, cache=cache)
-    assert guider.backbone.calls == 2 and len(fewer) == 5 and fewer.name != first.name
+    assert guider.backbone.calls == 2 and len(fewer) == 5 and fewer.fingerprint != first.fingerprint
 
 
 def test_a_damaged_cache_is_made_anew(folder, guider, tmp_path):

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from ppap_core.distillation.adapters import AdapterSettings
-from ppap_core.distillation.distill import TrainingSet, distill, teacher_answers
+from ppap_core.distillation.distill import distill
 from ppap_core.distillation.evaluate import agreement_per_range
 from ppap_core.distillation.images import to_unit_range
-from ppap_core.distillation.run import resume
-from ppap_core.distillation.settings import DistillSettings, plan_phases
+from ppap_core.distillation.phases import plan_phases
+from ppap_core.distillation.settings import AdapterSettings, DistillSettings
+from ppap_core.distillation.state import resume
+from ppap_core.distillation.teacher import teacher_answers
+from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import add_noise, sample_sigma_ve
 
@@ -167,7 +169,7 @@ def test_an_image_of_nan_is_named_and_the_last_good_state_kept(guider, tmp_path)
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"accumulation": 65}, "cuts a batch of 64 images into more pieces than it has"),
         ({"learning_rate": 0.0}, "learning_rate has to be above 0"),
-        ({"ema_decay": 1.0}, r"ema_decay lies in \[0, 1\), got 1.0"),
+        ({"ema_decay": 1.0}, "ema_decay has to be at least 0 and below 1, got 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ppap_core.distillation.adapters import AdapterSettings, Student
+from ppap_core.distillation.settings import AdapterSettings
+from ppap_core.distillation.student import Student
 from ppap_core.expert_file import (
     ExpertHeader,
     ExpertSet,

@@ -9,7 +9,8 @@ import timm
 import torch
 from torch import nn
 
-from ppap_core.distillation.adapters import AdapterSettings, Student
+from ppap_core.distillation.settings import AdapterSettings
+from ppap_core.distillation.student import Student
 from ppap_core.experts import PEFT_PREFIX, Expert, ExpertSwitch, NoiseExperts
 from ppap_core.noise import NoiseRange, partition_by_timestep
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ppap_core.distillation.generate import Drawn, GenerateSettings, generate, prompt_for
+from ppap_core.distillation.generate import GenerateSettings, Pictures, generate, prompt_for
 from ppap_core.distillation.images import (
     find_images,
     load_images,
@@ -28,7 +28,7 @@ class Painter:
         self.drawn.append(list(seeds))
         images = [torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(s)) for s in seeds]
         latents = [torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return Drawn(torch.stack(images), torch.stack(latents))
+        return Pictures(torch.stack(images), torch.stack(latents))
 
 
 def contents(folder):
@@ -95,7 +95,7 @@ def test_each_seed_has_its_prompt_whatever_the_batch(tmp_path):
 def test_another_checkpoints_folder_is_refused_unless_forced(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     other = {**SOURCE, "checkpoint": "b.safetensors", "fingerprint": "2" * 64}
-    with pytest.raises(ValueError, match="drawn by a.safetensors .*--force"):
+    with pytest.raises(ValueError, match="are from a.safetensors .*force the use"):
         generate(Painter(), SETTINGS, tmp_path, other)
     generate(Painter(), SETTINGS, tmp_path, other, force=True)
 

@@ -12,10 +12,10 @@ from ppap_core.distillation.losses import (
     constant_loss,
     depth_agreement,
     depth_loss,
-    label_answers,
+    downscale,
     segmentation_loss,
-    shrink,
 )
+from ppap_core.distillation.teacher import label_answers
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
@@ -90,8 +90,8 @@ def test_no_constant_answer_does_better_than_the_constant_loss(task):
 
 
 def test_only_large_dense_answers_are_shrunk():
-    assert shrink(torch.randn(2, 1000)).shape == (2, 1000)
-    assert shrink(torch.randn(2, 5, 60, 64)).shape == (2, 5, 60, 64)
-    assert shrink(torch.randn(2, 5, 128, 256)).shape == (2, 5, DENSE_SIDE // 2, DENSE_SIDE)
+    assert downscale(torch.randn(2, 1000)).shape == (2, 1000)
+    assert downscale(torch.randn(2, 5, 60, 64)).shape == (2, 5, 60, 64)
+    assert downscale(torch.randn(2, 5, 128, 256)).shape == (2, 5, DENSE_SIDE // 2, DENSE_SIDE)
     constant = torch.full((1, 100, 200), 3.0)
-    torch.testing.assert_close(shrink(constant), torch.full((1, 32, 64), 3.0))
+    torch.testing.assert_close(downscale(constant), torch.full((1, 32, 64), 3.0))

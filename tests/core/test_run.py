@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ppap_core.distillation.adapters import AdapterSettings
-from ppap_core.distillation.distill import TrainingSet, distill
-from ppap_core.distillation.run import Run, identity, resume
-from ppap_core.distillation.settings import DistillSettings
+from ppap_core.distillation.distill import distill
+from ppap_core.distillation.settings import AdapterSettings, DistillSettings
+from ppap_core.distillation.state import TrainingState, resume, training_fingerprint
+from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_a_finished_run_gives_its_experts_without_another_step(tmp_path, uninter
 
 def test_another_runs_state_is_refused_and_kept(tmp_path):
     file = tmp_path / "state.safetensors"
-    Run("one").save(file)
+    TrainingState("one").save(file)
     with pytest.raises(ValueError, match="belongs to a run with other settings"):
         resume(file, "two")
     assert resume(file, "one").step == 0
@@ -144,15 +144,19 @@ def test_another_runs_state_is_refused_and_kept(tmp_path):
 @pytest.mark.parametrize("kept", [0, 10, 100])
 def test_a_damaged_state_is_refused(tmp_path, kept):
     file = tmp_path / "state.safetensors"
-    Run("one").save(file)
+    TrainingState("one").save(file)
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(ValueError, match="is damaged"):
         resume(file, "one")
 
 
 def test_identity_changes_with_everything_that_matters():
-    names = {identity(SETTINGS, "a"), identity(SETTINGS, "b"), identity(SETTINGS)}
-    names |= {identity(replace(SETTINGS, steps=13), "a")}
-    names |= {identity(replace(SETTINGS, adapter=AdapterSettings(rank=3)), "a")}
+    names = {
+        training_fingerprint(SETTINGS, "a"),
+        training_fingerprint(SETTINGS, "b"),
+        training_fingerprint(SETTINGS),
+    }
+    names |= {training_fingerprint(replace(SETTINGS, steps=13), "a")}
+    names |= {training_fingerprint(replace(SETTINGS, adapter=AdapterSettings(rank=3)), "a")}
     assert len(names) == 5
-    assert identity(SETTINGS, "a") == identity(replace(SETTINGS), "a")
+    assert training_fingerprint(SETTINGS, "a") == training_fingerprint(replace(SETTINGS), "a")

@@ -11,12 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ppap_core.distillation import workers
-from ppap_core.distillation.adapters import AdapterSettings
-from ppap_core.distillation.generate import Drawn, GenerateSettings, generate
+from ppap_core.distillation.batch import Piece
+from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
 from ppap_core.distillation.images import load_images, read_manifest
-from ppap_core.distillation.learner import Batch, Learner
-from ppap_core.distillation.losses import class_loss
-from ppap_core.distillation.settings import DistillSettings
+from ppap_core.distillation.learner import Learner
+from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 
 ROOT = Path(__file__).parents[2]
@@ -35,22 +34,22 @@ def learn() -> dict:
     learner = Learner(guider, SETTINGS, steps=1)
     image, answer = torch.randn(11, 3, 8, 8), torch.randn(11, 4)
     cuts = workers.share_of(len(image), SETTINGS.accumulation)
-    pieces = [(Batch(image[cut], answer[cut]), len(answer[cut]) / len(image)) for cut in cuts]
-    loss = learner.learn(pieces, class_loss)
+    pieces = [Piece(image[cut], answer[cut], len(answer[cut]) / len(image)) for cut in cuts]
+    loss = learner.learn(pieces)
     gradients = {f"gradient {i}": p.grad for i, p in enumerate(learner.student.trainable())}
     statistics = {k: v for k, v in learner.student.tensors().items() if "running" in k}
     return {"loss": loss.reshape(1), **gradients, **statistics}
 
 
-def paint(seeds, prompts) -> Drawn:
+def paint(seeds, prompts) -> Pictures:
     noise = [torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(s)) for s in seeds]
-    return Drawn(torch.stack(noise), None)
+    return Pictures(torch.stack(noise), None)
 
 
 def work(folder: Path) -> None:
     """What each of the two processes does."""
     torch.set_num_threads(1)
-    workers.join(cpu=True)
+    workers.connect_workers(cpu=True)
     source = {"checkpoint": "a", "fingerprint": "1", "latent_format": "x"}
     generate(paint, GenerateSettings(num_images=11, batch_size=2), folder / "images", source)
     save_file(learn(), folder / f"experts{workers.rank()}.safetensors")

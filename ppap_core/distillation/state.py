@@ -1,4 +1,4 @@
-"""A run that can be stopped at any moment: one file holds all it takes to go on, bit for bit."""
+"""How far a training has come: one file holds all it takes to resume, with the same bits."""
 
 import hashlib
 import json
@@ -9,21 +9,22 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..atomic import load_safetensors, save_safetensors
+from ..errors import one_line
 from .settings import DistillSettings
 
 Tensors = dict[str, Tensor]
 
 
 @dataclass
-class Run:
-    """How far a distillation has come.
+class TrainingState:
+    """What a stopped training leaves.
 
-    `phase`, `step`: what comes next. `losses`: per phase, one per step. `experts`: those finished.
-    `shared`: where branches start. `learner`: the unfinished phase's state. `identity` names the
-    settings and the data; a file of another identity is refused.
+    `fingerprint`: of the settings and the data. `phase`, `step`: what comes next. `losses`: per
+    phase, one per step. `experts`: those finished. `shared`: the adapter that branches start from.
+    `learner`: the unfinished phase's state.
     """
 
-    identity: str
+    fingerprint: str
     phase: int = 0
     step: int = 0
     losses: list[list[float]] = field(default_factory=list)
@@ -40,16 +41,17 @@ class Run:
         groups = {f"experts.{index}": tensors for index, tensors in enumerate(self.experts)}
         groups |= {"shared": self.shared or {}, "learner": self.learner or {}}
         tensors = {f"{group}/{key}": v for group, ts in groups.items() for key, v in ts.items()}
-        progress = {name: getattr(self, name) for name in ("phase", "step", "losses")}
-        save_safetensors(
-            tensors, path, {"identity": self.identity, "progress": json.dumps(progress)}
-        )
+        progress = json.dumps({name: getattr(self, name) for name in ("phase", "step", "losses")})
+        save_safetensors(tensors, path, {"fingerprint": self.fingerprint, "progress": progress})
 
 
-def resume(path: Path | None, identity: str) -> Run:
-    """The run that `path` holds, or a new one. ValueError if it is another run's, or damaged."""
+def resume(path: Path | None, fingerprint: str) -> TrainingState:
+    """The state in `path`, or a new one without a file.
+
+    ValueError if the state is damaged, or belongs to a training with another fingerprint.
+    """
     if path is None or not path.is_file():
-        return Run(identity)
+        return TrainingState(fingerprint)
     try:
         metadata, tensors = load_safetensors(path)
         groups: dict[str, Tensors] = {}
@@ -58,15 +60,16 @@ def resume(path: Path | None, identity: str) -> Run:
             groups.setdefault(group, {})[key] = value
         progress = json.loads(metadata["progress"])
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to begin again") from None
-    if metadata.get("identity") != identity:
+        reason = one_line(error)
+        raise ValueError(f"{path} is damaged ({reason}): delete it to begin again") from None
+    if metadata.get("fingerprint") != fingerprint:
         raise ValueError(
             f"{path} belongs to a run with other settings, images or guider: repeat those, take "
             f"another name or run folder, or delete it to begin again"
         )
     experts = [groups[f"experts.{i}"] for i in range(sum(g.startswith("experts.") for g in groups))]
-    return Run(
-        identity,
+    return TrainingState(
+        fingerprint,
         **progress,
         experts=experts,
         shared=groups.get("shared"),
@@ -74,7 +77,7 @@ def resume(path: Path | None, identity: str) -> Run:
     )
 
 
-def identity(settings: DistillSettings, *inputs: str) -> str:
-    """A short name for all that decides what comes out of a run."""
+def training_fingerprint(settings: DistillSettings, *inputs: str) -> str:
+    """Changes with everything that decides which experts come out of a training."""
     text = json.dumps([asdict(settings), *inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""The training set: clean states of the diffusion model, and the teacher's answers to them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..atomic import load_safetensors, save_safetensors
+from ..guiders import Guider
+from .images import find_images, read_images, read_latent, to_unit_range
+from .teacher import label_answers, read_labels, teacher_answers
+
+CHUNK = 64
+
+log = logging.getLogger(__name__)
+
+ProcessIn = Callable[[Tensor], Tensor]  # from ComfyUI's LATENT to the model's own scale
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """`states`: (N, C, ...) clean states of the diffusion model: uint8 pixels, or latents in the
+    model's own scale. `answers`: (N, ...) the teacher's answer to each clean picture.
+    `fingerprint`: changes with the pictures, the guider and the labels.
+    """
+
+    states: Tensor
+    answers: Tensor
+    fingerprint: str = ""
+
+    def __post_init__(self):
+        if len(self.states) != len(self.answers):
+            raise ValueError(f"{len(self.states)} states but {len(self.answers)} answers")
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def x_0(self, chosen: Tensor) -> Tensor:
+        """Clean states (B, C, ...), float32; pixels in [-1, 1]."""
+        states = self.states[chosen]
+        return to_unit_range(states) if states.dtype == torch.uint8 else states.float()
+
+    def split(self, num_heldout: int) -> tuple["TrainingSet", "TrainingSet"]:
+        """(training, held-out): the last `num_heldout`, at most a tenth, are never trained on."""
+        cut = len(self) - min(num_heldout, len(self) // 10)
+        return (
+            TrainingSet(self.states[:cut], self.answers[:cut], self.fingerprint),
+            TrainingSet(self.states[cut:], self.answers[cut:], self.fingerprint),
+        )
+
+
+def build_training_set(
+    folder: Path,
+    guider: Guider,
+    *,
+    process_in: ProcessIn | None = None,
+    labels: Path | None = None,
+    cache: Path | None = None,
+    watch: Callable[[int], None] = lambda num: None,
+) -> TrainingSet:
+    """The training set of a folder; pictures that cannot be read are skipped, counted and named.
+
+    process_in: None trains on pixels. labels: a CSV of file and class, in place of the teacher's
+    answers. cache: a file that keeps the answers. ValueError if no picture is left.
+    """
+    lines = find_images(folder)
+    fingerprint = _fingerprint(guider, folder, lines, labels)
+    cached = _read_cache(cache, fingerprint)
+    if cached is not None:
+        states = [_state(folder, lines[i], process_in) for i in cached["kept"].tolist()]
+        watch(len(lines))
+        if all(state is not None for state in states):
+            return TrainingSet(torch.stack(states), cached["answers"], fingerprint)
+    kept, states, answers = _ask_teacher(folder, lines, guider, process_in, watch)
+    if labels is not None:
+        files = [lines[i]["file"] for i in kept]
+        answers = label_answers(read_labels(labels, files, guider), answers.shape[1])
+    elif answers.ndim > 2:
+        answers = answers.half()
+    if cache is not None:
+        tensors = {"kept": torch.tensor(kept), "answers": answers}
+        save_safetensors(tensors, cache, {"fingerprint": fingerprint})
+    return TrainingSet(states, answers, fingerprint)
+
+
+def _ask_teacher(
+    folder: Path,
+    lines: list[dict],
+    guider: Guider,
+    process_in: ProcessIn | None,
+    watch: Callable[[int], None],
+) -> tuple[list[int], Tensor, Tensor]:
+    """(indices into `lines` of the pictures that can be used, their states, their answers)."""
+    kept, states, answers = [], [], []
+    pictures = iter(enumerate(read_images(folder, lines)))
+    while chunk := list(islice(pictures, CHUNK)):
+        images = []
+        for index, (line, image) in chunk:
+            state = image if image is None or not process_in else _state(folder, line, process_in)
+            if state is not None:
+                kept.append(index)
+                states.append(state)
+                images.append(image)
+        if images:
+            answers.append(teacher_answers(guider, torch.stack(images)))
+        watch(len(chunk))
+    if skipped := len(lines) - len(kept):
+        log.warning("%d of %d pictures in %s were skipped", skipped, len(lines), folder)
+    if not kept:
+        raise ValueError(f"none of the {len(lines)} pictures in {folder} can be used")
+    return kept, torch.stack(states), torch.cat(answers)
+
+
+def _state(folder: Path, line: dict, process_in: ProcessIn | None) -> Tensor | None:
+    if process_in is None:
+        return next(image for _, image in read_images(folder, [line]))
+    if "latent" not in line:
+        raise ValueError(
+            f"{folder} holds no latents ({line['file']}): generate the pictures with this model"
+        )
+    latent = read_latent(folder, line)
+    return None if latent is None else process_in(latent[None].float())[0].half()
+
+
+def _fingerprint(guider: Guider, folder: Path, lines: list[dict], labels: Path | None) -> str:
+    files = [[line["file"], (folder / line["file"]).stat().st_size] for line in lines]
+    text = json.dumps([guider.info.fingerprint, files, labels and labels.read_text("utf-8")])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_cache(cache: Path | None, fingerprint: str) -> dict[str, Tensor] | None:
+    if cache is None or not cache.is_file():
+        return None
+    try:
+        metadata, tensors = load_safetensors(cache)
+        return tensors if metadata.get("fingerprint") == fingerprint else None
+    except SafetensorError as error:
+        log.warning("%s is damaged and made anew: %s", cache, error)
+        return None
