@@ -6,7 +6,6 @@ import comfy.model_management
 import comfy.samplers
 import comfy.utils
 import folder_paths
-import numpy
 import torch
 from comfy_api.latest import io, ui
 from PIL import Image
@@ -21,6 +20,7 @@ from ..ppap_core.distillation.generate import GenerateSettings
 from ..ppap_core.distillation.phases import plan_phases
 from ..ppap_core.distillation.settings import DistillSettings
 from ..ppap_core.expert_file import INPUTS, ExpertSet
+from ..ppap_core.pixels import pil_to_bhwc
 from .types import CATEGORY, GuiderSocket
 
 
@@ -139,8 +139,7 @@ def load_preview(file: Path) -> torch.Tensor:
     """(1, H, W, 3) in [0, 1]; one black pixel if there is none."""
     if not file.is_file():
         return torch.zeros(1, 1, 1, 3)
-    pixels = numpy.array(Image.open(file).convert("RGB"))
-    return torch.from_numpy(pixels).float()[None] / 255
+    return pil_to_bhwc(Image.open(file).convert("RGB"))
 
 
 def training_files(name: str) -> TrainingFiles:

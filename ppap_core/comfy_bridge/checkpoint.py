@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingError, one_line
+from ..file_hash import file_sha256
+from ..pixels import bhwc_to_image
 from .pixel_model import is_pixel_model, load_pixel_model
-
-BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Checkpoint:
         image_bhwc = self.vae.decode(latents)
         if image_bhwc.ndim == 5:  # frames: an image model has one
             image_bhwc = image_bhwc[:, 0]
-        return image_bhwc[..., :3].movedim(-1, 1).float().cpu() * 2 - 1
+        return bhwc_to_image(image_bhwc.float().cpu())
 
 
 def load_checkpoint(
@@ -94,7 +94,7 @@ def load_checkpoint(
     if is_pixel_model(path):
         model = load_pixel_model(path)
         side = model.model.model_config.unet_config["config"].image_size
-        return Checkpoint(model, None, None, path.name, file_fingerprint(path), False, side)
+        return Checkpoint(model, None, None, path.name, file_sha256(path), False, side)
     try:
         model, clip, own_vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path))
     except Exception as error:  # whatever the host raises on a file that it cannot use
@@ -110,7 +110,7 @@ def load_checkpoint(
         load_text_encoders(text_encoders, clip_type) if text_encoders else clip,
         load_vae(vae) if vae else own_vae,
         path.name,
-        file_fingerprint(path),
+        file_sha256(path),
     )
 
 
@@ -147,13 +147,4 @@ def model_fingerprint(model) -> str:
     for name, value in sorted(model.model.diffusion_model.state_dict().items()):
         sample = value.detach().flatten()[:16].float().cpu()
         digest.update(f"{name} {tuple(value.shape)} {sample.tolist()}".encode())
-    return digest.hexdigest()
-
-
-def file_fingerprint(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
     return digest.hexdigest()

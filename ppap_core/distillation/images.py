@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..atomic import replace_file
 from ..errors import SettingError, one_line
-from ..grid import image_to_pil
+from ..pixels import image_to_pil
 
 SOURCE = "source.json"
 
@@ -135,8 +135,3 @@ def read_latent(folder: Path, line: dict) -> Tensor | None:
     except (OSError, SafetensorError) as error:
         log.warning("skipped %s: its latent in %s: %s", line["file"], path, one_line(error))
         return None
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..guiders import Guider
+from ..pixels import bytes_to_image
 from ..targets import find_class
-from .images import to_unit_range
 from .losses import downscale
 
 
@@ -18,7 +18,7 @@ def teacher_answers(guider: Guider, images: Tensor, batch_size: int = 64) -> Ten
     """What the plain guider answers to each clean image; `images`: (N, 3, H, W) uint8."""
     guider.switch.restore()
     device = next(guider.parameters()).device
-    chunks = (to_unit_range(chunk).to(device) for chunk in images.split(batch_size))
+    chunks = (bytes_to_image(chunk).to(device) for chunk in images.split(batch_size))
     return torch.cat([downscale(guider(chunk)).cpu() for chunk in chunks])
 
 

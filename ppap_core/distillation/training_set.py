@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..atomic import load_safetensors, save_safetensors
 from ..guiders import Guider
-from .images import find_images, read_images, read_latent, to_unit_range
+from ..pixels import bytes_to_image
+from .images import find_images, read_images, read_latent
 from .teacher import label_answers, read_labels, teacher_answers
 
 CHUNK = 64
@@ -45,7 +46,7 @@ class TrainingSet:
     def x_0(self, chosen: Tensor) -> Tensor:
         """Clean states (B, C, ...), float32; pixels in [-1, 1]."""
         states = self.states[chosen]
-        return to_unit_range(states) if states.dtype == torch.uint8 else states.float()
+        return bytes_to_image(states) if states.dtype == torch.uint8 else states.float()
 
     def split(self, num_heldout: int) -> tuple["TrainingSet", "TrainingSet"]:
         """(training, held-out): the last `num_heldout`, at most a tenth, are never trained on."""

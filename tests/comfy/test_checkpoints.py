@@ -137,10 +137,11 @@ def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, 
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=3)
     trainer.generate_pictures(lambda num: None)
     images = comfyui.module("ppap_core.distillation.images")
+    pixels = comfyui.module("ppap_core.pixels")
     folder = trainer.files.image_folder()
     for line, image in images.read_images(folder, images.find_images(folder)):
         latent = images.read_latent(folder, line)[None].float()
-        error = checkpoint.decode(latent)[0] - images.to_unit_range(image)
+        error = checkpoint.decode(latent)[0] - pixels.bytes_to_image(image)
         assert error.abs().max() < 0.05
 
 
@@ -149,6 +150,7 @@ def test_a_picture_is_drawn_again_from_its_line(comfyui, guider, checkpoint_file
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=7, batch_size=3)
     trainer.generate_pictures(lambda num: None)
     images = comfyui.module("ppap_core.distillation.images")
+    pixels = comfyui.module("ppap_core.pixels")
     line = images.read_manifest(trainer.files.image_folder())[4]
     first, num = line["batch"]
     again = build_trainer(

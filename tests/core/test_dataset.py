@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
-from ppap_core.distillation.images import load_images, to_unit_range
+from ppap_core.distillation.images import load_images
 from ppap_core.distillation.training_set import build_training_set
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
+from ppap_core.pixels import bytes_to_image
 
 SOURCE = {"checkpoint": "a", "fingerprint": "1", "latent_format": "SD15"}
 
@@ -36,7 +37,7 @@ def test_states_are_the_pixels_and_answers_those_of_the_guider(folder, guider):
     data = build_training_set(folder, guider)
     images = load_images(folder)
     assert data.states.equal(images)
-    torch.testing.assert_close(data.answers, guider(to_unit_range(images)))
+    torch.testing.assert_close(data.answers, guider(bytes_to_image(images)))
 
 
 def test_latents_come_in_the_models_own_scale(folder, guider):
@@ -55,7 +56,7 @@ def test_a_broken_picture_and_a_lost_latent_are_left_out_and_named(folder, guide
     assert "0000001.png" in caplog.text and "0000003.safetensors" in caplog.text
     assert "4 of 6 pictures" in caplog.text
     images = load_images(folder)
-    torch.testing.assert_close(data.answers, guider(to_unit_range(images[[0, 1]])))
+    torch.testing.assert_close(data.answers, guider(bytes_to_image(images[[0, 1]])))
 
 
 class Counting(nn.Module):

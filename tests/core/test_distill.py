@@ -9,7 +9,6 @@ from torch.distributions import Categorical, kl_divergence
 
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.evaluate import agreement_per_range
-from ppap_core.distillation.images import to_unit_range
 from ppap_core.distillation.phases import plan_phases
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.state import resume
@@ -17,6 +16,7 @@ from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import add_noise, sample_sigma_ve
+from ppap_core.pixels import bytes_to_image
 
 SIDE = 12
 ADAPTER = AdapterSettings(rank=4, max_touched=1.0)
@@ -51,7 +51,7 @@ def guider():
     for step in range(60):
         chosen = slice(64 * (step % 8), 64 * (step % 8) + 64)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(net(to_unit_range(images[chosen])), kinds[chosen]).backward()
+        nn.functional.cross_entropy(net(bytes_to_image(images[chosen])), kinds[chosen]).backward()
         optimizer.step()
     info = GuiderInfo("timm/net", "net", "class", tuple("abcd"), fingerprint(net.state_dict()))
     return Guider(net, Preprocessing((SIDE, SIDE), (0.5,) * 3, (0.5,) * 3), info)
@@ -68,7 +68,7 @@ def held_out_loss(guider, noise_range, images, answers):
     generator = torch.Generator().manual_seed(9)
     sigma_ve = sample_sigma_ve(noise_range, len(images), generator)
     eps = torch.randn(images.shape, generator=generator)
-    answer = guider(add_noise(to_unit_range(images), sigma_ve, eps))
+    answer = guider(add_noise(bytes_to_image(images), sigma_ve, eps))
     return kl_divergence(Categorical(logits=answers), Categorical(logits=answer)).mean().item()
 
 
@@ -145,7 +145,7 @@ def test_teacher_answers_do_not_depend_on_how_they_are_batched(guider):
 
 def test_an_image_of_nan_is_named_and_the_last_good_state_kept(guider, tmp_path):
     images = stripes(64, seed=2)[0]
-    states = to_unit_range(images)
+    states = bytes_to_image(images)
     states[9] = float("nan")
     data = TrainingSet(states, teacher_answers(guider, images))
     file = tmp_path / "state.safetensors"

@@ -10,22 +10,22 @@ from ppap_core.distillation.images import (
     load_images,
     read_manifest,
     save_png,
-    to_unit_range,
 )
+from ppap_core.pixels import bytes_to_image
 
 
 def fill(folder, num, size=8):
     """`num` random pictures with their manifest; returns them as uint8 (N, 3, H, W)."""
     images = torch.randint(0, 256, (num, 3, size, size), dtype=torch.uint8)
     for index, image in enumerate(images):
-        save_png(to_unit_range(image), folder / f"images/{index}.png")
+        save_png(bytes_to_image(image), folder / f"images/{index}.png")
     append_manifest(folder, [{"file": f"images/{i}.png", "seed": i} for i in range(num)])
     return images
 
 
 def test_every_pixel_value_survives_the_png(tmp_path):
     ramp = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, 16, 16)
-    save_png(to_unit_range(ramp), tmp_path / "ramp.png")
+    save_png(bytes_to_image(ramp), tmp_path / "ramp.png")
     append_manifest(tmp_path, [{"file": "ramp.png"}])
     assert load_images(tmp_path)[0].equal(ramp)
 
