@@ -19,8 +19,9 @@ from ..ppap_core.distillation.files import TrainingFiles
 from ..ppap_core.distillation.generate import GenerateSettings
 from ..ppap_core.distillation.phases import plan_phases
 from ..ppap_core.distillation.settings import DistillSettings
-from ..ppap_core.expert_file import INPUTS, ExpertSet
+from ..ppap_core.expert_file import ExpertSet
 from ..ppap_core.pixels import pil_to_bhwc
+from ..ppap_core.reading import INPUTS
 from .types import CATEGORY, GuiderSocket
 
 

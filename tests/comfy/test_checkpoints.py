@@ -150,7 +150,6 @@ def test_a_picture_is_drawn_again_from_its_line(comfyui, guider, checkpoint_file
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=7, batch_size=3)
     trainer.generate_pictures(lambda num: None)
     images = comfyui.module("ppap_core.distillation.images")
-    pixels = comfyui.module("ppap_core.pixels")
     line = images.read_manifest(trainer.files.image_folder())[4]
     first, num = line["batch"]
     again = build_trainer(
