@@ -22,8 +22,7 @@ from demo.paths import CACHE, EVIDENCE, EXPERTS, GUIDER, PIXEL_MODEL
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render, save_scenes
 from demo.scenes import SHAPES, STYLES, Scenes
-from demo.train import EXPERTS as FLAGS
-from demo.train import TWO_PROCESSES, run_module
+from demo.train import CLASS_FLAGS, run_module
 from evidence.quality import interval
 from evidence.tables import write_table
 from ppap_core.atomic import save_safetensors
@@ -60,9 +59,14 @@ def prepare(steps: int, pictures: int) -> None:
         save_scenes(join(styled(10, PER_STYLE), told), scenes)
     if not MODEL.exists():
         run_module(
-            *(*TWO_PROCESSES, "demo.diffusion", "--classes", str(len(STYLES))),
-            *("--initial", PIXEL_MODEL, "--scenes", scenes, "--steps", str(steps)),
-            *("--checkpoint", FOLDER / "model.run", "--out", MODEL),
+            "demo.diffusion",
+            processes=2,
+            classes=len(STYLES),
+            initial=PIXEL_MODEL,
+            scenes=scenes,
+            steps=steps,
+            checkpoint=FOLDER / "model.run",
+            out=MODEL,
         )
     if not JUDGE.exists():
         parts = styled(11, PER_STYLE)
@@ -73,8 +77,13 @@ def prepare(steps: int, pictures: int) -> None:
         save_safetensors(judge.state_dict(), JUDGE)
     if not OWN_EXPERTS.exists():
         run_module(
-            *("training", "all", "--checkpoint", MODEL, "--guider", GUIDER, "--out", OWN_EXPERTS),
-            *("--num-images", str(pictures), *FLAGS[EXPERTS][1]),
+            "training",
+            "all",
+            checkpoint=MODEL,
+            guider=GUIDER,
+            out=OWN_EXPERTS,
+            num_images=pictures,
+            **CLASS_FLAGS,
         )
 
 

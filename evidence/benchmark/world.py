@@ -169,10 +169,14 @@ class World:
         """The class-conditional model, from the unconditional one's weights."""
         file = conditional_file(self.budget)
         run_module(
-            *("demo.diffusion", "--classes", str(len(SHAPES)), "--initial", PIXEL_MODEL),
-            *("--scenes", renders_file(self.budget.renders), "--batch", "64"),
-            *("--steps", str(self.budget.conditional_steps)),
-            *("--checkpoint", file.with_suffix(".run"), "--out", file),
+            "demo.diffusion",
+            classes=len(SHAPES),
+            initial=PIXEL_MODEL,
+            scenes=renders_file(self.budget.renders),
+            batch=64,
+            steps=self.budget.conditional_steps,
+            checkpoint=file.with_suffix(".run"),
+            out=file,
         )
 
     def _experts(self, file: Path, settings: DistillSettings):
