@@ -28,7 +28,8 @@ from demo.judges import Dense, DenseJudge
 from demo.measures import aligned_rmse, intersection_over_union, judge_answer, nearness_of
 from demo.paths import DENSE_JUDGE, DEPTH_GUIDER, SEGMENTATION_GUIDER
 from demo.scene_files import load_heldout_scenes, load_training_scenes
-from demo.scenes import SEGMENTS, Scenes
+from demo.scenes import Scenes
+from demo.shading import SEGMENTS
 from ppap_core.atomic import save_safetensors
 
 PIXELS = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from demo.scenes import SEGMENTS
+from demo.shading import SEGMENTS
 
 NUM_FEATURES = 128
 
@@ -61,7 +61,7 @@ class Dense(NamedTuple):
 
 
 class DenseJudge(nn.Module):
-    """image (B, 3, 32, 32) in [-1, 1] -> nearness and the logits of `demo.scenes.SEGMENTS`."""
+    """image (B, 3, 32, 32) in [-1, 1] -> nearness and the logits of `demo.shading.SEGMENTS`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,7 +17,9 @@ from demo.paths import (
     SEGMENTATION_EXPERTS,
     SEGMENTATION_GUIDER,
 )
-from demo.scenes import SEGMENTS, SHAPES, Scenes
+from demo.scenes import Scenes
+from demo.shading import SEGMENTS
+from demo.shapes import SHAPES
 
 NEAREST, FARTHEST = 2.8, 7.5  # depths between which all scenes lie
 BATCH = 50

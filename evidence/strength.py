@@ -24,7 +24,8 @@ from demo.paths import (
 )
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render
-from demo.scenes import SEGMENTS, Scenes
+from demo.scenes import Scenes
+from demo.shading import SEGMENTS
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 

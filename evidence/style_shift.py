@@ -21,7 +21,9 @@ from demo.judges import Judge
 from demo.paths import CACHE, EVIDENCE, EXPERTS, GUIDER, PIXEL_MODEL
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render, save_scenes
-from demo.scenes import SHAPES, STYLES, Scenes
+from demo.scenes import Scenes
+from demo.shading import STYLES
+from demo.shapes import SHAPES
 from demo.train import CLASS_FLAGS, run_module
 from evidence.quality import interval
 from evidence.tables import write_table

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from demo.scenes import SHAPES, Scenes
+from demo.scenes import Scenes
+from demo.shapes import SHAPES
 from evidence.benchmark.methods import CLASS_METHODS, NAIVE, PPAP_5, Method
 from evidence.benchmark.pieces import FIRST_SEED, Plan, asked_scenes
 from evidence.benchmark.world import BATCH, World

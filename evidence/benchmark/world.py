@@ -21,7 +21,8 @@ from demo.paths import (
     SEGMENTATION_GUIDER,
 )
 from demo.scene_files import load_or_render
-from demo.scenes import SHAPES, Scenes
+from demo.scenes import Scenes
+from demo.shapes import SHAPES
 from demo.train import encode_latents, generate_images, generate_latent_images, run_module
 from evidence.benchmark.budgets import Budget
 from evidence.benchmark.methods import Method, Teaching
