@@ -133,7 +133,8 @@ def add_test_nodes(custom_nodes: Path) -> None:
         folder = custom_nodes / f"ppap_test_{name}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(TESTS / "server" / f"{name}.py", folder / "__init__.py")
-    shutil.copy(PACK_ROOT / "host" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
+    tiny = custom_nodes / "ppap_test_family_nodes" / "tiny_checkpoints"
+    shutil.copytree(PACK_ROOT / "host" / "tiny_checkpoints", tiny, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The table "latent": the same rows, where a latent model draws and its decoder is the view."""
+"""The table "latent": the rows of a latent diffusion model whose decoder is the view."""
 
 from functools import cached_property
 
@@ -12,14 +12,15 @@ from demo.measures import own_accuracy
 from demo.paths import LARGE_TRAIN_SCENES, LATENT_GENERATED, LATENTS
 from demo.shapes import SHAPES
 from evidence.benchmark.methods import Method, Teaching
+from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges, measure_quality
-from evidence.views import Method as Seen
-from evidence.views import World as LatentModels
 
 
 class LatentWorld:
-    """Its models, and what experts of the ResNet learn from: 24,000 scenes with their classes, or
-    5,000 pictures that the latent model drew, whatever the budget.
+    """What the rows of this table need.
+
+    With every budget, the ResNet's experts learn from 24,000 scenes with their classes, or from
+    5,000 pictures of the latent model.
     """
 
     def __init__(self):
@@ -35,7 +36,7 @@ class LatentWorld:
 
     @cached_property
     def generated(self):
-        """What the latent model drew, and what the guider says of it."""
+        """Pictures of the latent model, with the guider's answers."""
         from ppap_core.distillation.dataset import build_training_set
 
         space = self.models.checkpoint.latent_format
@@ -58,9 +59,16 @@ class LatentWorld:
 
     @torch.no_grad()
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
-        """What the judge says of `num` pictures, and the guider itself, without experts."""
-        seen = Seen(method.name, (method.input, "vae") if method.input else None, method.jacobian)
-        pictures = self.models.pictures(seen, scale, first_seed, num, experts, as_shipped=True)
+        """Figures of `num` pictures by the judge, and by the guider itself without experts."""
+        seen = (method.input, "vae") if method.input else None
+        pictures = self.models.pictures(
+            LatentMethod(method.name, seen, method.jacobian),
+            scale,
+            first_seed=first_seed,
+            num=num,
+            experts=experts,
+            as_shipped=True,
+        )
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)
         found = {
