@@ -107,14 +107,11 @@ FAMILIES = {
         pooled=2048,
     ),
     "Flux": Family(
-        "Flux", {**FLUX_DEV, "guidance_embed": True}, "diffusion_models", context=32, pooled=32
+        "Flux", FLUX_DEV | {"guidance_embed": True}, "diffusion_models", context=32, pooled=32
     ),
     "FluxSchnell": Family(
-        "FluxSchnell",
-        {**FLUX_DEV, "guidance_embed": False},
-        "diffusion_models",
-        context=32,
-        pooled=32,
+        "FluxSchnell", FLUX_DEV | {"guidance_embed": False},
+        "diffusion_models", context=32, pooled=32,
     ),
     "Flux2": Family(
         "Flux2",
@@ -130,12 +127,7 @@ FAMILIES = {
         "diffusion_models",
         context=32,
     ),
-    "Wan21": Family(
-        "WAN21_T2V",
-        WAN,
-        "diffusion_models",
-        context=4096,
-    ),
+    "Wan21": Family("WAN21_T2V", WAN, "diffusion_models", context=4096),
     "HunyuanVideo": Family(
         "HunyuanVideo",
         {

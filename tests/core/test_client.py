@@ -2,7 +2,8 @@
 
 import pytest
 
-from host.client import execution_error, ui_to_api, validation_error
+from host.client import execution_error, validation_error
+from host.prompts import ui_to_api
 
 OBJECT_INFO = {
     "Load": {"input": {"required": {"name": [["a", "b"]]}}},
