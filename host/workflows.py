@@ -75,7 +75,7 @@ ENCLOSE = f"""
 
 @contextmanager
 def front_end(height: int) -> Iterator[tuple]:
-    """A server and a page of headless Chromium, 1600 pixels wide: (page, url)."""
+    """(page, url) of a page in headless Chromium, 1600 pixels wide, and of its server."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -85,7 +85,7 @@ def front_end(height: int) -> Iterator[tuple]:
 
 
 def open_front_end(page, url: str) -> None:
-    """Load the page, anew for each graph: it remembers the widgets of removed nodes by their ids."""
+    """Load the page. Each graph needs a new one: a page keeps the widgets of removed nodes."""
     page.goto(url)
     page.wait_for_function("() => window.app && window.app.graph && app.extensionManager")
     page.wait_for_timeout(3000)
@@ -122,9 +122,7 @@ def thumbnail(pictures_of: dict[str, list[Image.Image]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", default=list(GRAPHS), help="of workflows; without any, all"
-    )
+    parser.add_argument("names", nargs="*", default=list(GRAPHS), help="of workflows; default: all")
     args = parser.parse_args()
     with front_end(height=1000) as (page, url):
         for name in args.names:
