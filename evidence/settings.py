@@ -63,7 +63,8 @@ SHAPES_OF_GUIDANCE = {
     "raw 10": {"rule": "raw", "guidance_scale": 10.0},
     "raw 30": {"rule": "raw", "guidance_scale": 30.0},
     "raw 30, no more than 0.2 of the noise": {
-        **{"rule": "raw", "guidance_scale": 30.0},
+        "rule": "raw",
+        "guidance_scale": 30.0,
         "max_norm": 0.2,
     },
 }

@@ -180,11 +180,10 @@ def main() -> None:
     lines = [
         "# Reliability\n",
         "Made by `.venv/bin/python -m host.reliability`, on two CPU cores.\n",
-        *(
-            f"| {what} | {outcome} |"
-            for what, outcome in (("trial", "outcome"), ("---",) * 2, *rows)
-        ),
+        "| trial | outcome |",
+        "| --- | --- |",
     ]
+    lines += [f"| {what} | {outcome} |" for what, outcome in rows]
     args.out.write_text("\n".join(lines) + "\n", "utf-8")
     sys.stdout.write("\n".join(lines) + "\n")
 
