@@ -1,9 +1,9 @@
 """Train the demo world's tiny autoencoder: 64 x 64 pictures <-> latents of 8 x 8 and 16 channels.
 
 Its file has the layout of a TAESD (https://github.com/madebyollin/taesd), which ComfyUI's Load VAE
-reads, and stands for Flux's VAE: same channels, same scaling. Only some of TAESD's 64 channels are
-used at the finer resolutions, which makes it quick to train; the rest are zeros. A part of the loss
-asks that the latent format's linear factors show the picture, as they do for Flux's own latents.
+reads. It takes the place of Flux's VAE: same channels, same scaling. At the finer resolutions only
+some of TAESD's 64 channels are used, which makes it quick to train; the others are zero. A part of
+the loss makes the latent format's linear factors show the picture, as they do for Flux's latents.
 """
 
 import argparse
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.scene_files import load_scenes
-from demo.training_loop import Recipe, start_processes, train
+from demo.training_loop import OptimiserSettings, start_processes, train
 from ppap_core.atomic import save_safetensors
 
 LATENT_CHANNELS, DOWNSCALE, FILE_WIDTH = 16, 8, 64
 WIDTHS = (16, 24, 48, 64)  # at the picture's resolution, a half, a quarter and an eighth of it
-LATENT_NOISE = 0.2  # largest deviation of the noise that the decoder learns to overlook
-LINEAR_WEIGHT = 0.2
-# ComfyUI's latent_formats.Flux (0.30.0): what its previews multiply the latent with.
+LATENT_NOISE = 0.2  # largest deviation of the noise that the decoder learns to ignore
+LINEAR_WEIGHT = 0.2  # of the linear preview's error in the loss
+# From ComfyUI's latent_formats.Flux (0.30.0); the factors turn a latent into its preview.
 FLUX_SCALE, FLUX_SHIFT = 0.3611, 0.1159
 FLUX_RGB = (
     (-0.0346, 0.0244, 0.0681),
@@ -43,7 +43,7 @@ FLUX_RGB = (
     (-0.1262, -0.0982, -0.0778),
 )
 FLUX_RGB_BIAS = (-0.0329, -0.0718, -0.0851)
-RECIPE = Recipe(learning_rate=2e-3, warm_up=100, weight_decay=0.0, clip=1.0)
+OPTIMISER = OptimiserSettings(learning_rate=2e-3, warm_up=100, weight_decay=0.0, clip=1.0)
 
 
 class Block(nn.Module):
@@ -82,7 +82,7 @@ def build_decoder(widths: tuple[int, ...] = WIDTHS) -> nn.Sequential:
 
 
 class Autoencoder(nn.Module):
-    """As ComfyUI's TAESD, in the sampler's scale: `encode` and `decode` see pictures in [-1, 1]."""
+    """The networks of ComfyUI's TAESD. Pictures are in [-1, 1], latents in the sampler's scale."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def reconstruction_loss(model: Autoencoder, image: Tensor, generator: torch.Gene
 
 
 def widen(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every hidden width filled up to TAESD's own with channels that stay zero."""
+    """Fill every hidden width up to TAESD's own with channels of zeros."""
 
     def fill(name: str, value: Tensor) -> Tensor:
         coder = "taesd_encoder" if name.startswith("taesd_encoder") else "taesd_decoder"
@@ -127,13 +127,13 @@ def widen(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_autoencoder(weights: dict[str, Tensor], path: Path) -> None:
-    """In half precision, with Flux's scale and shift, as Load VAE reads it."""
+    """Write `weights` in half precision, with Flux's scale and shift, for ComfyUI's Load VAE."""
     scaling = {"vae_scale": torch.tensor(FLUX_SCALE), "vae_shift": torch.tensor(FLUX_SHIFT)}
     save_safetensors({k: v.half() for k, v in widen(weights).items()} | scaling, path)
 
 
 def load_autoencoder(path: Path) -> Autoencoder:
-    """A trained autoencoder, frozen; the channels that are always zero are left away."""
+    """A trained autoencoder, frozen, without the channels of zeros in its file."""
     model, weights = Autoencoder(), load_file(path)
     model.load_state_dict(
         {k: weights[k][tuple(map(slice, v.shape))].float() for k, v in model.state_dict().items()}
@@ -150,18 +150,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images per process and step")
     args = parser.parse_args()
     is_first = start_processes()
-    images = load_scenes(args.scenes).image
+    scenes = load_scenes(args.scenes)
 
     def loss_of(model: Autoencoder, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(images), (args.batch,), generator=generator)
-        image = images[rows].float() / 127.5 - 1
-        return reconstruction_loss(
-            model, image.contiguous(memory_format=torch.channels_last), generator
-        )
+        rows = torch.randint(len(scenes), (args.batch,), generator=generator)
+        image = scenes.pictures(rows).contiguous(memory_format=torch.channels_last)
+        return reconstruction_loss(model, image, generator)
 
     torch.manual_seed(0)
     model = Autoencoder().to(memory_format=torch.channels_last)
-    weights = train(model, loss_of, args.checkpoint, args.steps, RECIPE)
+    weights = train(model, loss_of, args.checkpoint, args.steps, OPTIMISER)
     if is_first:
         save_autoencoder(weights, args.out)
 

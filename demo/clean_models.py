@@ -1,8 +1,8 @@
-"""Trains the vision models of the demo world on clean renders: an off-the-shelf guider and a judge.
+"""Train the demo world's classifiers on clean renders: an off-the-shelf guider, and a judge.
 
 `python -m demo.clean_models` trains what is missing. The guider is an ordinary timm network in the
-Hugging Face layout, `timm.create_model("local-dir:<folder>", pretrained=True)`; it never sees
-noise, which is why it fails on noisy images.
+Hugging Face layout, loaded by `timm.create_model("local-dir:<folder>", pretrained=True)`. It never
+sees noise, which is why it fails on noisy images.
 """
 
 import logging
@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from demo.judges import Judge, load_judge
-from demo.paths import GUIDER, HELDOUT_SCENES, JUDGE, TRAIN_SCENES
-from demo.scene_files import load_or_render
+from demo.paths import GUIDER, JUDGE
+from demo.scene_files import load_heldout_scenes, load_training_scenes
 from demo.scenes import Scenes
 from demo.shapes import SHAPES
 from ppap_core.atomic import save_safetensors
 
-# In place of what timm says of its own weights. Mean and deviation 0.5: the network reads [-1, 1].
+# Replaces what timm says about its own weights. Mean and deviation 0.5: the network reads [-1, 1].
 GUIDER_DESCRIPTION = {
     "input_size": (3, 32, 32),
     "pool_size": (2, 2),
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of timm's and what it is built with."""
+    """A timm network and the arguments that it is built with."""
 
     name: str
     arguments: dict
@@ -71,7 +71,7 @@ VIT = Architecture(
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained."""
+    """How a vision model is trained on clean renders."""
 
     seed: int  # of the weights, the order and the augmentation
     epochs: int = 3
@@ -81,13 +81,8 @@ class Recipe:
     max_noise: float = 0.0  # largest deviation of the noise added to images in [-1, 1]
 
 
-def images_of(scenes: Scenes, rows: Tensor | slice) -> Tensor:
-    """(B, 3, 32, 32) in [-1, 1]."""
-    return scenes.image[rows].float() / 127.5 - 1
-
-
 def move(maps: Tensor) -> Tensor:
-    """(B, C, H, W) shifted by up to two pixels; never a flip, for stairs are chiral."""
+    """(B, C, H, W) shifted by up to two pixels; never flipped, as stairs would become others."""
     down, right = torch.randint(5, (2,)).tolist()
     height, width = maps.shape[-2:]
     return F.pad(maps, (2, 2, 2, 2), mode="replicate")[
@@ -96,7 +91,7 @@ def move(maps: Tensor) -> Tensor:
 
 
 def relight(image: Tensor, max_noise: float) -> Tensor:
-    """Another light, and noise."""
+    """Pictures in [-1, 1] under light of a random colour, with noise."""
     light = 1 + 0.15 * (2 * torch.rand(len(image), 3, 1, 1) - 1)
     image = ((image + 1) * light - 1).clamp(-1, 1)
     if max_noise:
@@ -105,6 +100,7 @@ def relight(image: Tensor, max_noise: float) -> Tensor:
 
 
 def batches(num: int, recipe: Recipe) -> Iterator[Tensor]:
+    """The rows of every batch of every epoch, each epoch in a new random order."""
     for _ in range(recipe.epochs):
         yield from torch.randperm(num).split(recipe.batch)[: num // recipe.batch]
 
@@ -112,7 +108,7 @@ def batches(num: int, recipe: Recipe) -> Iterator[Tensor]:
 def train_model(
     model: nn.Module, loss_of: Callable[[Tensor], Tensor], num: int, recipe: Recipe, name: str
 ) -> None:
-    """`loss_of`: rows (B,) of `num` scenes -> loss. AdamW, short warm-up and cosine decay."""
+    """AdamW with a short warm-up and cosine decay. `loss_of`: rows (B,) of `num` scenes -> loss."""
     model.train().to(memory_format=torch.channels_last)
     steps = recipe.epochs * (num // recipe.batch)
     optimizer = torch.optim.AdamW(
@@ -133,10 +129,10 @@ def train_model(
 
 
 def train_classifier(model: nn.Module, scenes: Scenes, recipe: Recipe, name: str) -> None:
-    """Cross entropy on clean renders."""
+    """Minimise the cross entropy on clean renders."""
 
     def loss_of(rows: Tensor) -> Tensor:
-        image = relight(move(images_of(scenes, rows)), recipe.max_noise)
+        image = relight(move(scenes.pictures(rows)), recipe.max_noise)
         image = image.contiguous(memory_format=torch.channels_last)
         return F.cross_entropy(model(image), scenes.label[rows])
 
@@ -145,11 +141,11 @@ def train_classifier(model: nn.Module, scenes: Scenes, recipe: Recipe, name: str
 
 @torch.no_grad()
 def accuracy(model: nn.Module, scenes: Scenes, sigma: float = 0.0) -> float:
-    """Share of scenes recognised, in [0, 1], from (x_0 + sigma eps) / sqrt(1 + sigma^2)."""
+    """Share of scenes, in [0, 1], recognised in x_t = (x_0 + sigma eps) / sqrt(1 + sigma^2)."""
     generator = torch.Generator().manual_seed(0)
     right = 0
     for rows in torch.arange(len(scenes)).split(250):
-        x_0 = images_of(scenes, rows)
+        x_0 = scenes.pictures(rows)
         x_t = (x_0 + sigma * torch.randn(x_0.shape, generator=generator)) / (1 + sigma**2) ** 0.5
         right += (model(x_t).argmax(1) == scenes.label[rows]).sum().item()
     return right / len(scenes)
@@ -170,7 +166,7 @@ def train_guider(
     save_for_hf(guider, folder, names, architecture.arguments, safe_serialization=True)
 
 
-def load_guider(folder: Path) -> nn.Module:
+def load_timm_network(folder: Path) -> nn.Module:
     """timm's own loader: image (B, 3, 32, 32) in [-1, 1] -> logits (B, 10)."""
     return timm.create_model(f"local-dir:{folder}", pretrained=True).eval().requires_grad_(False)
 
@@ -191,7 +187,7 @@ def train_missing() -> None:
     guider_is_missing = not (GUIDER / "config.json").exists()
     if not guider_is_missing and JUDGE.exists():
         return
-    first, second = halves(load_or_render(TRAIN_SCENES, 60_000, seed=0))
+    first, second = halves(load_training_scenes())
     if guider_is_missing:
         train_guider(first, Recipe(seed=0), GUIDER)
     if not JUDGE.exists():
@@ -202,8 +198,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     train_missing()
-    heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    for name, model in {"guider": load_guider(GUIDER), "judge": load_judge(JUDGE)}.items():
+    heldout = load_heldout_scenes()
+    for name, model in {"guider": load_timm_network(GUIDER), "judge": load_judge(JUDGE)}.items():
         for sigma in REPORTED_SIGMAS:
             log.info("%s at sigma %g: %.2f %%", name, sigma, 100 * accuracy(model, heldout, sigma))
 

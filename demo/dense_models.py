@@ -1,4 +1,4 @@
-"""Trains the demo world's depth and segmentation guiders, and their judge, on clean renders.
+"""Train the demo world's depth and segmentation guiders, and their judge, on clean renders.
 
 `python -m demo.dense_models` trains what is missing. The guiders are transformers networks in the
 Hugging Face layout: Depth Anything (a DINOv2 backbone with a DPT head) and SegFormer, both small
@@ -23,12 +23,13 @@ from transformers import (
     SegformerImageProcessor,
 )
 
-from demo.clean_models import Recipe, halves, images_of, move, relight, train_model
+from demo.clean_models import Recipe, halves, move, relight, train_model
 from demo.judges import Dense, DenseJudge
 from demo.measures import aligned_rmse, intersection_over_union, judge_answer, nearness_of
-from demo.paths import DENSE_JUDGE, DEPTH_GUIDER, HELDOUT_SCENES, SEGMENTATION_GUIDER, TRAIN_SCENES
-from demo.scene_files import load_or_render
-from demo.scenes import SEGMENTS, Scenes
+from demo.paths import DENSE_JUDGE, DEPTH_GUIDER, SEGMENTATION_GUIDER
+from demo.scene_files import load_heldout_scenes, load_training_scenes
+from demo.scenes import Scenes
+from demo.shading import SEGMENTS
 from ppap_core.atomic import save_safetensors
 
 PIXELS = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -88,7 +89,7 @@ def depth_answer(model: nn.Module, image: Tensor) -> Tensor:
 
 
 def segmentation_answer(model: nn.Module, image: Tensor) -> Tensor:
-    """Logits (B, 3, 32, 32): SegFormer's own, at half that size, are resized as it does itself."""
+    """Logits (B, 3, 32, 32): SegFormer's, at half that size, are resized as its own loss does."""
     return resized(model(pixel_values=image).logits, image)
 
 
@@ -96,11 +97,11 @@ def resized(maps: Tensor, image: Tensor) -> Tensor:
     return F.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def draw_batch(scenes: Scenes, rows: Tensor, max_noise: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, nearness and segments of `rows`, shifted together, the image relit."""
+def random_batch(scenes: Scenes, rows: Tensor, max_noise: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Image, nearness and segments of `rows`, shifted together at random; the image is relit."""
     maps = torch.cat(
         (
-            images_of(scenes, rows),
+            scenes.pictures(rows),
             nearness_of(scenes.depth[rows])[:, None],
             scenes.segmentation[rows].float()[:, None],
         ),
@@ -112,17 +113,17 @@ def draw_batch(scenes: Scenes, rows: Tensor, max_noise: float) -> tuple[Tensor, 
 
 
 def depth_loss(model: nn.Module, scenes: Scenes, rows: Tensor) -> Tensor:
-    image, nearness, _ = draw_batch(scenes, rows, 0.0)
+    image, nearness, _ = random_batch(scenes, rows, 0.0)
     return F.l1_loss(depth_answer(model, image), nearness)
 
 
 def segmentation_loss(model: nn.Module, scenes: Scenes, rows: Tensor) -> Tensor:
-    image, _, segments = draw_batch(scenes, rows, 0.0)
+    image, _, segments = random_batch(scenes, rows, 0.0)
     return F.cross_entropy(segmentation_answer(model, image), segments)
 
 
 def judge_loss(judge: nn.Module, scenes: Scenes, max_noise: float, rows: Tensor) -> Tensor:
-    image, nearness, segments = draw_batch(scenes, rows, max_noise)
+    image, nearness, segments = random_batch(scenes, rows, max_noise)
     answer = judge(image)
     return 10 * F.l1_loss(answer.nearness, nearness) + F.cross_entropy(answer.logits, segments)
 
@@ -132,7 +133,7 @@ def in_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_guider(model: PreTrainedModel, processor, folder: Path) -> None:
-    """config.json says float32, the file holds float16: loaders restore the former."""
+    """The file holds float16; config.json says float32, so that loaders restore it."""
     model.save_pretrained(folder, state_dict=in_half(model.state_dict()))
     processor.save_pretrained(folder)
 
@@ -170,14 +171,14 @@ def train_missing() -> None:
     missing = [folder for folder in guiders if not (folder / "config.json").exists()]
     if not missing and DENSE_JUDGE.exists():
         return
-    first, second = halves(load_or_render(TRAIN_SCENES, 60_000, seed=0))
+    first, second = halves(load_training_scenes())
     for folder in missing:
         guiders[folder](first, RECIPES[folder])
     if not DENSE_JUDGE.exists():
         train_dense_judge(second, RECIPES[DENSE_JUDGE])
 
 
-def load_guiders() -> tuple[PreTrainedModel, PreTrainedModel]:
+def load_networks() -> tuple[PreTrainedModel, PreTrainedModel]:
     """The depth and the segmentation guider by transformers' own loader, in float32."""
     depth = DepthAnythingForDepthEstimation.from_pretrained(DEPTH_GUIDER, dtype=torch.float32)
     segmentation = SegformerForSemanticSegmentation.from_pretrained(
@@ -188,7 +189,8 @@ def load_guiders() -> tuple[PreTrainedModel, PreTrainedModel]:
 
 @torch.no_grad()
 def guiders_answer(image: Tensor) -> Dense:
-    depth, segmentation = load_guiders()
+    """What both guiders say of image (B, 3, 32, 32) in [-1, 1]."""
+    depth, segmentation = load_networks()
     parts = image.split(250)
     return Dense(
         torch.cat([depth_answer(depth, part) for part in parts]),
@@ -200,8 +202,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     train_missing()
-    heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    image = images_of(heldout, slice(None))
+    heldout = load_heldout_scenes()
+    image = heldout.pictures()
     for name, answer in {"guiders": guiders_answer(image), "judge": judge_answer(image)}.items():
         rmse = aligned_rmse(answer.nearness, nearness_of(heldout.depth)).mean()
         iou = intersection_over_union(answer.logits.argmax(1), heldout.segmentation)

@@ -1,6 +1,6 @@
 """Train the demo world's pixel diffusion model: v-prediction on DDPM-linear noise.
 
-With --classes it is told the scenes' labels, from which classifier-free guidance follows.
+With --classes it also learns the scenes' labels, so that classifier-free guidance can be used.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.scene_files import load_scenes
-from demo.training_loop import Recipe, start_processes, train
+from demo.training_loop import OptimiserSettings, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.noise import (
     NUM_TIMESTEPS,
@@ -33,12 +33,12 @@ CONFIG = PixelUNetConfig(
     attention_levels=(2,),
     num_head_channels=32,
 )
-RECIPE = Recipe(learning_rate=1.5e-3)
-UNTOLD = 0.15  # share of the scenes whose class is not told
+OPTIMISER = OptimiserSettings(learning_rate=1.5e-3)
+UNTOLD = 0.15  # share of the scenes whose class the model is not told
 
 
-def draw_timesteps(num: int, generator: torch.Generator) -> Tensor:
-    """Most of the work where shapes are decided: log-normal sigma_ve, and some of every noise."""
+def random_timesteps(num: int, generator: torch.Generator) -> Tensor:
+    """(num,): three quarters of a log-normal sigma_ve, where shapes are decided, others uniform."""
     log_normal = (1.4 * torch.randn(num, generator=generator) - 0.3).exp()
     timesteps = sigma_ve_to_timestep(log_normal).round()
     anywhere = torch.randint(NUM_TIMESTEPS, (num,), generator=generator).double()
@@ -49,7 +49,7 @@ def v_loss(
     model: torch.nn.Module, x_0: Tensor, generator: torch.Generator, labels: Tensor | None = None
 ) -> Tensor:
     """Mean squared error of v = alpha eps - sigma x_0 (Salimans & Ho, 2022, appendix D)."""
-    timesteps = draw_timesteps(len(x_0), generator)
+    timesteps = random_timesteps(len(x_0), generator)
     sigma_ve = timestep_to_sigma_ve(timesteps).float()
     eps = torch.randn(x_0.shape, generator=generator)
     sigma = per_sample(sigma_ve, x_0)
@@ -73,13 +73,13 @@ def build_model(config: PixelUNetConfig = CONFIG) -> PixelUNet:
 
 
 def begin_with(model: PixelUNet, weights: dict[str, Tensor]) -> None:
-    """Take over `weights`; classes that they do not know start as no class."""
+    """Load `weights`; if they have no classes, every class starts as "no class"."""
     own = {key: value for key, value in model.state_dict().items() if key.startswith("label_emb.")}
     model.load_state_dict(own | {key: value.float() for key, value in weights.items()})
 
 
 def save_model(weights: dict[str, Tensor], path: Path, config: PixelUNetConfig = CONFIG) -> None:
-    """In half precision, as ComfyUI's loader node of the pack reads it."""
+    """Write `weights` in half precision, for the node Load PPAP Pixel Model."""
     weights = {k: v.half() for k, v in weights.items()}
     save_safetensors(weights, path, {"ppap.pixel_model": json.dumps(config.to_dict())})
 
@@ -91,22 +91,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32, help="images per process and step")
-    parser.add_argument("--classes", type=int, default=0, help="that the model can be told")
-    parser.add_argument("--initial", type=Path, help="weights of a model to begin with")
+    parser.add_argument("--classes", type=int, default=0, help="how many the model can be told")
+    parser.add_argument("--initial", type=Path, help="start from the weights of this model")
     args = parser.parse_args()
     is_first = start_processes()
     scenes = load_scenes(args.scenes)
-    images, config = scenes.image, replace(CONFIG, num_classes=args.classes)
+    config = replace(CONFIG, num_classes=args.classes)
     model = build_model(config)
     if args.initial:
         begin_with(model, load_file(args.initial))
 
     def loss_of(model: PixelUNet, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(images), (args.batch,), generator=generator)
+        chosen = torch.randint(len(scenes), (args.batch,), generator=generator)
         labels = scenes.label[chosen] if args.classes else None
-        return v_loss(model, images[chosen].float() / 127.5 - 1, generator, labels)
+        return v_loss(model, scenes.pictures(chosen), generator, labels)
 
-    weights = train(model, loss_of, args.checkpoint, args.steps, RECIPE)
+    weights = train(model, loss_of, args.checkpoint, args.steps, OPTIMISER)
     if is_first:
         save_model(weights, args.out, config)
 

@@ -1,7 +1,8 @@
 """Judges of generated pictures, for evaluation only: one names the shape, one answers per pixel.
 
-They share nothing with the guiders: other architectures (of classes: no batch statistics, no skip
-connections; of maps: convolutions where the guiders are transformers), other renders, other seeds.
+They share nothing with the guiders: neither renders, nor seeds, nor architectures. The judge of
+classes has no batch statistics and no skip connections; the judge of maps has convolutions, where
+the guiders are transformers.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from demo.scenes import SEGMENTS
+from demo.shading import SEGMENTS
 
 NUM_FEATURES = 128
 
@@ -53,14 +54,14 @@ def load_judge(path: Path | str) -> Judge:
 
 
 class Dense(NamedTuple):
-    """`nearness` (B, H, W), see `demo.dense_models.nearness_of`; `logits` (B, 3, H, W)."""
+    """`nearness` (B, H, W), see `demo.measures.nearness_of`; `logits` (B, 3, H, W)."""
 
     nearness: Tensor
     logits: Tensor
 
 
 class DenseJudge(nn.Module):
-    """image (B, 3, 32, 32) in [-1, 1] -> nearness and the logits of `demo.scenes.SEGMENTS`."""
+    """image (B, 3, 32, 32) in [-1, 1] -> nearness and the logits of `demo.shading.SEGMENTS`."""
 
     def __init__(self) -> None:
         super().__init__()

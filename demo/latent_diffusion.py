@@ -1,8 +1,8 @@
 """Train the demo world's unconditional latent diffusion model: a Flux of 2.8 million parameters.
 
-The network is ComfyUI's own, small enough that its Load Diffusion Model still tells what it is. It
-learns flow matching (Esser et al., 2024) on the latents of `demo.autoencoder`; its prompt is always
-TOKENS empty ones.
+The network is ComfyUI's own, in the smallest layout that Load Diffusion Model still takes for a
+Flux. It learns flow matching (Esser et al., 2024) on the latents of `demo.autoencoder`. Its prompt
+is always TOKENS tokens of zeros.
 """
 
 import argparse
@@ -14,23 +14,28 @@ from torch import Tensor, nn
 
 from demo.autoencoder import load_autoencoder
 from demo.scene_files import load_scenes
-from demo.training_loop import Recipe, start_processes, train
+from demo.training_loop import OptimiserSettings, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.comfy_bridge.headless import boot
 
+# fmt: off
 SETTINGS = {
-    **{"image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2},
-    **{"hidden_size": 128, "num_heads": 1, "depth": 1, "depth_single_blocks": 8},
-    **{"axes_dim": [16, 56, 56], "theta": 10000, "mlp_ratio": 4.0, "qkv_bias": True},
-    **{"context_in_dim": 1024, "vec_in_dim": 32, "guidance_embed": False, "txt_ids_dims": []},
-    **{"yak_mlp": False, "txt_norm": False},
+    "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2,
+    "hidden_size": 128, "num_heads": 1, "depth": 1, "depth_single_blocks": 8,
+    "axes_dim": [16, 56, 56], "theta": 10000, "mlp_ratio": 4.0, "qkv_bias": True,
+    "context_in_dim": 1024, "vec_in_dim": 32, "guidance_embed": False, "txt_ids_dims": [],
+    "yak_mlp": False, "txt_norm": False,
 }
-TOKENS = 2  # as ComfyUI's LotusConditioning, which needs no text encoder
-RECIPE = Recipe(learning_rate=1.5e-3, warm_up=300)
+# fmt: on
+TOKENS = 2  # as many as ComfyUI's LotusConditioning gives, which needs no text encoder
+OPTIMISER = OptimiserSettings(learning_rate=1.5e-3, warm_up=300)
 
 
 def build_network() -> nn.Module:
-    """ComfyUI's Flux with fresh weights, each block a skip connection (its layers set none)."""
+    """ComfyUI's Flux with initial weights, which its own layers leave unset.
+
+    Every block begins as its skip connection.
+    """
     import comfy.supported_models
 
     config = comfy.supported_models.FluxSchnell(dict(SETTINGS))
@@ -48,6 +53,7 @@ def build_network() -> nn.Module:
 
 
 def empty_prompt(num: int) -> Tensor:
+    """(num, TOKENS, width) zeros."""
     return torch.zeros(num, TOKENS, SETTINGS["context_in_dim"])
 
 
@@ -67,15 +73,17 @@ def flow_loss(network: nn.Module, x_0: Tensor, generator: torch.Generator) -> Te
 
 @torch.no_grad()
 def encode_scenes(scenes: Path, autoencoder: Path, out: Path) -> None:
-    """The latents of all scenes (N, 16, 8, 8), float32, in the sampler's scale."""
-    images, model = load_scenes(scenes).image, load_autoencoder(autoencoder)
-    parts = [model.encode(part.float() / 127.5 - 1) for part in images.split(250)]
+    """Write the latents of all scenes: (N, 16, 8, 8), float32, in the sampler's scale."""
+    loaded, model = load_scenes(scenes), load_autoencoder(autoencoder)
+    parts = [model.encode(loaded.pictures(rows)) for rows in torch.arange(len(loaded)).split(250)]
     save_safetensors({"latents": torch.cat(parts)}, out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--latents", type=Path, required=True, help="by `encode_scenes`")
+    parser.add_argument(
+        "--latents", type=Path, required=True, help="a file that encode_scenes wrote"
+    )
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
@@ -89,7 +97,7 @@ def main() -> None:
         rows = torch.randint(len(latents), (args.batch,), generator=generator)
         return flow_loss(network, latents[rows], generator)
 
-    weights = train(build_network(), loss_of, args.checkpoint, args.steps, RECIPE)
+    weights = train(build_network(), loss_of, args.checkpoint, args.steps, OPTIMISER)
     if is_first:
         save_safetensors({name: value.half() for name, value in weights.items()}, args.out)
 

@@ -1,6 +1,6 @@
-"""How near a picture comes to the scene that was asked for: class, depth and segments.
+"""How close pictures are to the scenes that were asked for, in class, depth and segments.
 
-By judges that guided nothing, or by the guider itself.
+The judges measure, which guide nothing; or, for classes, the guider itself.
 """
 
 import torch
@@ -17,16 +17,18 @@ from demo.paths import (
     SEGMENTATION_EXPERTS,
     SEGMENTATION_GUIDER,
 )
-from demo.scenes import SEGMENTS, SHAPES, Scenes
+from demo.scenes import Scenes
+from demo.shading import SEGMENTS
+from demo.shapes import SHAPES
 
 NEAREST, FARTHEST = 2.8, 7.5  # depths between which all scenes lie
 BATCH = 50
-FILES = {
+FILES = {  # task: guider, its experts
     "class": (GUIDER, EXPERTS),
     "depth": (DEPTH_GUIDER, DEPTH_EXPERTS),
     "segmentation": (SEGMENTATION_GUIDER, SEGMENTATION_EXPERTS),
 }
-MEASURES = {"class": "accuracy", "depth": "aligned RMSE", "segmentation": "mIoU"}
+MEASURES = {"class": "accuracy", "depth": "aligned RMSE", "segmentation": "mIoU"}  # of tasks
 
 
 def nearness_of(depth: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ def intersection_over_union(segments: Tensor, truth: Tensor) -> Tensor:
 
 
 def build_target(task: str, scenes: Scenes):
-    """One target for each scene."""
+    """The target that asks for these scenes, one for each picture of a batch."""
     from ppap_core.targets import ClassTarget, DepthTarget, SegmentationTarget
 
     if task == "class":
@@ -63,9 +65,10 @@ def build_target(task: str, scenes: Scenes):
 
 @torch.no_grad()
 def measure(task: str, pictures: Tensor, scenes: Scenes) -> float:
+    """MEASURES[task] of pictures (N, 3, 32, 32) in [-1, 1] that were asked to show `scenes`."""
     if task == "class":
         answers = load_judge(JUDGE)(pictures).argmax(dim=1)
-        return (answers == torch.as_tensor(scenes.label)).float().mean().item()
+        return (answers == scenes.label).float().mean().item()
     answer = judge_answer(pictures)
     if task == "depth":
         return aligned_rmse(answer.nearness, nearness_of(scenes.depth)).mean().item()
@@ -74,18 +77,19 @@ def measure(task: str, pictures: Tensor, scenes: Scenes) -> float:
 
 @torch.no_grad()
 def judge_answer(image: Tensor) -> Dense:
+    """What the judge of maps says of image (B, 3, 32, 32) in [-1, 1]."""
     judge = load_dense_judge(DENSE_JUDGE)
     answers = [judge(part) for part in image.split(250)]
     return Dense(*(torch.cat(maps) for maps in zip(*answers, strict=True)))
 
 
 def recognise(guider, images: Tensor) -> Tensor:
-    """Classes (B,) of images (B, 3, H, W), wherever the guider lies."""
+    """The guider's classes (B,) of images (B, 3, H, W), on the CPU; the guider may be elsewhere."""
     return guider(images.to(next(guider.parameters()).device)).argmax(1).cpu()
 
 
 def own_accuracy(guider, pictures: Tensor, classes: Tensor) -> float:
-    """Share of pictures (N, 3, H, W) that the guider, without experts, takes for `classes` (N,)."""
+    """Share of pictures (N, 3, H, W) that the guider without experts assigns to `classes` (N,)."""
     guider.switch.restore()
     answers = torch.cat([recognise(guider, part) for part in pictures.split(BATCH)])
     return (answers == classes).float().mean().item()

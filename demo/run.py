@@ -1,8 +1,8 @@
-"""The demo: ten shapes asked of an unconditional diffusion model, through the real ComfyUI.
+"""The demo: an unconditional diffusion model is asked for ten shapes, in the real ComfyUI.
 
-Rows of the picture: no guidance, the off-the-shelf classifier as it is, the same classifier with
-its PPAP experts. All rows start from the same noise. A judge that guided nothing counts how often
-the asked-for shape came out.
+Three methods start from the same noise: no guidance, the off-the-shelf classifier as it is, and the
+same classifier with its PPAP experts. A judge, a network that guides nothing, counts how often the
+picture shows the shape that was asked for. Writes grid.png (a row for each method), summary.json.
 """
 
 import argparse
@@ -17,19 +17,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.judges import load_judge
+from demo.judges import Judge, load_judge
 from demo.paths import EXPERTS, GUIDER, JUDGE, OUTPUT, PIXEL_MODEL
 from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 
-GUIDANCE_SCALE = 0.1  # of the rule "relative": serves all guiders (evidence/strength.py)
+GUIDANCE_SCALE = 0.1  # in the rule "relative"; one scale for all guiders (evidence/strength.py)
 STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
 
 
 @dataclass(frozen=True)
-class Row:
-    """One method's figures. `accuracy`: share of pictures that the judge calls the asked shape."""
+class Result:
+    """`accuracy`: share of the `n` pictures in which the judge sees the asked-for shape."""
 
     method: str
     accuracy: float
@@ -37,8 +37,8 @@ class Row:
     seconds_per_picture: float
 
 
-def load_world():
-    """The demo's MODEL, guider with experts, and judge, in a booted ComfyUI."""
+def load_models() -> tuple:
+    """The demo's MODEL, its guider with experts, and the judge; ComfyUI must be booted."""
     from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
     from ppap_core.expert_file import load_experts
@@ -66,7 +66,7 @@ def guided_models(model, guider, scale: float) -> dict[str, Callable]:
 
 
 def sample_classes(model_for_class, num_per_class: int, seed: int, bar: tqdm) -> Tensor:
-    """(10, num_per_class, 3, 32, 32) in [-1, 1]; every method gets the same noise."""
+    """(10, num_per_class, 3, 32, 32) in [-1, 1]; the noise depends on `seed` alone."""
     from ppap_core.comfy_bridge.sampling import sample_pixels
 
     pictures = []
@@ -79,56 +79,57 @@ def sample_classes(model_for_class, num_per_class: int, seed: int, bar: tqdm) ->
     return torch.stack(pictures)
 
 
-def judged_accuracy(judge, pictures: Tensor) -> float:
+def judged_accuracy(judge: Judge, pictures: Tensor) -> float:
+    """`pictures`: as from `sample_classes`."""
     with torch.no_grad():
         answers = judge(pictures.flatten(0, 1)).argmax(dim=1)
     asked = torch.arange(len(SHAPES)).repeat_interleave(pictures.shape[1])
     return (answers == asked).float().mean().item()
 
 
-def table(rows: list[Row]) -> str:
+def results_table(results: list[Result]) -> str:
     lines = [f"{'method':<22} {'as asked':>9} {'pictures':>9} {'s/picture':>10}"]
     lines += [
-        f"{row.method:<22} {row.accuracy:>9.1%} {row.n:>9} {row.seconds_per_picture:>10.2f}"
-        for row in rows
+        f"{r.method:<22} {r.accuracy:>9.1%} {r.n:>9} {r.seconds_per_picture:>10.2f}"
+        for r in results
     ]
     return "\n".join(lines)
 
 
-def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Row]:
-    model, guider, judge = load_world()
+def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Result]:
+    """Sample and judge every method; the files go to the folder `output`."""
+    model, guider, judge = load_models()
     methods = guided_models(model, guider, scale)
-    pictures, rows = {}, []
     n = num_per_class * len(SHAPES)
-    bar = tqdm(total=n * len(methods), unit="picture")
-    for method, model_for_class in methods.items():
-        bar.set_description(method)
-        start = time.perf_counter()
-        pictures[method] = sample_classes(model_for_class, num_per_class, seed, bar)
-        seconds = (time.perf_counter() - start) / n
-        rows.append(Row(method, judged_accuracy(judge, pictures[method]), n, seconds))
-    bar.close()
-    grid_rows = [
-        GridRow(row.method, f"{row.accuracy:.0%} as asked", pictures[row.method][:, 0])
-        for row in rows
-    ]
+    results, grid = [], []
+    with tqdm(total=n * len(methods), unit="picture") as bar:
+        for method, model_for_class in methods.items():
+            bar.set_description(method)
+            start = time.perf_counter()
+            pictures = sample_classes(model_for_class, num_per_class, seed, bar)
+            seconds = (time.perf_counter() - start) / n
+            accuracy = judged_accuracy(judge, pictures)
+            results.append(Result(method, accuracy, n, seconds))
+            grid.append(GridRow(method, f"{accuracy:.0%} as asked", pictures[:, 0]))
     output.mkdir(parents=True, exist_ok=True)
-    draw_grid(SHAPES, grid_rows).save(output / "grid.png")
-    summary = {row.method: asdict(row) for row in rows}
+    draw_grid(SHAPES, grid).save(output / "grid.png")
+    summary = {result.method: asdict(result) for result in results}
     (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    return rows
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--per-class", type=int, default=10, help="pictures per class and method")
-    parser.add_argument("--scale", type=float, default=GUIDANCE_SCALE)
-    parser.add_argument("--seed", type=int, default=1_000_000)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument(
+        "--scale", type=float, default=GUIDANCE_SCALE, help='guidance scale, in the rule "relative"'
+    )
+    parser.add_argument("--seed", type=int, default=1_000_000, help="of the noise")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for grid and summary")
     args = parser.parse_args()
     boot()
-    rows = run(args.per_class, args.scale, args.seed, args.output)
-    sys.stdout.write(f"\n{table(rows)}\n\npicture: {args.output / 'grid.png'}\n")
+    results = run(args.per_class, args.scale, args.seed, args.output)
+    sys.stdout.write(f"\n{results_table(results)}\n\npicture: {args.output / 'grid.png'}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scenes rendered by several processes, and kept in files."""
+"""Scenes are rendered once, in several processes, and kept in files."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from demo.scenes import Scenes, draw_parameters, render_parameters
+from demo.paths import HELDOUT_SCENES, LARGE_TRAIN_SCENES, TRAIN_SCENES
+from demo.scenes import Scenes, random_parameters, render_parameters
 from ppap_core.atomic import save_safetensors
 
 PART = 1000  # scenes handed to a process at a time
@@ -18,8 +19,8 @@ PART = 1000  # scenes handed to a process at a time
 def render_in_parallel(
     num: int, seed: int, *, size: int = 32, workers: int = 2, style: str = "shaded"
 ) -> Scenes:
-    """As `render`, by several processes of one thread each, with a progress bar."""
-    parameters = draw_parameters(num, seed)
+    """As `render`, in several processes of one thread each, with a progress bar."""
+    parameters = random_parameters(num, seed)
     parts = [
         {n: c[i : i + PART].clone() for n, c in parameters.items()} for i in range(0, num, PART)
     ]
@@ -34,7 +35,7 @@ def render_in_parallel(
 
 
 def save_scenes(scenes: Scenes, path: Path | str) -> None:
-    """Keys as the fields of Scenes; the depth is rounded to float16."""
+    """The file's keys are the fields of Scenes; the depth is rounded to float16."""
     save_safetensors(vars(scenes) | {"depth": scenes.depth.half()}, path)
 
 
@@ -62,3 +63,18 @@ def load_or_render(
             f"{path} holds {len(scenes)} scenes, expected {num}: delete it to render it again"
         )
     return scenes
+
+
+def load_training_scenes() -> Scenes:
+    """60,000 scenes of 32 x 32 pixels, rendered at first use."""
+    return load_or_render(TRAIN_SCENES, 60_000, seed=0)
+
+
+def load_large_training_scenes() -> Scenes:
+    """24,000 scenes of 64 x 64 pixels, rendered at first use."""
+    return load_or_render(LARGE_TRAIN_SCENES, 24_000, seed=0, size=64)
+
+
+def load_heldout_scenes() -> Scenes:
+    """6,000 scenes of 32 x 32 pixels that no model is trained on, rendered at first use."""
+    return load_or_render(HELDOUT_SCENES, 6_000, seed=1)

@@ -1,10 +1,11 @@
-"""Rebuild every shipped model of the demo world from nothing; what is there already is kept.
+"""Rebuild every shipped model of the demo world from nothing; a model that exists is kept.
 
-Order: render scenes; train the guiders and the judges on clean renders; train the diffusion model;
-let it draw pictures; distil the guiders' experts on those, without labels; then the same for the
-autoencoder and the latent diffusion model. Each stage can be interrupted and repeated: scenes,
-models and pictures that exist are not made again, and the generative models go on from their last
-checkpoint.
+Stages, in this order: render scenes; train the guiders and the judges on clean renders; train the
+pixel diffusion model; sample pictures from it; teach the guiders' experts on these, without labels.
+Then the same in latents: the autoencoder, the latent diffusion model, its pictures, its experts.
+
+A stage that was interrupted continues when the command is run again: scenes and pictures that exist
+are kept, and the generative models resume from their last checkpoint.
 """
 
 import logging
@@ -21,9 +22,9 @@ from demo.paths import (
     CACHE,
     DEPTH_EXPERTS,
     DEPTH_GUIDER,
+    EXPERTS,
     GENERATED,
     GUIDER,
-    HELDOUT_SCENES,
     LARGE_TRAIN_SCENES,
     LATENT_EXPERTS,
     LATENT_GENERATED,
@@ -34,121 +35,160 @@ from demo.paths import (
     SEGMENTATION_GUIDER,
     TRAIN_SCENES,
 )
-from demo.paths import EXPERTS as CLASS_EXPERTS
-from demo.scene_files import load_or_render
+from demo.scene_files import load_heldout_scenes, load_large_training_scenes, load_training_scenes
 from ppap_core.reading import Reading
 
 DIFFUSION_STEPS, AUTOENCODER_STEPS, LATENT_DIFFUSION_STEPS = 6400, 2400, 4800
 NUM_GENERATED = 5000
-WIDE = "--max-touched 1.0 --max-share 1.0 --rank".split()
-LATENT = [*WIDE, *"16 --lora-alpha 16 --steps 1000".split()]
-LATENT_CHECKPOINT = ("--checkpoint", LATENT_MODEL, "--vae", AUTOENCODER)
-# Of one thread each: faster on two cores than one process of two threads.
-TWO_PROCESSES = ("torch.distributed.run", "--nproc-per-node", "2", "-m")
-MAPS = [*WIDE, *"8 --lora-alpha 8 --steps 200".split()]
-EXPERTS = {  # file: guider, flags
-    CLASS_EXPERTS: (
-        GUIDER,
-        [*WIDE, *"16 --lora-alpha 16 --steps 280 --partition timestep".split()],
-    ),
-    DEPTH_EXPERTS: (DEPTH_GUIDER, MAPS),
-    SEGMENTATION_EXPERTS: (SEGMENTATION_GUIDER, MAPS),
+# Flags of the trainer. Small guiders get adapters on every layer and of any size.
+WIDE = {"max_touched": 1.0, "max_share": 1.0}
+CLASS_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 280, "partition": "timestep"}
+MAP_FLAGS = WIDE | {"rank": 8, "lora_alpha": 8, "steps": 200}
+LATENT_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 1000}
+DISTILLATIONS = {  # experts of the pixel model: guider, flags
+    EXPERTS: (GUIDER, CLASS_FLAGS),
+    DEPTH_EXPERTS: (DEPTH_GUIDER, MAP_FLAGS),
+    SEGMENTATION_EXPERTS: (SEGMENTATION_GUIDER, MAP_FLAGS),
 }
 
 
-def run_module(module: str, *flags: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", module, *map(str, flags)], check=True)
+def run_module(module: str, *words: str, processes: int = 1, **flags: object) -> None:
+    """Run `python -m module words --flag value ...`; CalledProcessError if it fails.
+
+    `processes`: of one thread each; on two cores two of them are faster than one with two threads.
+    """
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        command += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
+    command += [module, *words]
+    for name, value in flags.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    subprocess.run(command, check=True)
 
 
 def train_diffusion() -> None:
     run_module(
-        *(*TWO_PROCESSES, "demo.diffusion"),
-        *("--scenes", TRAIN_SCENES, "--checkpoint", CACHE / "diffusion.safetensors"),
-        *("--out", PIXEL_MODEL, "--steps", str(DIFFUSION_STEPS)),
+        "demo.diffusion",
+        processes=2,
+        scenes=TRAIN_SCENES,
+        checkpoint=CACHE / "diffusion.safetensors",
+        out=PIXEL_MODEL,
+        steps=DIFFUSION_STEPS,
     )
 
 
 def generate_images(num: int = NUM_GENERATED) -> None:
+    run_module("training", "generate", checkpoint=PIXEL_MODEL, images=GENERATED, num_images=num)
+
+
+def distill_experts(file: Path) -> None:
+    guider, flags = DISTILLATIONS[file]
     run_module(
-        *("training", "generate", "--checkpoint", PIXEL_MODEL),
-        *("--images", GENERATED, "--num-images", str(num)),
+        "training",
+        "distill",
+        checkpoint=PIXEL_MODEL,
+        guider=guider,
+        images=GENERATED,
+        out=file,
+        run=CACHE / file.stem,
+        **flags,
     )
 
 
 def train_autoencoder() -> None:
-    load_or_render(LARGE_TRAIN_SCENES, 24_000, seed=0, size=64)
+    load_large_training_scenes()
     run_module(
-        *(*TWO_PROCESSES, "demo.autoencoder", "--scenes", LARGE_TRAIN_SCENES),
-        *("--checkpoint", CACHE / "autoencoder.safetensors", "--out", AUTOENCODER),
-        *("--steps", str(AUTOENCODER_STEPS)),
+        "demo.autoencoder",
+        processes=2,
+        scenes=LARGE_TRAIN_SCENES,
+        checkpoint=CACHE / "autoencoder.safetensors",
+        out=AUTOENCODER,
+        steps=AUTOENCODER_STEPS,
     )
 
 
 def encode_latents() -> None:
+    """Write the latents of the large scenes, unless they exist."""
     if not LATENTS.exists():
-        load_or_render(LARGE_TRAIN_SCENES, 24_000, seed=0, size=64)
+        load_large_training_scenes()
         encode_scenes(LARGE_TRAIN_SCENES, AUTOENCODER, LATENTS)
 
 
 def train_latent_diffusion() -> None:
     encode_latents()
     run_module(
-        *(*TWO_PROCESSES, "demo.latent_diffusion", "--latents", LATENTS),
-        *("--checkpoint", CACHE / "latent_diffusion.safetensors", "--out", LATENT_MODEL),
-        *("--steps", str(LATENT_DIFFUSION_STEPS)),
+        "demo.latent_diffusion",
+        processes=2,
+        latents=LATENTS,
+        checkpoint=CACHE / "latent_diffusion.safetensors",
+        out=LATENT_MODEL,
+        steps=LATENT_DIFFUSION_STEPS,
     )
 
 
 def generate_latent_images() -> None:
     run_module(
-        *("training", "generate", *LATENT_CHECKPOINT, "--images", LATENT_GENERATED),
-        *("--num-images", str(NUM_GENERATED), "--width", "64", "--height", "64"),
-        *("--sampler-name", "euler", "--scheduler", "simple"),
+        "training",
+        "generate",
+        checkpoint=LATENT_MODEL,
+        vae=AUTOENCODER,
+        images=LATENT_GENERATED,
+        num_images=NUM_GENERATED,
+        width=64,
+        height=64,
+        sampler_name="euler",
+        scheduler="simple",
     )
 
 
 def distill_latent_experts(reading: Reading) -> None:
-    """For the guider of classes, by what it reads."""
+    """Experts of the class guider, by what they read."""
     file = LATENT_EXPERTS[reading]
     run_module(
-        *("demo.latent_experts", *LATENT_CHECKPOINT, "--guider", GUIDER),
-        *("--images", LATENT_GENERATED, "--out", file, "--run", CACHE / file.stem),
-        *("--input", reading.input, "--view", reading.view, *LATENT),
-        *("--batch-size", "64" if reading.view == "linear_rgb" else "32"),
+        "demo.latent_experts",
+        checkpoint=LATENT_MODEL,
+        vae=AUTOENCODER,
+        guider=GUIDER,
+        images=LATENT_GENERATED,
+        out=file,
+        run=CACHE / file.stem,
+        input=reading.input,
+        view=reading.view,
+        batch_size=64 if reading.view == "linear_rgb" else 32,
+        **LATENT_FLAGS,
     )
 
 
-def distill_experts(file: Path) -> None:
-    guider, flags = EXPERTS[file]
-    run_module(
-        *("training", "distill", "--checkpoint", PIXEL_MODEL, "--guider", guider),
-        *("--images", GENERATED, "--out", file, "--run", CACHE / file.stem, *flags),
-    )
-
-
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
-    load_or_render(TRAIN_SCENES, 60_000, seed=0)
-    load_or_render(HELDOUT_SCENES, 6_000, seed=1)
+def train_pixel_models() -> None:
+    load_training_scenes()
+    load_heldout_scenes()
     clean_models.train_missing()
     dense_models.train_missing()
     if not PIXEL_MODEL.exists():
         train_diffusion()
     generate_images()
-    for file in EXPERTS:
+    for file in DISTILLATIONS:
         if not file.exists():
             distill_experts(file)
+
+
+def train_latent_models() -> None:
     if not AUTOENCODER.exists():
         train_autoencoder()
     if not LATENT_MODEL.exists():
         train_latent_diffusion()
-    if all(file.exists() for file in LATENT_EXPERTS.values()):
-        return
-    generate_latent_images()
-    for reading, file in LATENT_EXPERTS.items():
-        if not file.exists():
-            distill_latent_experts(reading)
+    missing = [reading for reading, file in LATENT_EXPERTS.items() if not file.exists()]
+    if missing:
+        generate_latent_images()
+    for reading in missing:
+        distill_latent_experts(reading)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    train_pixel_models()
+    train_latent_models()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The training loop of the demo's generative models.
+"""The training loop of the demo's generative models, for one process or, under torchrun, several.
 
-Run by one process or, through torchrun, by several. Every step draws from its own seed, so a
-restarted run continues as if it had not stopped.
+Every step has its own random seed, so a run that was stopped continues as if it had not been.
 """
 
 import os
@@ -16,21 +15,22 @@ from tqdm import tqdm
 
 from ppap_core.atomic import load_safetensors, save_safetensors
 
-DECAY_SHARE = 0.4  # of all steps: the learning rate falls to 0 over this last part
-EMA_HALF_LIFE_SHARE = 0.02  # of the steps so far
+DECAY_SHARE = 0.4  # the learning rate falls to 0 over this last part of all steps
+EMA_HALF_LIFE_SHARE = 0.02  # half-life of the moving average, as a share of the steps so far
 SAVE_EVERY = 200
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a generative model is trained; the numbers of steps are the optimiser's."""
+class OptimiserSettings:
+    """AdamW with a warm-up of `warm_up` steps; gradients are clipped to the norm `clip`."""
 
     learning_rate: float
     warm_up: int = 200
     weight_decay: float = 0.01
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0
 
     def rate(self, step: int, total: int) -> float:
+        """The learning rate at `step` of `total`."""
         warm = min(1.0, (step + 1) / self.warm_up)
         return self.learning_rate * warm * min(1.0, (total - step) / (DECAY_SHARE * total))
 
@@ -42,11 +42,11 @@ def ema_decay(step: int) -> float:
 class State:
     """A model, its weights' moving average, optimiser and step; one safetensors file holds all."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, settings: OptimiserSettings) -> None:
         self.model = model
         self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay, foreach=True
+            model.parameters(), betas=(0.9, 0.99), weight_decay=settings.weight_decay, foreach=True
         )
         self.step = 0
 
@@ -79,7 +79,7 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def start_processes() -> bool:
-    """Join the others that torchrun started, if it did; whether this process is the first."""
+    """Connect to the processes that torchrun started, if any; returns whether this is the first."""
     torch.set_num_threads(1)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
@@ -106,14 +106,14 @@ def train(
     loss_of: Callable[[nn.Module, torch.Generator], Tensor],
     checkpoint: Path,
     total: int,
-    recipe: Recipe,
+    settings: OptimiserSettings,
 ) -> dict[str, Tensor]:
-    """Train `model` and return its averaged weights.
+    """Train `model` for `total` steps and return the moving average of its weights.
 
-    `loss_of`: model and the step's generator -> loss of this process's batch. Saves every 200 steps
-    to `checkpoint` and resumes from it.
+    `loss_of`: model and the step's generator -> loss of this process's batch. Saves to `checkpoint`
+    every 200 steps and resumes from it.
     """
-    state = State(model, recipe)
+    state = State(model, settings)
     if checkpoint.exists():
         state.load(checkpoint)
     bar = tqdm(total=total, initial=state.step, disable=_rank() > 0, mininterval=10)
@@ -124,9 +124,9 @@ def train(
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(model)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         for group in state.optimizer.param_groups:
-            group["lr"] = recipe.rate(state.step, total)
+            group["lr"] = settings.rate(state.step, total)
         state.optimizer.step()
         state.update_ema()
         state.step += 1

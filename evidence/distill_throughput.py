@@ -1,7 +1,7 @@
-"""What a distillation step costs beside the bare forward and backward pass of the same student.
+"""How long a distillation step takes, against a bare forward and backward pass of its student.
 
-python -m evidence.distill_throughput prints one table; both are timed in turns in one run. The
-step includes drawing the batch, noise, preprocessing, loss, clipping and the optimiser.
+`python -m evidence.distill_throughput` prints one table; both are timed in turns in one run. A step
+loads the batch, adds noise, preprocesses, computes the loss, clips gradients and updates weights.
 """
 
 import statistics
@@ -10,7 +10,8 @@ import sys
 import timm
 import torch
 
-from evidence.guidance_cost import IMAGENET, in_turns
+from evidence.guidance_cost import IMAGENET
+from evidence.timing import in_turns
 from ppap_core.distillation.distill import Progress, distill
 from ppap_core.distillation.learner import Learner
 from ppap_core.distillation.settings import DistillSettings
@@ -28,14 +29,14 @@ def throughput(name: str) -> str:
     student = Learner(guider, settings, STEPS).student.train()
     batch = guider.preprocessing(torch.rand(BATCH, 3, 224, 224) * 2 - 1)
 
-    def bare():
+    def bare() -> None:
         student.zero_grad(set_to_none=True)
         student(batch).logsumexp(dim=1).sum().backward()
 
     times, shares = {"bare": [], "step": []}, []
 
-    def watch(progress: Progress):
-        """After every step of the training, a bare pass."""
+    def watch(progress: Progress) -> None:
+        """Time a bare pass after every training step."""
         times["step"].append(BATCH / progress.images_per_second)
         times["bare"].append(in_turns({"bare": bare}, repeats=1)["bare"])
         shares.append(progress.data_share)
@@ -45,7 +46,7 @@ def throughput(name: str) -> str:
     step, bare_pass = (statistics.median(times[key][2:]) for key in ("step", "bare"))
     return (
         f"{name:<24} bare pass {bare_pass:6.3f} s   step {step:6.3f} s   "
-        f"ratio {step / bare_pass:5.3f} x   drawing the batch {statistics.median(shares):5.1%}"
+        f"ratio {step / bare_pass:5.3f} x   loading the batch {statistics.median(shares):5.1%}"
     )
 
 

@@ -1,18 +1,19 @@
 """What guidance costs: switching experts, the merged guider, guided sampling, views, memory.
 
-python -m evidence.guidance_cost prints one table; every ratio is of times measured in turns in
+`python -m evidence.guidance_cost` prints one table; both times of a ratio are measured in turns in
 one run. ResNet50 has random weights; sampling uses the demo world.
 """
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
+from evidence.timing import in_turns, seconds
 from evidence.view_cost import view_costs
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.experts import Expert, NoiseExperts
@@ -22,24 +23,8 @@ from ppap_core.noise import partition_by_timestep
 IMAGENET = Preprocessing((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def seconds(action: Callable) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def in_turns(actions: dict[str, Callable], repeats: int) -> dict[str, float]:
-    """Median seconds of each action, all measured in turns after one warm-up."""
-    times = {name: [] for name in actions}
-    for repeat in range(repeats + 1):
-        for name, action in actions.items():
-            spent = seconds(action)
-            if repeat:
-                times[name].append(spent)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def resnet50_with_experts(num_experts: int = 5) -> tuple[Guider, NoiseExperts]:
+    """With random weights; the experts differ from their initial ones a little."""
     import timm
 
     from ppap_core.distillation.settings import AdapterSettings
@@ -55,11 +40,11 @@ def resnet50_with_experts(num_experts: int = 5) -> tuple[Guider, NoiseExperts]:
     return Guider(backbone, IMAGENET, info), experts
 
 
-def _perturbed(tensors):
+def _perturbed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v + 1e-3 * torch.rand_like(v) for k, v in tensors.items()}
 
 
-def num_bytes(tensors) -> int:
+def num_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
@@ -133,7 +118,7 @@ def sampling_cost(repeats: int) -> list[str]:
 def main() -> None:
     torch.manual_seed(0)
     lines = [*guider_costs(repeats=7), *sampling_cost(repeats=5)]
-    lines += view_costs(resnet50_with_experts()[0], in_turns, repeats=3)
+    lines += view_costs(resnet50_with_experts()[0], repeats=3)
     sys.stdout.write("\n".join(lines) + "\n")
 
 

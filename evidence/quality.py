@@ -1,4 +1,4 @@
-"""How near generated pictures are to real ones, in the features of the judge, and how sure that is.
+"""How close generated pictures are to real ones in the judge's features, and intervals of shares.
 
 Distances by torchmetrics, precision and recall (Kynkaanniemi et al., 2019) by torch-fidelity.
 """
@@ -18,12 +18,12 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from demo.judges import NUM_FEATURES, Judge
 
 KID_SUBSETS = 50
-NEIGHBOURS = 3  # of precision and recall
-RESAMPLES = 2000  # of a bootstrap
+NEIGHBOURS = 3  # for precision and recall
+RESAMPLES = 2000  # of the bootstrap
 
 
 class JudgeFeatures(nn.Module):
-    """The judge in the place of Inception: pictures (B, 3, 32, 32) in [-1, 1] -> (B, 128)."""
+    """The judge's features, for metrics that expect Inception's: (B, 3, 32, 32) -> (B, 128)."""
 
     num_features = NUM_FEATURES
 
@@ -36,9 +36,10 @@ class JudgeFeatures(nn.Module):
 
 
 class Quality(NamedTuple):
-    """Frechet and kernel distance (times 1000) to real pictures; 0 is the same distribution.
+    """Frechet and kernel distance to real pictures (`kid` times 1000); 0 means no difference.
 
-    `precision`: the share of the pictures that look real; `recall`: of real ones that are covered.
+    `precision`: the share of the pictures that look real; `recall`: the share of the real ones that
+    they cover.
     """
 
     fid: float
@@ -60,7 +61,7 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
     """
     features = JudgeFeatures(judge)
     fid = FrechetInceptionDistance(features)
-    with warnings.catch_warnings():  # that it keeps all features in memory
+    with warnings.catch_warnings():  # it warns that it keeps all features in memory
         warnings.simplefilter("ignore", UserWarning)
         kid = KernelInceptionDistance(
             features, subsets=KID_SUBSETS, subset_size=min(100, len(pictures), len(real))
@@ -70,26 +71,31 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
             metric.update(part, real=True)
         for part in pictures.split(500):
             metric.update(part, real=False)
-    torch.manual_seed(0)  # of KID's subsets
+    torch.manual_seed(0)  # KID takes random subsets
     shares = prc_features_to_metric(
-        *(judge.features(pictures), judge.features(real)),
+        judge.features(pictures),
+        judge.features(real),
         prc_neighborhood=NEIGHBOURS,
         prc_batch_size=10_000,
         save_cpu_ram=False,
         verbose=False,
     )
-    distances = fid.compute().item(), 1000 * kid.compute()[0].item()
-    return Quality(*distances, shares["precision"], shares["recall"])
+    return Quality(
+        fid=fid.compute().item(),
+        kid=1000 * kid.compute()[0].item(),
+        precision=shares["precision"],
+        recall=shares["recall"],
+    )
 
 
 def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
     """95 % bootstrap interval of a share's mean over training seeds, of `n` pictures each.
 
-    Seeds are drawn anew, then each seed's share: from the posterior of its pictures (Jeffreys'
-    prior), so that 0 and 1 have an interval too.
+    Seeds are resampled; then each seed's share is sampled from its posterior (Jeffreys' prior), so
+    that shares of 0 and 1 have an interval too.
     """
-    dice = numpy.random.default_rng(0)
-    right = n * dice.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
-    means = dice.beta(right + 0.5, n - right + 0.5).mean(axis=1)
+    random = numpy.random.default_rng(0)
+    right = n * random.choice(numpy.asarray(shares), (RESAMPLES, len(shares)))
+    means = random.beta(right + 0.5, n - right + 0.5).mean(axis=1)
     low, high = numpy.quantile(means, (0.025, 0.975))
     return float(low), float(high)

@@ -1,24 +1,23 @@
-"""What guidance comes to under other settings than one guider, one strength, every step.
+"""Ablations of the guidance settings.
 
-`python -m evidence.settings` asks for held-out real scenes (their class, depth and segments) and
-measures, by judges that guided nothing: several guiders together; a part of the schedule; averaged,
-limited and rarer gradients. Writes docs/evidence/together.* and shaping.*.
+`python -m evidence.settings` asks for the class, depth or segments of held-out scenes: with several
+guiders together; in a part of the schedule; with gradients that are averaged, limited or rarer.
+Judges, which guide nothing, measure the pictures. Writes docs/evidence/together.* and shaping.*.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
 from demo.measures import FILES, MEASURES, build_target, measure
-from demo.paths import EVIDENCE, HELDOUT_SCENES, PIXEL_MODEL
+from demo.paths import PIXEL_MODEL
 from demo.run import GUIDANCE_SCALE, SAMPLER, SCHEDULER, SIZE, STEPS
-from demo.scene_files import load_or_render
+from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
+from evidence.flags import build_parser
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
@@ -28,7 +27,7 @@ from ppap_core.strength import Strength
 
 @dataclass(frozen=True)
 class Setting:
-    """`tasks`: the guiders in the order of the nodes; `strength`, `shaping`: what differs."""
+    """`tasks`: of the guiders, in the order of the nodes. `strength`: other than the default."""
 
     name: str
     tasks: tuple[str, ...] = ()
@@ -65,7 +64,8 @@ SHAPES_OF_GUIDANCE = {
     "raw 10": {"rule": "raw", "guidance_scale": 10.0},
     "raw 30": {"rule": "raw", "guidance_scale": 30.0},
     "raw 30, no more than 0.2 of the noise": {
-        **{"rule": "raw", "guidance_scale": 30.0},
+        "rule": "raw",
+        "guidance_scale": 30.0,
         "max_norm": 0.2,
     },
 }
@@ -110,45 +110,60 @@ def sample_setting(model, guiders: dict, setting: Setting, scenes: Scenes, seed:
     return sample_pixels(model, seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=100, help="per setting")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=EVIDENCE)
-    args = parser.parse_args()
-    boot()
-    from ppap_core.comfy_bridge.pixel_model import load_pixel_model
+class Sampler:
+    """Samples every setting for the same scenes, from the same noise."""
 
-    heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    scenes = heldout[: args.pictures]
-    model, guiders = load_pixel_model(PIXEL_MODEL), load_guiders()
-    bar = tqdm(total=len(TOGETHER) + len(FILES) * len(SHAPES_OF_GUIDANCE), unit="row")
+    def __init__(self, scenes: Scenes, seed: int) -> None:
+        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
 
-    def sample(setting: Setting) -> tuple[Tensor, float]:
-        start = time.perf_counter()
-        pictures = sample_setting(model, guiders, setting, scenes, args.seed)
-        bar.update()
-        return pictures, (time.perf_counter() - start) / len(scenes)
+        self.scenes, self.seed = scenes, seed
+        self.model, self.guiders = load_pixel_model(PIXEL_MODEL), load_guiders()
+        self.bar = tqdm(total=len(TOGETHER) + len(FILES) * len(SHAPES_OF_GUIDANCE), unit="row")
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    together, drawn = [], []
+    def sample(self, setting: Setting) -> Tensor:
+        pictures = sample_setting(self.model, self.guiders, setting, self.scenes, self.seed)
+        self.bar.update()
+        return pictures
+
+
+def measure_together(sampler: Sampler) -> tuple[list[dict], list[GridRow]]:
+    """The table of several guiders, and its pictures."""
+    scenes = sampler.scenes
+    rows, grid = [], [GridRow("the scene", "asked for", scenes[:8].pictures())]
     for setting in TOGETHER:
-        pictures, seconds = sample(setting)
+        start = time.perf_counter()
+        pictures = sampler.sample(setting)
+        seconds = (time.perf_counter() - start) / len(scenes)
         values = {MEASURES[task]: measure(task, pictures, scenes) for task in FILES}
-        row = {"guidance": setting.name, **values, "s / picture": seconds}
-        together.append(row)
-        shown = f"{values['accuracy']:.0%}, RMSE {values['aligned RMSE']:.3f}"
-        drawn.append(GridRow(setting.name, shown, pictures[:8]))
-    drawn.insert(0, GridRow("the scene", "asked for", scenes.image[:8].float() / 127.5 - 1))
-    draw_grid([""] * 8, drawn).save(args.output / "together.png")
-    tables = [write_table(together, args.output / "together")]
-    found = {task: [measure(task, sample(s)[0], scenes) for s in shaped(task)] for task in FILES}
-    shaping = [
-        {"guidance": name, **{MEASURES[task]: found[task][index] for task in FILES}}
+        rows.append({"guidance": setting.name} | values | {"s / picture": seconds})
+        note = f"{values['accuracy']:.0%}, RMSE {values['aligned RMSE']:.3f}"
+        grid.append(GridRow(setting.name, note, pictures[:8]))
+    return rows, grid
+
+
+def measure_shaping(sampler: Sampler) -> list[dict]:
+    """The table of SHAPES_OF_GUIDANCE, a column for each guider alone."""
+    found = {
+        task: [measure(task, sampler.sample(setting), sampler.scenes) for setting in shaped(task)]
+        for task in FILES
+    }
+    return [
+        {"guidance": name} | {MEASURES[task]: found[task][index] for task in FILES}
         for index, name in enumerate(SHAPES_OF_GUIDANCE)
     ]
-    tables.append(write_table(shaping, args.output / "shaping"))
-    sys.stdout.write("\n\n".join(tables) + "\n")
+
+
+def main() -> None:
+    parser = build_parser(__doc__, pictures=100, each="setting")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    boot()
+    sampler = Sampler(load_heldout_scenes()[: args.pictures], args.seed)
+    rows, grid = measure_together(sampler)
+    together = write_table(rows, args.output / "together")
+    draw_grid([""] * 8, grid).save(args.output / "together.png")
+    shaping = write_table(measure_shaping(sampler), args.output / "shaping")
+    sys.stdout.write(f"{together}\n\n{shaping}\n")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,38 @@
 """One strength for all guiders: class, depth and segmentation guidance over a range of scales.
 
-`python -m evidence.strength` asks for held-out real scenes (their class, depth and segments) and
-measures, by judges that guided nothing, how near the pictures come: without guidance, with each
-guider alone, and with its experts, under the rule "relative". Writes docs/evidence/strength.csv and
-strength.md, and a picture of depth and of segmentation guidance.
+`python -m evidence.strength` asks for the class, depth or segments of held-out scenes. Judges,
+which guide nothing, measure how close the pictures come without guidance, with each guider alone
+and with its experts, in the rule "relative". Writes docs/evidence/strength.csv, strength.md and
+two pictures, depth.png and segmentation.png.
 """
 
-import argparse
-import csv
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from demo.measures import FILES, MEASURES, build_target, measure
-from demo.paths import (
-    EVIDENCE,
-    HELDOUT_SCENES,
-    PIXEL_MODEL,
-)
+from demo.paths import PIXEL_MODEL
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
-from demo.scene_files import load_or_render
-from demo.scenes import SEGMENTS, Scenes
+from demo.scene_files import load_heldout_scenes
+from demo.scenes import Scenes
+from demo.shading import SEGMENTS
+from evidence.flags import build_parser
+from evidence.tables import markdown, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 
 SCALES = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
-DRAWN = 0.3
+SHOWN = 0.3  # the scale of the pictures
 
 
 @dataclass(frozen=True)
-class Row:
-    """`value`: of MEASURES[guider], by a judge. `scale`: of the rule "relative"."""
+class Measurement:
+    """`value`: MEASURES[guider] by a judge. `scale`: in the rule "relative"."""
 
     guider: str
     method: str
@@ -44,8 +42,10 @@ class Row:
     seconds_per_picture: float
 
 
-def sample_rows(scenes: Scenes, seed: int, scales: tuple[float, ...]):
-    """Yield (row, pictures) for every guider, method and scale; all start from the same noise."""
+def measurements(
+    scenes: Scenes, seed: int, scales: tuple[float, ...]
+) -> Iterator[tuple[Measurement, Tensor]]:
+    """With its pictures, for every guider, method and scale; all start from the same noise."""
     from ppap_core.comfy_bridge.guide import guide
     from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
     from ppap_core.comfy_bridge.pixel_model import load_pixel_model
@@ -65,7 +65,7 @@ def sample_rows(scenes: Scenes, seed: int, scales: tuple[float, ...]):
     unguided, spent = sample(model)
     for task, (folder, file) in FILES.items():
         value = measure(task, unguided, scenes)
-        yield Row(task, "no guidance", 0.0, value, len(seeds), spent), unguided
+        yield Measurement(task, "no guidance", 0.0, value, len(seeds), spent), unguided
         alone = LoadedGuider.of(load_guider(folder))
         aware = alone.with_experts(load_experts(file))
         target = build_target(task, scenes)
@@ -74,60 +74,53 @@ def sample_rows(scenes: Scenes, seed: int, scales: tuple[float, ...]):
                 strength = Strength(scale, "relative")
                 pictures, seconds = sample(guide(model, guider, target, strength))
                 value = measure(task, pictures, scenes)
-                yield Row(task, method, scale, value, len(seeds), seconds), pictures
+                yield Measurement(task, method, scale, value, len(seeds), seconds), pictures
 
 
-def table(rows: list[Row], scales: tuple[float, ...]) -> str:
+def strength_table(found: list[Measurement], scales: tuple[float, ...]) -> str:
     """Markdown: a line per guider and method, a column per scale."""
-    lines = [
-        "| guider | measure | method | " + " | ".join(f"{scale:g}" for scale in scales) + " |",
-        "| --- | --- | --- |" + " --- |" * len(scales),
-    ]
+    lines = []
     for task in FILES:
-        own = [row for row in rows if row.guider == task]
-        for method in dict.fromkeys(row.method for row in own):
-            values = [row.value for row in own if row.method == method]
+        own = [m for m in found if m.guider == task]
+        for method in dict.fromkeys(m.method for m in own):
+            values = [m.value for m in own if m.method == method]
             values = values * len(scales) if method == "no guidance" else values
-            cells = " | ".join(f"{v:.3f}" if task == "depth" else f"{v:.1%}" for v in values)
-            lines.append(f"| {task} | {MEASURES[task]} | {method} | {cells} |")
-    return "\n".join(lines)
+            cells = [f"{v:.3f}" if task == "depth" else f"{v:.1%}" for v in values]
+            names = {"guider": task, "measure": MEASURES[task], "method": method}
+            columns = [f"{scale:g}" for scale in scales]
+            lines.append(names | dict(zip(columns, cells, strict=True)))
+    return markdown(lines)
 
 
-def draw_rows(task: str, found: list[tuple[Row, Tensor]], scenes: Scenes, num: int = 8):
-    """The target, and each method at one scale."""
+def draw_pictures(
+    task: str, found: list[tuple[Measurement, Tensor]], scenes: Scenes, num: int = 8
+) -> Image.Image:
+    """The target, and below it the pictures of each method at one scale."""
     from ppap_core.targets.map_target import show_target
     from ppap_core.targets.palettes import HUES
 
     maps = show_target(build_target(task, scenes), SEGMENTS, HUES, []).preview
     rows = [GridRow("target", "", maps[:num])]
-    for row, pictures in found:
-        if row.scale in (0.0, DRAWN):
-            rows.append(GridRow(row.method, f"{MEASURES[task]} {row.value:.3f}", pictures[:num]))
+    for measured, pictures in found:
+        if measured.guider == task and measured.scale in (0.0, SHOWN):
+            note = f"{MEASURES[task]} {measured.value:.3f}"
+            rows.append(GridRow(measured.method, note, pictures[:num]))
     return draw_grid([""] * num, rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=50, help="per guider, method and scale")
+    parser = build_parser(__doc__, pictures=50, each="guider, method and scale")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=EVIDENCE)
     args = parser.parse_args()
     boot()
-    heldout = load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-    scenes = heldout[: args.pictures]
+    scenes = load_heldout_scenes()[: args.pictures]
     total = len(FILES) * (1 + 2 * len(SCALES))
-    found = list(tqdm(sample_rows(scenes, args.seed, SCALES), total=total, unit="row"))
-    rows = [row for row, _ in found]
-    args.output.mkdir(parents=True, exist_ok=True)
-    with (args.output / "strength.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    text = table(rows, SCALES)
+    found = list(tqdm(measurements(scenes, args.seed, SCALES), total=total, unit="row"))
+    write_csv([asdict(measured) for measured, _ in found], args.output / "strength.csv")
+    text = strength_table([measured for measured, _ in found], SCALES)
     (args.output / "strength.md").write_text(text + "\n", encoding="utf-8")
     for task in ("depth", "segmentation"):
-        own = [pair for pair in found if pair[0].guider == task]
-        draw_rows(task, own, scenes).save(args.output / f"{task}.png")
+        draw_pictures(task, found, scenes).save(args.output / f"{task}.png")
     sys.stdout.write(text + "\n")
 
 

@@ -1,15 +1,13 @@
 """Guiding pictures of a style that the guider never saw.
 
 The paper guides a model's cartoon pictures with a classifier of photographs. Here a diffusion model
-draws shaded scenes and flat, outlined ones (demo.scenes), and can be told which; the classifier
-learned from shaded renders only. `python -m evidence.style_shift` trains that model, experts on its
-own pictures (both styles as they come, no labels) and a judge of shapes and styles, asks for every
-shape in each style, and writes docs/evidence/style.*.
+makes shaded scenes and flat, outlined ones (see `demo.shading`), and can be told which; the
+classifier learned from shaded renders only. `python -m evidence.style_shift` trains that model, a
+judge of shapes and styles, and experts on the model's own pictures (both styles, without labels).
+It asks for every shape in each style and writes docs/evidence/style.*.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -18,12 +16,14 @@ from tqdm import tqdm
 
 from demo.clean_models import Recipe, accuracy, train_classifier
 from demo.judges import Judge
-from demo.paths import CACHE, EVIDENCE, EXPERTS, GUIDER, PIXEL_MODEL
+from demo.paths import CACHE, EXPERTS, GUIDER, PIXEL_MODEL
 from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
 from demo.scene_files import load_or_render, save_scenes
-from demo.scenes import SHAPES, STYLES, Scenes
-from demo.train import EXPERTS as FLAGS
-from demo.train import TWO_PROCESSES, run_module
+from demo.scenes import Scenes
+from demo.shading import STYLES
+from demo.shapes import SHAPES
+from demo.train import CLASS_FLAGS, run_module
+from evidence.flags import build_parser
 from evidence.quality import interval
 from evidence.tables import write_table
 from ppap_core.atomic import save_safetensors
@@ -32,7 +32,7 @@ from ppap_core.grid import GridRow, draw_grid
 
 FOLDER = CACHE / "style"
 MODEL, JUDGE = FOLDER / "model.safetensors", FOLDER / "judge.safetensors"
-OWN_EXPERTS = FOLDER / "experts.safetensors"  # delete these to train them otherwise
+OWN_EXPERTS = FOLDER / "experts.safetensors"  # delete these files to train them again
 PER_STYLE = 12_000  # scenes that the model and the judge learn from
 HELDOUT = 1_000
 SCALE, FIRST_SEED, SHOWN = 0.2, 2_000_000, 10
@@ -40,6 +40,7 @@ TOLD = {"nothing": -1, "shaded": 0, "flat": 1}
 
 
 def join(parts: list[Scenes], labels: list[Tensor]) -> Scenes:
+    """All scenes together, with these labels in place of their own."""
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     image, _, depth, segmentation = (torch.cat(column) for column in columns)
     return Scenes(image, torch.cat(labels), depth, segmentation)
@@ -52,7 +53,7 @@ def styled(seed: int, num: int) -> list[Scenes]:
 
 
 def prepare(steps: int, pictures: int) -> None:
-    """Train the model, its experts and the judge, as far as they are missing."""
+    """Train whatever is missing of the model, its experts and the judge."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     scenes = FOLDER / "scenes.safetensors"
     if not scenes.exists():
@@ -60,9 +61,14 @@ def prepare(steps: int, pictures: int) -> None:
         save_scenes(join(styled(10, PER_STYLE), told), scenes)
     if not MODEL.exists():
         run_module(
-            *(*TWO_PROCESSES, "demo.diffusion", "--classes", str(len(STYLES))),
-            *("--initial", PIXEL_MODEL, "--scenes", scenes, "--steps", str(steps)),
-            *("--checkpoint", FOLDER / "model.run", "--out", MODEL),
+            "demo.diffusion",
+            processes=2,
+            classes=len(STYLES),
+            initial=PIXEL_MODEL,
+            scenes=scenes,
+            steps=steps,
+            checkpoint=FOLDER / "model.run",
+            out=MODEL,
         )
     if not JUDGE.exists():
         parts = styled(11, PER_STYLE)
@@ -73,15 +79,20 @@ def prepare(steps: int, pictures: int) -> None:
         save_safetensors(judge.state_dict(), JUDGE)
     if not OWN_EXPERTS.exists():
         run_module(
-            *("training", "all", "--checkpoint", MODEL, "--guider", GUIDER, "--out", OWN_EXPERTS),
-            *("--num-images", str(pictures), *FLAGS[EXPERTS][1]),
+            "training",
+            "all",
+            checkpoint=MODEL,
+            guider=GUIDER,
+            out=OWN_EXPERTS,
+            num_images=pictures,
+            **CLASS_FLAGS,
         )
 
 
-class World:
-    """The models; pictures are made and judged here."""
+class StyledModels:
+    """The models of both styles: samples pictures and judges them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
         from ppap_core.comfy_bridge.pixel_model import load_pixel_model
         from ppap_core.expert_file import load_experts
@@ -97,7 +108,7 @@ class World:
         self.judge = Judge(len(SHAPES) * len(STYLES)).eval().requires_grad_(False)
         self.judge.load_state_dict(load_file(JUDGE))
 
-    def draw(self, method: str, told: int, classes: Tensor) -> Tensor:
+    def sample(self, method: str, told: int, classes: Tensor) -> Tensor:
         """(N, 3, 32, 32) in [-1, 1]; each method starts from the same noise."""
         from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.sampling import sample_pixels
@@ -120,13 +131,11 @@ class World:
         return answer % len(SHAPES), answer // len(SHAPES)
 
 
-def clean_accuracies(world: World) -> str:
-    """Of the guider and the judge, on held-out scenes of each style."""
+def clean_accuracies(models: StyledModels) -> str:
+    """One line: the accuracies of guider and judge on held-out scenes of each style."""
     parts = styled(12, HELDOUT)
-    guider = [accuracy(world.guider, part) for part in parts]
-    judge = [
-        (world.judged(p.image.float() / 127.5 - 1)[0] == p.label).float().mean() for p in parts
-    ]
+    guider = [accuracy(models.guider, part) for part in parts]
+    judge = [(models.judged(p.pictures())[0] == p.label).float().mean() for p in parts]
     named = [
         f"{g:.0%} of {style} ones (the judge {j:.0%})"
         for style, g, j in zip(STYLES, guider, judge, strict=True)
@@ -135,32 +144,29 @@ def clean_accuracies(world: World) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = build_parser(__doc__, pictures=200, each="row")
     parser.add_argument("--steps", type=int, default=1000, help="of training the model")
     parser.add_argument("--generated", type=int, default=3000, help="pictures to teach experts on")
-    parser.add_argument("--pictures", type=int, default=200, help="in each row")
-    parser.add_argument("--output", type=Path, default=EVIDENCE)
     args = parser.parse_args()
     prepare(args.steps, args.generated)
     torch.set_num_threads(1)
     boot()
-    world = World()
+    models = StyledModels()
     classes = torch.arange(args.pictures) % len(SHAPES)
-    methods = ("no guidance", "guider alone", *world.experts)
-    rows, drawn = [], []
+    methods = ("no guidance", "guider alone", *models.experts)
+    rows, grid = [], []
     for told, method in tqdm([(told, method) for told in TOLD for method in methods], unit="row"):
-        pictures = world.draw(method, TOLD[told], classes)
-        shape, style = world.judged(pictures)
+        pictures = models.sample(method, TOLD[told], classes)
+        shape, style = models.judged(pictures)
         share = (shape == classes).float().mean().item()
         low, high = interval([share], len(classes))
         shown = f"{share:.0%} ({low:.0%} to {high:.0%})"
         flat = f"{(style == STYLES.index('flat')).float().mean():.0%}"
         rows.append({"told": told, "guidance": method, "shape as asked": shown, "flat": flat})
         if told == "flat":
-            drawn.append(GridRow(method, f"{share:.0%} as asked", pictures[:SHOWN]))
-    args.output.mkdir(parents=True, exist_ok=True)
-    draw_grid(SHAPES, drawn).save(args.output / "style.png")
-    text = write_table(rows, args.output / "style") + "\n\n" + clean_accuracies(world)
+            grid.append(GridRow(method, f"{share:.0%} as asked", pictures[:SHOWN]))
+    text = write_table(rows, args.output / "style") + "\n\n" + clean_accuracies(models)
+    draw_grid(SHAPES, grid).save(args.output / "style.png")
     (args.output / "style.md").write_text(text + "\n", "utf-8")
     sys.stdout.write(text + "\n")
 

@@ -1,4 +1,4 @@
-"""Tables as CSV and as Markdown."""
+"""Tables as CSV files and as Markdown."""
 
 import csv
 from pathlib import Path
@@ -12,12 +12,18 @@ def markdown(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def write_table(rows: list[dict], path: Path) -> str:
-    """Rows of names and figures, as CSV and Markdown beside each other; returns the Markdown."""
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+def write_csv(rows: list[dict], path: Path) -> None:
+    """All rows have the names of the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_table(rows: list[dict], path: Path) -> str:
+    """Write names and figures to path.csv and path.md; returns the Markdown."""
+    write_csv(rows, path.with_suffix(".csv"))
     shown = [
         {name: f"{v:.3f}" if isinstance(v, float) else str(v) for name, v in row.items()}
         for row in rows

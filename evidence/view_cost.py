@@ -1,17 +1,21 @@
-"""What the views and the Jacobians cost, beside a tiny SD1.5 and ResNet50, random weights both."""
+"""What the views and the Jacobians cost, with a tiny SD1.5 and a ResNet50 of random weights.
+
+A part of `python -m evidence.guidance_cost`.
+"""
 
 import tempfile
 from pathlib import Path
 
 import torch
 
+from evidence.timing import in_turns
 from host import tiny_checkpoints, tiny_decoders
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.reading import Reading
 
 STEPS = 2
 SIDE = 32  # of the latent: pictures of 256 x 256
-SETTINGS = {
+SETTINGS = {  # name: what the guider reads, jacobian
     "x_t, linear_rgb": (Reading("x_t", "linear_rgb"), "none"),
     "x_t, taesd": (Reading("x_t", "taesd"), "none"),
     "x_t, vae": (Reading("x_t", "vae"), "none"),
@@ -25,8 +29,8 @@ SETTINGS = {
 }
 
 
-def view_costs(guider, in_turns, repeats: int) -> list[str]:
-    """A line per view and Jacobian: guided sampling / (unguided sampling + the guider alone)."""
+def view_costs(guider, repeats: int) -> list[str]:
+    """A line for each of SETTINGS: guided sampling / (unguided sampling + the guider alone)."""
     boot()
     from ppap_core.comfy_bridge.guide import guide
     from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
@@ -54,7 +58,7 @@ def view_costs(guider, in_turns, repeats: int) -> list[str]:
 
 
 def _tiny_vae():
-    """A VAE with a narrow decoder; beside it a TAESD, where ComfyUI looks for it."""
+    """A VAE with a narrow decoder; a TAESD goes where ComfyUI looks for it."""
     import comfy.sd
     import comfy.utils
     import folder_paths

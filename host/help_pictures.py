@@ -1,6 +1,6 @@
-"""Pictures of the nodes for their help pages: python -m host.help_pictures.
+"""Pictures of the nodes for their help pages: `python -m host.help_pictures`.
 
-Each node is drawn by ComfyUI's own front end; web/docs/<node id>.png is what its page shows.
+ComfyUI's own front end draws each node; its picture goes to web/docs/<node id>.png.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Which releases of ComfyUI the pack runs in: every shipped workflow, in each of them.
 
-`python -m host.releases` fetches the hosts of host.fetch.RELEASES, runs workflows/ on a server of
-each, and writes docs/hosts.md: how far the pictures are from those of the newest, in [0, 1], or the
-first line of what went wrong. All hosts run in this environment's Python packages.
+`python -m host.releases` fetches the releases in host.fetch.RELEASES, runs workflows/ on a server
+of each, and writes docs/hosts.md: the largest difference to the pictures of the newest, in [0, 1],
+or the first line of an error. All of them run with the Python packages of this environment.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import numpy
 from tqdm import tqdm
 
 from demo.paths import WORKFLOWS
-from host.client import draw_prompt, read_prompt
+from host.client import read_prompt, run_and_fetch
 from host.fetch import RELEASES, fetch_comfyui
 from host.serve import ComfyServer
-from host.workflow_recipes import RECIPES
+from host.workflow_graphs import GRAPHS
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
 OLDEST = next(iter(RELEASES))
@@ -28,20 +28,20 @@ Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
 
 
 def run_workflow(url: str, name: str) -> Pictures:
-    """Every picture that a shipped workflow shows or saves."""
-    return draw(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
+    """Every picture that a shipped workflow previews or saves."""
+    return pictures_of(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
 
 
-def draw(url: str, prompt: dict) -> Pictures:
-    """Every picture of a prompt."""
+def pictures_of(url: str, prompt: dict) -> Pictures:
+    """Run `prompt`: every picture that it previews or saves."""
     return {
         node: [numpy.asarray(picture, numpy.float32) / 255 for picture in own]
-        for node, own in draw_prompt(url, prompt).items()
+        for node, own in run_and_fetch(url, prompt).items()
     }
 
 
 def largest_difference(found: Pictures, expected: Pictures) -> float:
-    """In [0, 1]; 1 where a picture is missing or has another size."""
+    """Of two pictures' pixels, in [0, 1]; 1 if a picture is missing or has another size."""
     if {k: len(v) for k, v in found.items()} != {k: len(v) for k, v in expected.items()}:
         return 1.0
     pairs = [pair for node in expected for pair in zip(found[node], expected[node], strict=True)]
@@ -71,11 +71,11 @@ def verdict(found: Pictures | str, expected: Pictures) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "releases", nargs="*", default=list(RELEASES), help="the last is compared with"
+        "releases", nargs="*", default=list(RELEASES), help="the others are compared with the last"
     )
     parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "hosts.md")
     args = parser.parse_args()
-    names = list(RECIPES)
+    names = list(GRAPHS)
     found = {version: run_host(version, names) for version in tqdm(args.releases, unit="host")}
     newest = found[args.releases[-1]]
     rows = [["ComfyUI", *names], ["---"] * (len(names) + 1)]

@@ -1,8 +1,8 @@
-"""What the pack does under damage, haste and interruption: one command, one table.
+"""What the pack does with damaged files, under load and when it is interrupted.
 
-`python -m host.reliability` loads thousands of damaged files (host.mutations), and on a real server
+`python -m host.reliability` loads thousands of damaged files (host.mutations). On a real server it
 cancels runs at random moments, queues a hundred prompts with changing guiders, lets two clients
-queue at once, and kills the server in the middle of a run. After each, the same prompt has to draw
+queue at once, and kills the server in the middle of a run. After each, the same prompt must give
 the same picture as before, bit for bit. Writes docs/reliability.md.
 """
 
@@ -22,18 +22,13 @@ import psutil
 from tqdm import tqdm
 
 from demo.paths import WORKFLOWS
-from host.client import (
-    draw_prompt,
-    queue_prompt,
-    read_prompt,
-    wait_for_history,
-)
+from host.client import queue_prompt, read_prompt, run_and_fetch, wait_for_history
 from host.mutations import FINE, KINDS, run_cases
 from host.serve import ComfyServer
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
 GUIDED = ("class_guidance", "depth_from_reference", "segmentation_from_masks", "class_and_depth")
-WARM_UP = 12  # prompts, after which memory is held against
+WARM_UP = 12  # prompts before memory is first measured
 
 
 def shipped_prompt(server: ComfyServer, name: str) -> dict:
@@ -41,7 +36,7 @@ def shipped_prompt(server: ComfyServer, name: str) -> dict:
 
 
 def with_values(prompt: dict, **values) -> dict:
-    """A copy: `seed=3` sets every widget of that name."""
+    """A copy of `prompt` in which `seed=3` sets every widget of that name."""
     prompt = json.loads(json.dumps(prompt))
     for node in prompt.values():
         node["inputs"] |= {k: v for k, v in values.items() if k in node["inputs"]}
@@ -49,7 +44,7 @@ def with_values(prompt: dict, **values) -> dict:
 
 
 def without_experts(prompt: dict) -> dict:
-    """A copy in which Load PPAP Experts is bypassed."""
+    """A copy of `prompt` in which Load PPAP Experts is bypassed."""
     prompt = json.loads(json.dumps(prompt))
     loaders = {i: n for i, n in prompt.items() if n["class_type"] == "PPAP_LoadExperts"}
     for node in prompt.values():
@@ -59,10 +54,10 @@ def without_experts(prompt: dict) -> dict:
     return {i: n for i, n in prompt.items() if i not in loaders}
 
 
-def draw(server: ComfyServer, prompt: dict) -> list[bytes]:
-    """The pictures' pixels (their files name the prompt), in the order of the nodes."""
-    drawn = draw_prompt(server.url, prompt)
-    return [picture.tobytes() for node in sorted(drawn) for picture in drawn[node]]
+def pixels_of(server: ComfyServer, prompt: dict) -> list[bytes]:
+    """Run `prompt`: its pictures' pixels, in the order of the nodes. Files also hold the prompt."""
+    found = run_and_fetch(server.url, prompt)
+    return [picture.tobytes() for node in sorted(found) for picture in found[node]]
 
 
 def interrupt(server: ComfyServer) -> None:
@@ -70,21 +65,21 @@ def interrupt(server: ComfyServer) -> None:
 
 
 def cancel(server: ComfyServer, times: int) -> str:
-    """Each run is stopped at a random moment."""
-    prompt, dice, ended = shipped_prompt(server, "class_guidance"), random.Random(0), Counter()
-    expected = draw(server, with_values(prompt, seed=1))
+    """Interrupt every run at a random moment."""
+    prompt, generator, ended = shipped_prompt(server, "class_guidance"), random.Random(0), Counter()
+    expected = pixels_of(server, with_values(prompt, seed=1))
     start = time.monotonic()
-    draw(server, with_values(prompt, seed=2))
+    pixels_of(server, with_values(prompt, seed=2))
     duration = time.monotonic() - start
     for number in tqdm(range(times), desc="cancel"):
         queued = queue_prompt(server.url, with_values(prompt, seed=100 + number))
-        time.sleep(dice.uniform(0, duration))
+        time.sleep(generator.uniform(0, duration))
         interrupt(server)
         entry = wait_for_history(server.url, queued, 120)
         messages = [event for event, _ in entry["status"]["messages"]]
         stopped = "execution_interrupted" in messages
         ended["stopped" if stopped else "had ended before"] += 1
-    same = draw(server, with_values(prompt, seed=1)) == expected
+    same = pixels_of(server, with_values(prompt, seed=1)) == expected
     counts = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
     return f"{counts}; the next picture {verdict(same)}"
 
@@ -94,19 +89,19 @@ def verdict(same: bool) -> str:
 
 
 def memory(server: ComfyServer) -> float:
-    """MiB that the server's process holds."""
+    """MiB of memory that the server's process holds."""
     return psutil.Process(server.process_id).memory_info().rss / 2**20
 
 
 def repeat(server: ComfyServer, times: int) -> str:
-    """Prompts with changing guiders, with and without experts."""
+    """Run prompts with changing guiders, with and without experts, and watch the memory."""
     prompts = [shipped_prompt(server, name) for name in GUIDED]
     prompts += [without_experts(prompt) for prompt in prompts]
-    expected, held = draw(server, with_values(prompts[0], seed=1)), []
+    expected, held = pixels_of(server, with_values(prompts[0], seed=1)), []
     for number in tqdm(range(times), desc="repeat"):
-        draw(server, with_values(prompts[number % len(prompts)], seed=1000 + number))
+        pixels_of(server, with_values(prompts[number % len(prompts)], seed=1000 + number))
         held.append(memory(server))
-    same = draw(server, with_values(prompts[0], seed=1)) == expected
+    same = pixels_of(server, with_values(prompts[0], seed=1)) == expected
     first, last = (sum(part) / len(part) for part in (held[WARM_UP:][:10], held[-10:]))
     return (
         f"memory {first:.0f} MiB after {WARM_UP} prompts, {last:.0f} MiB at the end; the first "
@@ -115,17 +110,17 @@ def repeat(server: ComfyServer, times: int) -> str:
 
 
 def two_clients(server: ComfyServer, times: int) -> str:
-    """Two queue at once; each has to get what it gets alone."""
+    """Let two clients queue at once; each must get the pictures that it gets alone."""
     prompt = shipped_prompt(server, "class_guidance")
     asked = {
         name: [with_values(prompt, classes=name, seed=seed) for seed in range(times)]
         for name in ("cone", "torus")
     }
-    alone = {name: [draw(server, p) for p in prompts] for name, prompts in asked.items()}
+    alone = {name: [pixels_of(server, p) for p in prompts] for name, prompts in asked.items()}
     together: dict[str, list] = {}
 
     def queue_all(name: str) -> None:
-        together[name] = [draw(server, p) for p in asked[name]]
+        together[name] = [pixels_of(server, p) for p in asked[name]]
 
     threads = [threading.Thread(target=queue_all, args=(name,)) for name in asked]
     for thread in threads:
@@ -137,18 +132,18 @@ def two_clients(server: ComfyServer, times: int) -> str:
 
 
 def kill(base: Path, times: int) -> str:
-    """SIGKILL in the middle of a run, and a new server in the same folders."""
-    dice, same = random.Random(0), 0
+    """Kill the server in the middle of a run and start one in the same folders."""
+    generator, same = random.Random(0), 0
     with ComfyServer(base) as server:
         prompt = shipped_prompt(server, "class_guidance")
-        expected = draw(server, with_values(prompt, seed=1))
+        expected = pixels_of(server, with_values(prompt, seed=1))
     for number in tqdm(range(times), desc="kill"):
         with ComfyServer(base) as server:
             queue_prompt(server.url, with_values(prompt, seed=100 + number))
-            time.sleep(dice.uniform(0.5, 4))
+            time.sleep(generator.uniform(0.5, 4))
             psutil.Process(server.process_id).kill()
         with ComfyServer(base) as server:
-            same += draw(server, with_values(prompt, seed=1)) == expected
+            same += pixels_of(server, with_values(prompt, seed=1)) == expected
     left = [path.name for path in base.rglob("*.partial*")]
     return f"{same} of {times} times the picture after the restart is the same; left over: {left}"
 
@@ -185,11 +180,10 @@ def main() -> None:
     lines = [
         "# Reliability\n",
         "Made by `.venv/bin/python -m host.reliability`, on two CPU cores.\n",
-        *(
-            f"| {what} | {outcome} |"
-            for what, outcome in (("trial", "outcome"), ("---",) * 2, *rows)
-        ),
+        "| trial | outcome |",
+        "| --- | --- |",
     ]
+    lines += [f"| {what} | {outcome} |" for what, outcome in rows]
     args.out.write_text("\n".join(lines) + "\n", "utf-8")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -1,4 +1,4 @@
-"""Run ComfyUI with this pack and the demo's models: python -m host.serve [--port N]."""
+"""Run ComfyUI with this pack and the demo's models: `python -m host.serve [--port N]`."""
 
 import argparse
 import json
@@ -18,14 +18,19 @@ from ppap_core.comfy_bridge.headless import PACK_ROOT, has_accelerator
 
 PACK_FOLDER = "comfyui-ppap"
 MODEL_FOLDERS = (
-    *("ppap_guiders", "ppap_experts", "ppap_pixel_models"),
-    *("checkpoints", "diffusion_models", "vae"),
+    "ppap_guiders",
+    "ppap_experts",
+    "ppap_pixel_models",
+    "checkpoints",
+    "diffusion_models",
+    "vae",
 )
-NOT_IN_A_COPY = shutil.ignore_patterns(".*", "__pycache__", "demo", "tests", "training", "docs")
+UNUSED = ("training", "demo", "host", "evidence", "tests", "docs")  # by the nodes
+NOT_IN_A_COPY = shutil.ignore_patterns(".*", "__pycache__", *UNUSED)
 
 
 def build_base_directory(base: Path, pack_root: Path = PACK_ROOT) -> Path:
-    """Everything ComfyUI reads and writes, apart from its source; returns the models' config."""
+    """Make the folders that ComfyUI reads and writes; returns its config of model folders."""
     for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     link_pack(base / "custom_nodes" / PACK_FOLDER, pack_root)
@@ -69,8 +74,8 @@ def find_free_port(preferred: int = 0) -> int:
 class ComfyServer:
     """A ComfyUI server with this pack, in a process of its own: `with ComfyServer(base) as server`.
 
-    base: folder for its files. cpu: as in headless.boot. port: None takes a free one.
-    extra: more of ComfyUI's flags. root: ComfyUI's folder; None finds or fetches one.
+    `base`: folder for its files. `cpu`: as in headless.boot. `port`: None takes a free one.
+    `extra`: more of ComfyUI's flags. `root`: ComfyUI's folder; None finds or fetches one.
     """
 
     def __init__(
@@ -93,16 +98,12 @@ class ComfyServer:
     def command(self, root: Path, model_paths: Path) -> list[str]:
         """The command line that starts the server."""
         cpu = not has_accelerator() if self._cpu is None else self._cpu
-        return [
-            *(sys.executable, "-u", str(root / "main.py")),
-            *(["--cpu"] if cpu else []),
-            *("--port", str(self.port), "--disable-auto-launch"),
-            "--disable-api-nodes",  # paid services: slow to load, and the page calls outside
-            *("--database-url", "sqlite:///:memory:"),
-            *("--base-directory", str(self.base)),
-            *("--extra-model-paths-config", str(model_paths)),
-            *self._extra,
-        ]
+        command = [sys.executable, "-u", str(root / "main.py"), "--disable-auto-launch"]
+        command += ["--port", str(self.port), "--base-directory", str(self.base)]
+        command += ["--extra-model-paths-config", str(model_paths)]
+        command += ["--database-url", "sqlite:///:memory:"]
+        command += ["--disable-api-nodes"]  # of paid services: slow, and they call other servers
+        return [*command, *(["--cpu"] if cpu else []), *self._extra]
 
     def start(self, timeout: float = 300.0) -> None:
         """Start the server and return when it answers.
@@ -138,7 +139,7 @@ class ComfyServer:
         return self._process.pid
 
     def log(self) -> str:
-        """All that the server has written so far."""
+        """All output of the server so far."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def log_end(self, lines: int = 20) -> str:
@@ -168,12 +169,17 @@ class ComfyServer:
         self.stop()
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def serve(port: int, cpu: bool | None, extra: Sequence[str]) -> int:
     """Run the server until it is interrupted."""
     server = ComfyServer(PACK_ROOT / ".host" / "base", cpu, find_free_port(port), extra)
-    print(f"Starting ComfyUI (log: {server.log_file}) ...", flush=True)
+    say(f"Starting ComfyUI (log: {server.log_file}) ...")
     with server:
-        print(f"ComfyUI runs at {server.url}    (Ctrl+C stops it)", flush=True)
+        say(f"ComfyUI runs at {server.url}    (Ctrl+C stops it)")
         return server.wait()
 
 
@@ -191,7 +197,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except (HostError, FileNotFoundError, RuntimeError, TimeoutError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
 
 

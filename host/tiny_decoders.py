@@ -1,18 +1,22 @@
 """Tiny random decoders in the files that ComfyUI's own loaders accept."""
 
+from pathlib import Path
+
+import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from host.tiny_checkpoints import randomise
 
 
-def use_the_whole_range(last_layer):
-    """Pictures around grey with visible contrast, for decoders that answer in [0, 1]."""
+def use_the_whole_range(last_layer: nn.Module) -> None:
+    """For decoders that answer in [0, 1]: pictures around grey, with visible contrast."""
     last_layer.weight *= 5
     last_layer.bias += 0.5
 
 
-def save_taesd(folder, name, channels):
-    """`name`_encoder and `name`_decoder, as VAELoader wants them; the decoder's file."""
+def save_taesd(folder: Path, name: str, channels: int) -> Path:
+    """Write `name`_encoder and `name`_decoder for VAELoader; returns the decoder's file."""
     import comfy.taesd.taesd
 
     taesd = randomise(comfy.taesd.taesd.TAESD(latent_channels=channels).requires_grad_(False))
@@ -24,8 +28,8 @@ def save_taesd(folder, name, channels):
     return folder / f"{name}_decoder.safetensors"
 
 
-def save_taehv(path, dtype):
-    """A tiny video decoder for 16 channels; ComfyUI tells Hunyuan's (float16) by its dtype."""
+def save_taehv(path: Path, dtype: torch.dtype) -> Path:
+    """Write a video decoder of 16 channels; ComfyUI takes one in float16 for Hunyuan's."""
     import comfy.taesd.taehv
 
     module = randomise(comfy.taesd.taehv.TAEHV(16).requires_grad_(False))
@@ -35,22 +39,38 @@ def save_taehv(path, dtype):
     return path
 
 
-def save_kl(path, channels):
-    """AutoencoderKL whose decoder has 32 channels; the encoder, which no test uses, is left out."""
+def save_kl(path: Path, channels: int) -> Path:
+    """Write an AutoencoderKL with a decoder of width 32, and no encoder: no test uses one."""
     from comfy.ldm.modules.diffusionmodules.model import Decoder
 
-    sizes = {"ch": 32, "ch_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attn_resolutions": []}
-    shape = {"out_ch": 3, "in_channels": 3, "resolution": 256, "z_channels": channels}
-    decoder = randomise(Decoder(**sizes, **shape).requires_grad_(False))
+    decoder = Decoder(
+        ch=32,
+        ch_mult=(1, 2, 4, 4),
+        num_res_blocks=2,
+        attn_resolutions=[],
+        out_ch=3,
+        in_channels=3,
+        resolution=256,
+        z_channels=channels,
+    )
+    randomise(decoder.requires_grad_(False))
     save_file({f"decoder.{key}": value for key, value in decoder.state_dict().items()}, path)
     return path
 
 
-def save_wan(path):
+def save_wan(path: Path) -> Path:
+    """Write Wan 2.1's VAE with few channels."""
     from comfy.ldm.wan.vae import WanVAE
 
-    sizes = {"dim": 16, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2}
-    times = {"attn_scales": [], "temperal_downsample": [False, True, True], "dropout": 0.0}
-    vae = randomise(WanVAE(**sizes, **times).requires_grad_(False))
+    vae = WanVAE(
+        dim=16,
+        z_dim=16,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=2,
+        attn_scales=[],
+        temperal_downsample=[False, True, True],
+        dropout=0.0,
+    )
+    randomise(vae.requires_grad_(False))
     save_file(vae.state_dict(), path)
     return path

@@ -1,8 +1,8 @@
-"""Draw the shipped workflows in ComfyUI's own front end and save them as it saves them.
+"""Build the shipped workflows in ComfyUI's own front end and save them as it saves them.
 
-python -m host.workflows starts a server and headless Chromium, builds each graph of
-workflow_recipes.py, runs it, and writes workflows/<name>.json and its thumbnail <name>.jpg; then
-the blueprint, subgraphs/<name>.json.
+`python -m host.workflows` starts a server and headless Chromium, builds each graph of
+workflow_graphs.py, runs it, and writes workflows/<name>.json with a thumbnail, <name>.jpg; then the
+blueprint, subgraphs/<name>.json.
 """
 
 import argparse
@@ -16,15 +16,16 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from demo.paths import OUTPUT, WORKFLOWS
-from host.client import draw_prompt
+from host.blueprint import BLUEPRINT, blueprint
+from host.client import run_and_fetch
 from host.serve import ComfyServer
-from host.workflow_recipes import BLUEPRINT, RECIPES, blueprint
+from host.workflow_graphs import GRAPHS
 
 BLUEPRINTS = Path(__file__).parents[1] / "subgraphs"
 MAKE = """
   app.graph.clear();
   const made = {};
-  for (const [name, [type, pos, size, values]] of Object.entries(recipe)) {
+  for (const [name, [type, pos, size, values]] of Object.entries(nodes)) {
     const node = LiteGraph.createNode(type);
     if (!node) throw new Error(`no node ${type}`);
     app.graph.add(node);
@@ -46,13 +47,13 @@ MAKE = """
   }
 """
 BUILD = f"""
-async ([recipe, links]) => {{
+async ([nodes, links]) => {{
   {MAKE}
   return [app.graph.serialize(), (await app.graphToPrompt()).output];
 }}
 """
 ENCLOSE = f"""
-([recipe, links, blueprint]) => {{
+([nodes, links, blueprint]) => {{
   {MAKE}
   const inside = new Set(Object.keys(blueprint.inside).map(name => made[name]));
   const types = Object.fromEntries(blueprint.shown.map(([name]) => [name, made[name].type]));
@@ -74,7 +75,7 @@ ENCLOSE = f"""
 
 @contextmanager
 def front_end(height: int) -> Iterator[tuple]:
-    """A server and a page of headless Chromium, 1600 pixels wide: (page, url)."""
+    """(page, url) of a page in headless Chromium, 1600 pixels wide, and of its server."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -84,22 +85,23 @@ def front_end(height: int) -> Iterator[tuple]:
 
 
 def open_front_end(page, url: str) -> None:
-    """Anew for each graph: a page remembers the widgets of nodes that are gone, by their ids."""
+    """Load the page. Each graph needs a new one: a page keeps the widgets of removed nodes."""
     page.goto(url)
     page.wait_for_function("() => window.app && window.app.graph && app.extensionManager")
     page.wait_for_timeout(3000)
 
 
-def draw(page, name: str) -> tuple[dict, dict]:
-    """Build a recipe in the front end: its UI JSON and its API prompt."""
-    nodes, links = RECIPES[name]()
-    return tuple(page.evaluate(BUILD, [nodes, links]))
+def build_workflow(page, name: str) -> tuple[dict, dict]:
+    """Build a graph in the front end; returns its UI JSON and its API prompt."""
+    workflow, prompt = page.evaluate(BUILD, list(GRAPHS[name]()))
+    return workflow, prompt
 
 
-def draw_blueprint(page) -> dict:
+def build_blueprint(page) -> dict:
     """The UI JSON of a graph that is one subgraph."""
-    recipe = blueprint()
-    return page.evaluate(ENCLOSE, [recipe["around"] | recipe["inside"], recipe["links"], recipe])
+    values = blueprint()
+    nodes = values["around"] | values["inside"]
+    return page.evaluate(ENCLOSE, [nodes, values["links"], values])
 
 
 def write_json(workflow: dict, path: Path) -> None:
@@ -107,9 +109,9 @@ def write_json(workflow: dict, path: Path) -> None:
     path.write_text(text + "\n", "utf-8")
 
 
-def thumbnail(drawn: dict[str, list[Image.Image]], path: Path) -> None:
+def thumbnail(pictures_of: dict[str, list[Image.Image]], path: Path) -> None:
     """The first two pictures of every node, in a grid that is about square."""
-    shown = [picture for node in sorted(drawn, key=int) for picture in drawn[node][:2]]
+    shown = [picture for node in sorted(pictures_of, key=int) for picture in pictures_of[node][:2]]
     pictures = [ImageOps.pad(picture, (256, 256)) for picture in shown]
     columns = math.ceil(len(pictures) ** 0.5)
     sheet = Image.new("RGB", (256 * columns, 256 * math.ceil(len(pictures) / columns)))
@@ -120,16 +122,16 @@ def thumbnail(drawn: dict[str, list[Image.Image]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(RECIPES), help="which workflows; all")
+    parser.add_argument("names", nargs="*", default=list(GRAPHS), help="of workflows; default: all")
     args = parser.parse_args()
     with front_end(height=1000) as (page, url):
         for name in args.names:
             open_front_end(page, url)
-            workflow, prompt = draw(page, name)
+            workflow, prompt = build_workflow(page, name)
             write_json(workflow, WORKFLOWS / f"{name}.json")
-            thumbnail(draw_prompt(url, prompt), WORKFLOWS / f"{name}.jpg")
+            thumbnail(run_and_fetch(url, prompt), WORKFLOWS / f"{name}.jpg")
         open_front_end(page, url)
-        write_json(draw_blueprint(page), BLUEPRINTS / f"{BLUEPRINT}.json")
+        write_json(build_blueprint(page), BLUEPRINTS / f"{BLUEPRINT}.json")
 
 
 if __name__ == "__main__":

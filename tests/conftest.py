@@ -8,7 +8,7 @@ reach through the `comfyui` fixture, tests of the core import `ppap_core` and no
 import asyncio
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -133,7 +133,31 @@ def add_test_nodes(custom_nodes: Path) -> None:
         folder = custom_nodes / f"ppap_test_{name}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(TESTS / "server" / f"{name}.py", folder / "__init__.py")
-    shutil.copy(PACK_ROOT / "host" / "tiny_checkpoints.py", custom_nodes / "ppap_test_family_nodes")
+    tiny = custom_nodes / "ppap_test_family_nodes" / "tiny_checkpoints"
+    shutil.copytree(PACK_ROOT / "host" / "tiny_checkpoints", tiny, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system on which no symbolic links can be made."""
+
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+
+
+@pytest.fixture
+def empty_comfyui() -> Callable[[Path], Path]:
+    """Makes a folder that has the files by which ComfyUI is recognised, all empty."""
+
+    def make(folder: Path) -> Path:
+        (folder / "comfy").mkdir(parents=True)
+        for name in ("main.py", "nodes.py", "comfy/cli_args.py"):
+            (folder / name).touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

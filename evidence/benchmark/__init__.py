@@ -1,5 +1,5 @@
-"""The paper's tables on the demo world, and what lies beyond the paper.
+"""The paper's tables, and more, measured on the demo world.
 
-`python -m evidence.benchmark` makes every row that is missing in docs/evidence/*.csv and
-draws tables and plots from them; it can be stopped and started again at any moment.
+`python -m evidence.benchmark` measures the rows that are missing in docs/evidence/*.csv, then
+writes tables and plots of all rows. It can be stopped and started again at any time.
 """

@@ -1,15 +1,15 @@
-"""python -m evidence.benchmark --budget evening"""
+"""`python -m evidence.benchmark --budget evening`"""
 
 import argparse
-from pathlib import Path
 
-from demo.paths import EVIDENCE
 from evidence.benchmark.budgets import BUDGETS
 from evidence.benchmark.figures import draw_figures
-from evidence.benchmark.pieces import Plan, Tables
+from evidence.benchmark.plan import Plan
+from evidence.benchmark.prepare import prepare
 from evidence.benchmark.report import Report
+from evidence.benchmark.rows import Tables
 from evidence.benchmark.workers import run
-from evidence.benchmark.world import prepare
+from evidence.flags import add_output
 from ppap_core.comfy_bridge.headless import boot
 
 
@@ -17,8 +17,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", choices=list(BUDGETS), default="evening")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--output", type=Path, default=EVIDENCE)
-    parser.add_argument("--tables-only", action="store_true", help="from the rows there are")
+    add_output(parser)
+    parser.add_argument("--tables-only", action="store_true", help="from the rows that exist")
     args = parser.parse_args()
     budget = BUDGETS[args.budget]
     plan = Plan(args.budget, budget, Tables(args.output))

@@ -1,13 +1,15 @@
-"""The paper's figures: what a guider asks for at each noise, and how sure it is on the way."""
+"""The paper's figures: the guider's gradient at each noise level, and its confidence on the way."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from demo.scenes import SHAPES, Scenes
+from demo.scenes import Scenes
+from demo.shapes import SHAPES
 from evidence.benchmark.methods import CLASS_METHODS, NAIVE, PPAP_5, Method
-from evidence.benchmark.pieces import FIRST_SEED, Plan, asked_scenes
+from evidence.benchmark.pieces import FIRST_SEED, asked_scenes
+from evidence.benchmark.plan import Plan
 from evidence.benchmark.world import BATCH, World
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.noise import add_noise, sigma_ve_to_timestep, timestep_to_sigma_ve
@@ -32,7 +34,7 @@ def draw_maps(world: World, guider: str):
     from ppap_core.targets import ClassTarget
 
     network, _ = world.guider(guider)
-    x_0 = world.heldout.image[SCENE : SCENE + 1].float() / 127.5 - 1
+    x_0 = world.heldout.pictures(slice(SCENE, SCENE + 1))
     eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     levels = [timestep_to_sigma_ve(torch.tensor([float(t)])).float() for t in TIMESTEPS]
     states = [add_noise(x_0, level, eps) for level in levels]
@@ -57,7 +59,7 @@ def _shown(gradient: Tensor) -> Tensor:
 
 
 def plot_confidence(plan: Plan, world: World, guider: str, path: Path) -> None:
-    """What the guider that guides gives the asked class, along its own reverse process."""
+    """The guider's probability of the asked-for class, over timesteps, while it guides."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -86,7 +88,7 @@ def _confidence(
 
     scale = plan.best_scale("class", guider, method)
     model, _ = world.guided("class", guider, method, scale, plan.budget.first_seed, scenes)
-    world.draw(lambda rows: (model, {}), "DDIM-25", PICTURES, FIRST_SEED["report"])
+    world.sample(lambda rows: (model, {}), "DDIM-25", PICTURES, FIRST_SEED["report"])
     (outcome,) = outcomes_of(model)
     levels = torch.tensor([record.sigma_ve for record in outcome.records])
     confidence = [float(record.log_likelihood.exp()) for record in outcome.records]

@@ -1,4 +1,4 @@
-"""The table "latent": the same rows, where a latent model draws and its decoder is the view."""
+"""The table "latent": the rows of a latent diffusion model whose decoder is the view."""
 
 from functools import cached_property
 
@@ -12,15 +12,16 @@ from demo.measures import own_accuracy
 from demo.paths import LARGE_TRAIN_SCENES, LATENT_GENERATED, LATENTS
 from demo.shapes import SHAPES
 from evidence.benchmark.methods import Method, Teaching
+from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges, measure_quality
-from evidence.views import Method as Seen
-from evidence.views import World as LatentModels
 from ppap_core.reading import Reading
 
 
 class LatentWorld:
-    """Its models, and what experts of the ResNet learn from: 24,000 scenes with their classes, or
-    5,000 pictures that the latent model drew, whatever the budget.
+    """What the rows of this table need.
+
+    With every budget, the ResNet's experts learn from 24,000 scenes with their classes, or from
+    5,000 pictures of the latent model.
     """
 
     def __init__(self):
@@ -36,13 +37,12 @@ class LatentWorld:
 
     @cached_property
     def generated(self):
-        """What the latent model drew, and what the guider says of it."""
+        """Pictures of the latent model, with the guider's answers."""
         from ppap_core.distillation.training_set import build_training_set
 
         space = self.models.checkpoint.latent_format
-        return build_training_set(
-            LATENT_GENERATED, self.models.guider.guider, process_in=space.process_in
-        )
+        guider = self.models.guider.guider
+        return build_training_set(LATENT_GENERATED, guider, process_in=space.process_in)
 
     def training_set(self, guider: str, teaching: Teaching):
         from ppap_core.distillation.teacher import label_answers
@@ -57,16 +57,20 @@ class LatentWorld:
         from ppap_core.comfy_bridge.reading import build_reader
 
         models = self.models
-        return build_reader(models.checkpoint, settings, models.prompt, 1.0, models.guider.patcher)[
-            1
-        ]
+        patcher = models.guider.patcher
+        return build_reader(models.checkpoint, settings, models.prompt, 1.0, patcher)[1]
 
     @torch.no_grad()
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
-        """What the judge says of `num` pictures, and the guider itself, without experts."""
+        """Figures of `num` pictures by the judge, and by the guider itself without experts."""
         reading = Reading(method.input, "vae") if method.input else None
-        seen = Seen(method.name, reading, method.jacobian)
-        pictures = self.models.pictures(seen, scale, first_seed, num, experts)
+        pictures = self.models.pictures(
+            LatentMethod(method.name, reading, method.jacobian),
+            scale,
+            first_seed=first_seed,
+            num=num,
+            experts=experts,
+        )
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)
         found = {

@@ -1,4 +1,4 @@
-"""The rows of the tables: what guides, and how its experts were taught."""
+"""The methods that the tables compare: what guides, and how its experts are taught."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from evidence.benchmark.budgets import Budget
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 
 MAX_SHARE = 0.058  # of the guider's parameters, for one expert: the paper's ResNet50
-# The largest within MAX_SHARE.
+# The largest ranks within MAX_SHARE.
 RANKS = {"resnet": 7, "vit": 3, "small resnet": 3, "depth": 2, "segmentation": 2}
 RATES = {"resnet": 2e-3, "vit": 5e-3}  # learning rates, of LoRA and of full fine-tuning
 FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
@@ -14,9 +14,9 @@ FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
 
 @dataclass(frozen=True)
 class Teaching:
-    """How experts come to be: `changes` of DistillSettings, `adapter` of AdapterSettings.
+    """How experts are taught. `is_full`: train all weights. `pictures`: the share that is used.
 
-    `pictures`: the share of the generated ones that are used.
+    `changes`: to DistillSettings; `adapter`: to AdapterSettings.
     """
 
     num_experts: int = 5
@@ -46,8 +46,9 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Method:
-    """`teaching`: None is the guider as it is. `input` "" guides nothing. `cfg`: scales of the
-    class-conditional model's classifier-free guidance, which needs no guider.
+    """`teaching`: of the experts; None is the guider alone. `input`: "" is no guidance.
+
+    `cfg`: the scales of classifier-free guidance, by the class-conditional model without a guider.
     """
 
     name: str
@@ -84,17 +85,21 @@ CLASS_METHODS = (
     CONDITIONAL,
 )
 SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
-SIZES = ("small resnet",)  # guiders that only show what their size is worth
+SIZES = ("small resnet",)  # guiders that only show how much the size of a guider matters
 MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5, PPAP_5_ON_THE_ESTIMATE)
-SEEN = {"view": "vae"}  # of latents
+SEEN = {"view": "vae"}
 SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
 LATENT_METHODS = (
-    *(NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE),
+    NO_GUIDANCE,
+    NAIVE,
+    ON_THE_ESTIMATE,
     Method("multi-experts-5, supervised", teaching=Teaching(**LABELLED, changes=SEEN)),
     Method("PPAP-5", teaching=Teaching(changes=SEEN)),
     Method(
         "multi-experts-5 on x0_hat, jvp, supervised",
-        *("x0_hat", "jvp", Teaching(**LABELLED, changes=SEEN_ESTIMATE)),
+        input="x0_hat",
+        jacobian="jvp",
+        teaching=Teaching(**LABELLED, changes=SEEN_ESTIMATE),
     ),
     Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", Teaching(changes=SEEN_ESTIMATE)),
 )
@@ -128,7 +133,9 @@ INPUTS = (
     Method("input: x0_hat, backprop", "x0_hat", "backprop", X0_EXPERTS),
     Method(
         "input: x0_hat, jvp, supervised, all weights",
-        *("x0_hat", "jvp", Teaching(**LABELLED, changes=X0_EXPERTS.changes)),
+        input="x0_hat",
+        jacobian="jvp",
+        teaching=Teaching(**LABELLED, changes=X0_EXPERTS.changes),
     ),
 )
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 
 from demo.judges import NUM_FEATURES
 from demo.measures import MEASURES
 from evidence.benchmark.budgets import Budget
+from evidence.benchmark.files import GUIDERS
 from evidence.benchmark.methods import (
     CLASS_METHODS,
     LATENT_METHODS,
@@ -18,13 +20,16 @@ from evidence.benchmark.methods import (
     ablations,
     class_methods,
 )
-from evidence.benchmark.pieces import DECILES, MAPS, MEASURED, Key, Plan
-from evidence.benchmark.world import GUIDERS, SAMPLERS
+from evidence.benchmark.pieces import MAPS
+from evidence.benchmark.plan import DECILES, Plan
+from evidence.benchmark.rows import MEASURED, Key
+from evidence.benchmark.world import SAMPLERS
 from evidence.quality import interval
 from evidence.tables import markdown
+from ppap_core.comfy_bridge import headless
 
 NAMES = {"fid": "FID", "kid": "KID"}
-LARGE_ENOUGH = NUM_FEATURES + 1  # pictures, for a Frechet distance of full rank
+LARGE_ENOUGH = NUM_FEATURES + 1  # as many pictures give a Frechet distance of full rank
 
 
 @cache
@@ -45,7 +50,7 @@ def parameters(guider: str, teaching: Teaching, budget: Budget) -> tuple[int, fl
 
 
 class Report:
-    """`plan`: knows the budget, its rows, and the scales that they chose."""
+    """`plan`: knows the budget, its rows and the chosen scales. `command`: what made the rows."""
 
     def __init__(self, plan: Plan, folder: Path, command: str):
         self.plan, self.folder, self.command = plan, folder, command
@@ -59,12 +64,10 @@ class Report:
 
     @staticmethod
     def versions() -> str:
-        from importlib.metadata import version
-
-        from ppap_core.comfy_bridge.headless import FETCHED_VERSION
-
+        """The ComfyUI and the packages that this process uses."""
+        comfyui = headless.comfyui_version(headless.booted_comfyui() or headless.find_comfyui())
         packages = ("torch", "timm", "transformers", "peft", "torchmetrics", "torch-fidelity")
-        return ", ".join([f"ComfyUI {FETCHED_VERSION}", *(f"{p} {version(p)}" for p in packages)])
+        return ", ".join([f"ComfyUI {comfyui}", *(f"{p} {version(p)}" for p in packages)])
 
     def found(self, table: str, guider: str, method: str, **wanted) -> dict[Key, dict]:
         wanted = {"noise": "report", "budget": self.plan.name} | wanted

@@ -1,4 +1,4 @@
-"""Do what a plan names, in several processes of one thread each."""
+"""Do the pieces of a plan, in several processes of one thread each."""
 
 import multiprocessing
 import os
@@ -8,7 +8,8 @@ import torch
 from tqdm import tqdm
 
 from evidence.benchmark.budgets import Budget
-from evidence.benchmark.pieces import Piece, Plan, Row
+from evidence.benchmark.pieces import Piece, Row
+from evidence.benchmark.plan import Plan
 from evidence.benchmark.world import World
 from ppap_core.comfy_bridge.headless import boot
 
@@ -27,7 +28,11 @@ def _work(piece: Piece) -> dict | None:
 
 
 def run(plan: Plan, num_workers: int) -> None:
-    """Until nothing is missing. The plan is asked anew after each piece: rows follow from rows."""
+    """Work until the plan is empty.
+
+    After every piece the plan is iterated again: the rows that are reported depend on those that
+    chose a scale.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers' libraries as they load
     context, under_way = multiprocessing.get_context("spawn"), {}
     with ProcessPoolExecutor(num_workers, context, _start, (plan.budget,)) as pool:

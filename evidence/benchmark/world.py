@@ -1,66 +1,32 @@
 """The models and data of one process of the benchmark, loaded when they are first needed."""
 
-import os
 from functools import cache, cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from demo.clean_models import SMALL_RESNET, VIT, Recipe, train_guider
 from demo.judges import load_judge
 from demo.measures import build_target, measure, own_accuracy, recognise
-from demo.paths import (
-    CACHE,
-    DEPTH_GUIDER,
-    GENERATED,
-    GUIDER,
-    HELDOUT_SCENES,
-    JUDGE,
-    PIXEL_MODEL,
-    SEGMENTATION_GUIDER,
-)
-from demo.scene_files import load_or_render
-from demo.scenes import SHAPES, Scenes
-from demo.train import encode_latents, generate_images, generate_latent_images, run_module
+from demo.paths import GENERATED, JUDGE, PIXEL_MODEL
+from demo.scene_files import load_heldout_scenes, load_or_render
+from demo.scenes import Scenes
+from demo.shapes import SHAPES
+from demo.train import run_module
 from evidence.benchmark.budgets import Budget
+from evidence.benchmark.files import GUIDERS, conditional_file, experts_file, renders_file
 from evidence.benchmark.methods import Method, Teaching
 from evidence.quality import measure_quality
 from ppap_core.distillation.settings import DistillSettings
-from ppap_core.distillation.state import TrainingState, resume, training_fingerprint
+from ppap_core.distillation.state import TrainingState, resume
 
-FOLDER = Path(os.environ.get("PPAP_BENCHMARK_FOLDER", CACHE / "benchmark"))
-GUIDERS = {
-    "resnet": GUIDER,
-    "vit": FOLDER / "demo-shapes-vit",
-    "small resnet": FOLDER / "demo-shapes-small-resnet",
-    "depth": DEPTH_GUIDER,
-    "segmentation": SEGMENTATION_GUIDER,
-}
-RECIPES = {  # of guiders that are not shipped
-    "vit": (VIT, Recipe(seed=0, epochs=5, learning_rate=1e-3)),
-    "small resnet": (SMALL_RESNET, Recipe(seed=0)),
-}
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
 NUM_REAL = 2000
 
 
-def experts_file(guider: str, teaching: Teaching, budget: Budget, seed: int) -> Path:
-    """Where finished experts are kept: another name for other settings."""
-    settings = teaching.settings(guider, budget, seed)
-    pictures = budget.renders if teaching.is_supervised else budget.generated
-    used = str(round(teaching.pictures * pictures))
-    name = training_fingerprint(settings, guider, str(teaching.is_supervised), used)
-    return FOLDER / f"{guider}-{name}.safetensors"
-
-
-def conditional_file(budget: Budget) -> Path:
-    return FOLDER / f"conditional_{budget.conditional_steps}_{budget.renders}.safetensors"
-
-
 class World:
-    """`budget`: how much of everything."""
+    """What the pieces of a benchmark of this budget need."""
 
     def __init__(self, budget: Budget):
         self.budget = budget
@@ -92,16 +58,16 @@ class World:
 
     @cached_property
     def heldout(self) -> Scenes:
-        return load_heldout()
+        return load_heldout_scenes()
 
     @cached_property
     def real(self) -> Tensor:
-        """(NUM_REAL, 3, 32, 32) in [-1, 1]: what distances are measured to; guides nothing."""
-        return self.heldout.image[-NUM_REAL:].float() / 127.5 - 1
+        """(NUM_REAL, 3, 32, 32) in [-1, 1]: the scenes that distances are measured to."""
+        return self.heldout.pictures(slice(-NUM_REAL, None))
 
     @cached_property
     def generated(self) -> Tensor:
-        """(N, 3, 32, 32) uint8, drawn by the diffusion model."""
+        """(N, 3, 32, 32) uint8, sampled from the diffusion model."""
         from ppap_core.distillation.images import find_images, read_images
 
         lines = find_images(GENERATED)[: self.budget.generated]
@@ -109,11 +75,11 @@ class World:
 
     @cached_property
     def renders(self) -> Scenes:
-        """Scenes with labels, of those that the guiders were trained on."""
+        """Scenes with labels, from those that the guiders were trained on."""
         return load_renders(self.budget.renders)
 
     def _guider(self, name: str) -> tuple:
-        """(guider, its handle on memory)"""
+        """(guider, the patcher by which ComfyUI manages its memory)"""
         from ppap_core.comfy_bridge.memory import build_patcher
         from ppap_core.guiders import load_guider
 
@@ -145,7 +111,7 @@ class World:
         return Denoiser(self.model, empty_conditioning(), empty_conditioning())
 
     def teach(self, guider: str, teaching: Teaching, seed: int) -> None:
-        """Experts into their file; goes on from where it was stopped."""
+        """Teach experts and write their file; resumes if it was stopped."""
         import comfy.model_management
 
         from ppap_core.distillation.distill import distill
@@ -161,18 +127,22 @@ class World:
         unfinished.rename(file)
 
     def taught(self, guider: str, teaching: Teaching, seed: int):
-        """The experts that `teach` made."""
+        """The experts that `teach` has written."""
         file = experts_file(guider, teaching, self.budget, seed)
         return self.experts(file, teaching.settings(guider, self.budget, seed))
 
     def teach_conditional(self) -> None:
-        """The class-conditional model, from the unconditional one's weights."""
+        """Train the class-conditional model, starting from the unconditional one's weights."""
         file = conditional_file(self.budget)
         run_module(
-            *("demo.diffusion", "--classes", str(len(SHAPES)), "--initial", PIXEL_MODEL),
-            *("--scenes", renders_file(self.budget.renders), "--batch", "64"),
-            *("--steps", str(self.budget.conditional_steps)),
-            *("--checkpoint", file.with_suffix(".run"), "--out", file),
+            "demo.diffusion",
+            classes=len(SHAPES),
+            initial=PIXEL_MODEL,
+            scenes=renders_file(self.budget.renders),
+            batch=64,
+            steps=self.budget.conditional_steps,
+            checkpoint=file.with_suffix(".run"),
+            out=file,
         )
 
     def _experts(self, file: Path, settings: DistillSettings):
@@ -186,7 +156,7 @@ class World:
     def guided(
         self, task: str, guider: str, method: Method, scale: float, seed: int, scenes: Scenes
     ) -> tuple:
-        """(MODEL, what `sample_pixels` is told): `scenes`, one for each picture, are asked for."""
+        """(MODEL, keywords for `sample_pixels`) that ask for `scenes`, one for each picture."""
         from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
         from ppap_core.reading import Reading
@@ -209,21 +179,23 @@ class World:
         return guided, {}
 
     @torch.no_grad()
-    def draw(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:
-        """(num, 3, 32, 32) in [-1, 1]. `model_for`: rows -> as `guided`."""
+    def sample(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:
+        """(num, 3, 32, 32) in [-1, 1]. `model_for`: rows -> what `guided` returns for them."""
         from ppap_core.comfy_bridge.sampling import sample_pixels
 
         parts, (name, steps) = [], SAMPLERS[sampler]
         for rows in torch.arange(num).split(BATCH):
             seeds = (first_seed + rows).tolist()
-            model, told = model_for(rows)
-            settings = (steps, name, SCHEDULER, SIZE, SIZE)
-            parts.append(sample_pixels(model, seeds, *settings, **told))
+            model, conditioning = model_for(rows)
+            pictures = sample_pixels(
+                model, seeds, steps, name, SCHEDULER, width=SIZE, height=SIZE, **conditioning
+            )
+            parts.append(pictures)
         return torch.cat(parts)
 
     @torch.no_grad()
     def noisy_accuracy(self, guider: str, experts, timestep: float, num: int) -> float:
-        """Share of held-out scenes that it recognises in x_t."""
+        """Share of held-out scenes that the guider with these experts recognises in x_t."""
         from ppap_core.noise import add_noise, timestep_to_sigma_ve
 
         network, _ = self.guider(guider)
@@ -231,7 +203,7 @@ class World:
         network.switch.activate(experts and experts.select(float(sigma_ve)))
         generator, right = torch.Generator().manual_seed(0), 0
         for rows in torch.arange(num).split(BATCH):
-            x_0 = self.heldout.image[rows].float() / 127.5 - 1
+            x_0 = self.heldout.pictures(rows)
             eps = torch.randn(x_0.shape, generator=generator)
             answers = recognise(network, add_noise(x_0, sigma_ve.expand(len(rows)), eps))
             right += (answers == self.heldout.label[rows]).sum().item()
@@ -240,7 +212,7 @@ class World:
 
     @torch.no_grad()
     def measure(self, task: str, guider: str, pictures: Tensor, scenes: Scenes) -> dict:
-        """What the judges say, and for classes the guider itself, without experts."""
+        """Figures by the judges; for classes also by the guider itself, without experts."""
         found = {"value": measure(task, pictures, scenes)}
         if task == "class":
             network, _ = self.guider(guider)
@@ -248,27 +220,5 @@ class World:
         return found | measure_quality(self.judge, pictures, self.real)._asdict()
 
 
-def load_heldout() -> Scenes:
-    return load_or_render(HELDOUT_SCENES, 6_000, seed=1)
-
-
-def renders_file(num: int) -> Path:
-    return FOLDER / f"renders_{num}.safetensors"
-
-
 def load_renders(num: int) -> Scenes:
     return load_or_render(renders_file(num), num, seed=0)
-
-
-def prepare(budget: Budget) -> None:
-    """Make what all processes read: scenes, pictures of the diffusion model, guiders."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    load_heldout()
-    renders = load_renders(budget.renders)
-    generate_images(budget.generated)
-    if "latent" in budget.tables:
-        encode_latents()
-        generate_latent_images()
-    for name, (architecture, recipe) in RECIPES.items():
-        if name in budget.guiders and not (GUIDERS[name] / "config.json").exists():
-            train_guider(renders, recipe, GUIDERS[name], architecture)

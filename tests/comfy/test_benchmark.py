@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from evidence.benchmark.budgets import BUDGETS
-from evidence.benchmark.pieces import Tables
+from evidence.benchmark.rows import Tables
 
 
 @pytest.fixture(scope="module")

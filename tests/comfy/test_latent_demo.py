@@ -7,18 +7,18 @@ from torch.nn import functional as F
 from demo.autoencoder import load_autoencoder
 from demo.judges import load_judge
 from demo.paths import AUTOENCODER, JUDGE, LATENT_MODEL
-from demo.scenes import draw_parameters, render_parameters
+from demo.scenes import render
 
 
 @pytest.fixture(scope="module")
 def scenes():
     """Scenes that no model has seen: training and held-out ones have the seeds 0 and 1."""
-    return render_parameters(draw_parameters(60, seed=7), 64)
+    return render(60, seed=7, size=64)
 
 
 @pytest.fixture(scope="module")
 def image(scenes):
-    return scenes.image.float() / 127.5 - 1
+    return scenes.pictures()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from demo.scenes import render
 from evidence.benchmark.budgets import BUDGETS
+from evidence.benchmark.files import GUIDERS, experts_file
 from evidence.benchmark.methods import (
     CLASS_METHODS,
     LATENT_METHODS,
@@ -16,8 +17,9 @@ from evidence.benchmark.methods import (
     RANKS,
     ablations,
 )
-from evidence.benchmark.pieces import MEASURED, Key, Lesson, Plan, Row, Tables, asked_scenes
-from evidence.benchmark.world import GUIDERS, experts_file
+from evidence.benchmark.pieces import Lesson, Row, asked_scenes
+from evidence.benchmark.plan import Plan
+from evidence.benchmark.rows import MEASURED, Key, Tables
 from evidence.quality import interval
 from evidence.tables import markdown
 from ppap_core.distillation.student import Student, count_trainable
@@ -33,7 +35,7 @@ def plan_in(folder, **changes) -> Plan:
 
 @pytest.fixture
 def no_experts(tmp_path, monkeypatch):
-    monkeypatch.setattr("evidence.benchmark.world.FOLDER", tmp_path / "experts")
+    monkeypatch.setattr("evidence.benchmark.files.FOLDER", tmp_path / "experts")
     (tmp_path / "experts").mkdir()
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from host.client import execution_error, ui_to_api, validation_error
+from host.client import execution_error, validation_error
+from host.prompts import ui_to_api
 
 OBJECT_INFO = {
     "Load": {"input": {"required": {"name": [["a", "b"]]}}},
@@ -60,8 +61,11 @@ def test_widget_values_and_links_find_their_inputs():
         "2": {
             "class_type": "Sample",
             "inputs": {
-                **{"model": ["1", 0], "seed": 7, "steps": 5},
-                **{"sampler": "heun", "denoise": 1.0},
+                "model": ["1", 0],
+                "seed": 7,
+                "steps": 5,
+                "sampler": "heun",
+                "denoise": 1.0,
             },
         },
     }
@@ -77,8 +81,10 @@ def test_reroutes_and_primitives_are_resolved():
             ui_node(5, "Sample", [7, "fixed", 5], [("model", 12), ("steps", 13)]),
         ],
         "links": [
-            *([10, 1, 0, 2, 0, "*"], [11, 2, 0, 3, 0, "*"]),
-            *([12, 3, 0, 5, 0, "*"], [13, 4, 0, 5, 1, "INT"]),
+            [10, 1, 0, 2, 0, "*"],
+            [11, 2, 0, 3, 0, "*"],
+            [12, 3, 0, 5, 0, "*"],
+            [13, 4, 0, 5, 1, "INT"],
         ],
     }
     prompt = ui_to_api(workflow, OBJECT_INFO)

@@ -3,8 +3,9 @@
 import numpy
 import torch
 
-from demo.dense_models import aligned_rmse, draw_batch, intersection_over_union, nearness_of
+from demo.dense_models import random_batch
 from demo.judges import load_dense_judge
+from demo.measures import aligned_rmse, intersection_over_union, nearness_of
 from demo.paths import DENSE_JUDGE
 from demo.scenes import Scenes, render
 
@@ -12,7 +13,7 @@ from demo.scenes import Scenes, render
 def test_the_shipped_judge_reads_renders_it_has_never_seen():
     scenes = render(30, seed=12345)
     with torch.no_grad():
-        answer = load_dense_judge(DENSE_JUDGE)(scenes.image.float() / 127.5 - 1)
+        answer = load_dense_judge(DENSE_JUDGE)(scenes.pictures())
     assert aligned_rmse(answer.nearness, nearness_of(scenes.depth)).mean() < 0.05
     assert intersection_over_union(answer.logits.argmax(1), scenes.segmentation).mean() > 0.93
 
@@ -42,7 +43,7 @@ def test_image_depth_and_segments_are_shifted_together():
     torch.manual_seed(3)
     moved = 0
     for _ in range(8):
-        image, nearness, segments = draw_batch(scenes, torch.arange(4), 0.0)
+        image, nearness, segments = random_batch(scenes, torch.arange(4), 0.0)
         assert torch.equal(image[:, 0] > 0, segments == 2)
         assert torch.equal(nearness > 0.5, segments == 2)
         moved += not torch.equal(segments.float(), square * 2)

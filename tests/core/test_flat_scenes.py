@@ -3,7 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from demo.scenes import OBJECT, STYLES, render
+from demo.scenes import render
+from demo.shading import OBJECT, STYLES
 
 
 def test_a_style_changes_the_picture_and_nothing_that_is_true_of_it():

@@ -20,23 +20,18 @@ def no_chosen_host(monkeypatch):
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
 
 
-def make_comfyui(folder: Path) -> Path:
-    (folder / "comfy").mkdir(parents=True)
-    for name in ("main.py", "nodes.py", "comfy/cli_args.py"):
-        (folder / name).touch()
-    return folder
-
-
 # --- finding it
 
 
-def test_chosen_host_comes_before_the_one_above_and_the_fetched_one(tmp_path, monkeypatch):
-    above = make_comfyui(tmp_path / "above")
+def test_chosen_host_comes_before_the_one_above_and_the_fetched_one(
+    tmp_path, monkeypatch, empty_comfyui
+):
+    above = empty_comfyui(tmp_path / "above")
     pack = above / "custom_nodes" / "pack"
-    fetched = make_comfyui(tmp_path / "fetched")
+    fetched = empty_comfyui(tmp_path / "fetched")
     pack.mkdir(parents=True)
     (pack / POINTER).write_text(f"{fetched}\n")
-    chosen = make_comfyui(tmp_path / "chosen")
+    chosen = empty_comfyui(tmp_path / "chosen")
 
     assert find_comfyui(pack) == above
     monkeypatch.setenv("COMFYUI_PATH", str(chosen))
@@ -46,15 +41,15 @@ def test_chosen_host_comes_before_the_one_above_and_the_fetched_one(tmp_path, mo
     assert find_comfyui(pack) == fetched
 
 
-def test_pack_outside_custom_nodes_does_not_take_what_lies_above(tmp_path):
-    pack = make_comfyui(tmp_path / "above") / "somewhere" / "pack"
+def test_pack_outside_custom_nodes_does_not_take_what_lies_above(tmp_path, empty_comfyui):
+    pack = empty_comfyui(tmp_path / "above") / "somewhere" / "pack"
     pack.mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="set COMFYUI_PATH"):
         find_comfyui(pack)
 
 
-def test_wrong_choice_is_refused_even_if_another_host_exists(tmp_path, monkeypatch):
-    make_comfyui(fetch.fetched_comfyui(tmp_path))
+def test_wrong_choice_is_refused_even_if_another_host_exists(tmp_path, monkeypatch, empty_comfyui):
+    empty_comfyui(fetch.fetched_comfyui(tmp_path))
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="COMFYUI_PATH is .*nothing"):
         fetch.ensure_comfyui(tmp_path)

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from demo.paths import EXPERTS
-from host.mutations import FINE, KINDS, mutate_json, run_cases
+from host.damage import mutate_json
+from host.mutations import FINE, KINDS, run_cases
 from ppap_core.expert_file import load_experts
 
 

@@ -11,7 +11,7 @@ from evidence.quality import measure_quality
 
 @pytest.fixture(scope="module")
 def scenes():
-    return render(300, seed=8).image.float() / 127.5 - 1
+    return render(300, seed=8).pictures()
 
 
 def test_a_set_is_as_near_as_can_be_to_itself(scenes):

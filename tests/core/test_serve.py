@@ -1,7 +1,6 @@
 """The server's own folders, its port, and what it says when it does not start."""
 
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -18,11 +17,7 @@ def test_base_directory_holds_the_pack_and_names_the_demo_models(tmp_path):
     assert "ppap_experts: ppap_experts" in config
 
 
-def test_pack_is_copied_where_links_cannot_be_made(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError("no links here")
-
-    monkeypatch.setattr(Path, "symlink_to", refuse)
+def test_pack_is_copied_where_links_cannot_be_made(tmp_path, no_links):
     for name in ("nodes/types.py", "demo/models/big.safetensors", ".venv/x"):
         path = tmp_path / "pack" / name
         path.parent.mkdir(parents=True)
@@ -41,11 +36,8 @@ def test_taken_port_is_not_chosen():
         assert find_free_port(taken) != taken
 
 
-def test_server_that_dies_shows_the_end_of_its_log(tmp_path, monkeypatch):
-    comfyui = tmp_path / "ComfyUI"
-    (comfyui / "comfy").mkdir(parents=True)
-    for name in ("nodes.py", "comfy/cli_args.py"):
-        (comfyui / name).touch()
+def test_server_that_dies_shows_the_end_of_its_log(tmp_path, monkeypatch, empty_comfyui):
+    comfyui = empty_comfyui(tmp_path / "ComfyUI")
     (comfyui / "main.py").write_text("raise SystemExit('the reason')")
     monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
     with pytest.raises(RuntimeError, match="the reason"), ComfyServer(tmp_path / "base", cpu=True):

@@ -1,7 +1,7 @@
 """A custom node for the test server: tiny models of many families, their prompts and latents.
 
-The __init__.py of a folder in its custom_nodes, beside host/tiny_checkpoints.py. Files of
-families that ComfyUI's loaders accept are written at once.
+It becomes the __init__.py of a folder in custom_nodes, beside a copy of host/tiny_checkpoints. On
+import it writes the files of the families that ComfyUI's loaders accept.
 """
 
 from pathlib import Path

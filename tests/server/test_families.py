@@ -39,11 +39,22 @@ def prompt_for(name: str) -> dict:
     }
     for scale in (0.0, 0.3):
         sampler = {
-            **{"model": ["model", 0], "positive": ["inputs", 0], "negative": ["inputs", 0]},
-            **{"latent_image": ["inputs", 1], "seed": 0, "steps": 2, "cfg": 1.0, "denoise": 1.0},
-            **{"sampler_name": "euler", "scheduler": "simple", "guider": ["guider", 0]},
-            **{"target": ["target", 0], "guidance_scale": scale, "scale_rule": "relative"},
-            **{"start_percent": 0.0, "end_percent": 1.0},
+            "model": ["model", 0],
+            "positive": ["inputs", 0],
+            "negative": ["inputs", 0],
+            "latent_image": ["inputs", 1],
+            "seed": 0,
+            "steps": 2,
+            "cfg": 1.0,
+            "denoise": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "guider": ["guider", 0],
+            "target": ["target", 0],
+            "guidance_scale": scale,
+            "scale_rule": "relative",
+            "start_percent": 0.0,
+            "end_percent": 1.0,
         }
         nodes[f"sample {scale}"] = {"class_type": "PPAP_GuidedKSampler", "inputs": sampler}
         nodes[f"save {scale}"] = {

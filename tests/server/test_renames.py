@@ -1,19 +1,19 @@
 """A graph with a node's old name runs, and draws what the new name draws."""
 
 from host.client import request_json
-from host.reliability import draw, shipped_prompt, with_values
+from host.reliability import pixels_of, shipped_prompt, with_values
 
 
 def test_a_node_under_its_old_name_still_works(server):
     prompt = with_values(shipped_prompt(server, "class_guidance"), seed=7, classes="cone")
-    expected = draw(server, prompt)
+    expected = pixels_of(server, prompt)
     for node in prompt.values():
         node["_meta"] = {}  # the front end always sends it
         if node["class_type"] == "PPAP_TargetClass":
             node["class_type"] = "PPAP_ClassTarget"
             inputs = node["inputs"]
             node["inputs"] = {"guider": inputs["guider"], "names": inputs["classes"]}
-    assert draw(server, prompt) == expected
+    assert pixels_of(server, prompt) == expected
 
 
 def test_the_front_end_is_told_of_it(server):

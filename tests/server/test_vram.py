@@ -14,10 +14,11 @@ import pytest
 from safetensors.torch import load_file
 
 from demo.paths import GUIDER, PIXEL_MODEL, WORKFLOWS
-from host.client import node_of, read_prompt, request_json, run_prompt
-from host.releases import Pictures, draw, run_workflow
+from host.client import read_prompt, request_json, run_prompt
+from host.prompts import node_of
+from host.releases import Pictures, pictures_of, run_workflow
 from host.serve import ComfyServer
-from host.workflow_recipes import RECIPES
+from host.workflow_graphs import GRAPHS
 
 MIB = 2**20
 CLOSE = 5e-3  # mean of a picture in [0, 1]: attention is computed in another way
@@ -68,7 +69,7 @@ def memory_used(server) -> int:
     return device["vram_total"] - device["vram_free"]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_a_workflow_draws_what_it_draws_on_the_cpu(card, server, name):
     assert_close(run_workflow(card.url, name), run_workflow(server.url, name))
 
@@ -79,7 +80,7 @@ def test_every_kind_of_gradient_is_that_of_the_cpu(card, server, settings):
     _, sampler = node_of(prompt, "PPAP_GuidedKSampler")
     sampler["guider_input"], sampler["jacobian"], sampler["view"] = settings
     sampler["steps"], sampler["guider"] = 6, [node_of(prompt, "PPAP_LoadGuider")[0], 0]
-    assert_close(draw(card.url, prompt), draw(server.url, prompt))
+    assert_close(pictures_of(card.url, prompt), pictures_of(server.url, prompt))
 
 
 @pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageStat
 
 from demo.paths import WORKFLOWS as FOLDER
-from host.client import fetch_images, node_of, read_prompt, request_json, run_prompt
+from host.client import fetch_images, read_prompt, request_json, run_prompt
+from host.prompts import node_of
 
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 

@@ -1,0 +1,20 @@
+"""Tiny random diffusion models of real families, loaded by ComfyUI's own loaders.
+
+Imports inside are relative: the tests of the server copy this folder into a custom node.
+"""
+
+from .families import FAMILIES, Family
+from .models import build, conditioning, empty_latent, randomise, save
+from .with_comfyui import load, tiny_guider
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "build",
+    "conditioning",
+    "empty_latent",
+    "load",
+    "randomise",
+    "save",
+    "tiny_guider",
+]
