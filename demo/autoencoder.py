@@ -6,7 +6,6 @@ some of TAESD's 64 channels are used, which makes it quick to train; the others 
 the loss makes the latent format's linear factors show the picture, as they do for Flux's latents.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.scene_files import load_scenes
-from demo.training_loop import OptimiserSettings, start_processes, train
+from demo.training_loop import OptimiserSettings, build_parser, start_processes, train
 from ppap_core.atomic import save_safetensors
 
 LATENT_CHANNELS, DOWNSCALE, FILE_WIDTH = 16, 8, 64
@@ -142,13 +141,7 @@ def load_autoencoder(path: Path) -> Autoencoder:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=Path, required=True, help="cached training scenes")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=16, help="images per process and step")
-    args = parser.parse_args()
+    args = build_parser(__doc__, "scenes", batch=16).parse_args()
     is_first = start_processes()
     scenes = load_scenes(args.scenes)
 

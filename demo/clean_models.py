@@ -5,6 +5,7 @@ Hugging Face layout, loaded by `timm.create_model("local-dir:<folder>", pretrain
 sees noise, which is why it fails on noisy images.
 """
 
+import argparse
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,19 +26,13 @@ from demo.shapes import SHAPES
 from ppap_core.atomic import save_safetensors
 
 # Replaces what timm says about its own weights. Mean and deviation 0.5: the network reads [-1, 1].
+# fmt: off
 GUIDER_DESCRIPTION = {
-    "input_size": (3, 32, 32),
-    "pool_size": (2, 2),
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.5, 0.5, 0.5),
-    "interpolation": "bilinear",
-    "crop_pct": 1.0,
-    "test_input_size": None,
-    "test_crop_pct": None,
-    "tag": "demo_shapes",
-    "license": None,
-    "origin_url": None,
+    "input_size": (3, 32, 32), "pool_size": (2, 2), "mean": (0.5,) * 3, "std": (0.5,) * 3,
+    "interpolation": "bilinear", "crop_pct": 1.0, "test_input_size": None, "test_crop_pct": None,
+    "tag": "demo_shapes", "license": None, "origin_url": None,
 }
+# fmt: on
 REPORTED_SIGMAS = (0.0, 0.1, 0.3, 0.7, 1.5, 4.0)
 
 log = logging.getLogger(__name__)
@@ -51,15 +46,12 @@ class Architecture:
     arguments: dict
 
 
-RESNET = Architecture(
-    "resnet10t",
-    {
-        "channels": (48, 96, 128, 192),
-        "stem_width": 24,
-        "replace_stem_pool": True,
-        "output_stride": 16,
-    },
-)
+# fmt: off
+RESNET = Architecture("resnet10t", {
+    "channels": (48, 96, 128, 192), "stem_width": 24,
+    "replace_stem_pool": True, "output_stride": 16,
+})
+# fmt: on
 SMALL_RESNET = Architecture(  # a fifth of the parameters
     RESNET.name, RESNET.arguments | {"channels": (20, 44, 60, 84), "stem_width": 12}
 )
@@ -178,23 +170,28 @@ def train_judge(scenes: Scenes, recipe: Recipe, path: Path) -> None:
     save_safetensors({k: v.half() for k, v in judge.state_dict().items()}, path)
 
 
+def is_trained(path: Path) -> bool:
+    """Whether a guider's folder is complete, or a judge's file exists."""
+    return path.is_file() or (path / "config.json").exists()
+
+
 def halves(scenes: Scenes) -> tuple[Scenes, Scenes]:
     middle = len(scenes) // 2
     return scenes[:middle], scenes[middle:]
 
 
 def train_missing() -> None:
-    guider_is_missing = not (GUIDER / "config.json").exists()
-    if not guider_is_missing and JUDGE.exists():
+    if is_trained(GUIDER) and is_trained(JUDGE):
         return
     first, second = halves(load_training_scenes())
-    if guider_is_missing:
+    if not is_trained(GUIDER):
         train_guider(first, Recipe(seed=0), GUIDER)
-    if not JUDGE.exists():
+    if not is_trained(JUDGE):
         train_judge(second, Recipe(seed=1, max_noise=0.06), JUDGE)
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     train_missing()

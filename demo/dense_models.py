@@ -5,8 +5,8 @@ Hugging Face layout: Depth Anything (a DINOv2 backbone with a DPT head) and SegF
 and from nothing. Weights are shipped in float16; float32 is restored on loading.
 """
 
+import argparse
 import logging
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,13 +17,12 @@ from transformers import (
     DepthAnythingForDepthEstimation,
     Dinov2Config,
     DPTImageProcessor,
-    PreTrainedModel,
     SegformerConfig,
     SegformerForSemanticSegmentation,
     SegformerImageProcessor,
 )
 
-from demo.clean_models import Recipe, halves, move, relight, train_model
+from demo.clean_models import Recipe, halves, is_trained, move, relight, train_model
 from demo.judges import Dense, DenseJudge
 from demo.measures import aligned_rmse, intersection_over_union, judge_answer, nearness_of
 from demo.paths import DENSE_JUDGE, DEPTH_GUIDER, SEGMENTATION_GUIDER
@@ -33,13 +32,6 @@ from demo.shading import SEGMENTS
 from ppap_core.atomic import save_safetensors
 
 PIXELS = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-# Small batches: after 1400 steps of 64 SegFormer had mIoU 0.92, after 3700 of 32 it had 0.98.
-RECIPES = {
-    DEPTH_GUIDER: Recipe(seed=0, epochs=2, batch=16, learning_rate=1e-3),
-    SEGMENTATION_GUIDER: Recipe(seed=0, epochs=4, batch=32),
-    DENSE_JUDGE: Recipe(seed=1, max_noise=0.06),
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -90,107 +82,91 @@ def depth_answer(model: nn.Module, image: Tensor) -> Tensor:
 
 def segmentation_answer(model: nn.Module, image: Tensor) -> Tensor:
     """Logits (B, 3, 32, 32): SegFormer's, at half that size, are resized as its own loss does."""
-    return resized(model(pixel_values=image).logits, image)
-
-
-def resized(maps: Tensor, image: Tensor) -> Tensor:
-    return F.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=False)
+    logits = model(pixel_values=image).logits
+    return F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def random_batch(scenes: Scenes, rows: Tensor, max_noise: float) -> tuple[Tensor, Tensor, Tensor]:
     """Image, nearness and segments of `rows`, shifted together at random; the image is relit."""
-    maps = torch.cat(
-        (
-            scenes.pictures(rows),
-            nearness_of(scenes.depth[rows])[:, None],
-            scenes.segmentation[rows].float()[:, None],
-        ),
-        1,
-    )
-    image, nearness, segments = move(maps).split((3, 1, 1), 1)
+    nearness = nearness_of(scenes.depth[rows])[:, None]
+    segments = scenes.segmentation[rows].float()[:, None]
+    maps = move(torch.cat((scenes.pictures(rows), nearness, segments), 1))
+    image, nearness, segments = maps.split((3, 1, 1), 1)
     image = relight(image, max_noise).contiguous(memory_format=torch.channels_last)
     return image, nearness[:, 0], segments[:, 0].long()
 
 
-def depth_loss(model: nn.Module, scenes: Scenes, rows: Tensor) -> Tensor:
-    image, nearness, _ = random_batch(scenes, rows, 0.0)
+def depth_loss(model: nn.Module, image: Tensor, nearness: Tensor, _: Tensor) -> Tensor:
     return F.l1_loss(depth_answer(model, image), nearness)
 
 
-def segmentation_loss(model: nn.Module, scenes: Scenes, rows: Tensor) -> Tensor:
-    image, _, segments = random_batch(scenes, rows, 0.0)
+def segmentation_loss(model: nn.Module, image: Tensor, _: Tensor, segments: Tensor) -> Tensor:
     return F.cross_entropy(segmentation_answer(model, image), segments)
 
 
-def judge_loss(judge: nn.Module, scenes: Scenes, max_noise: float, rows: Tensor) -> Tensor:
-    image, nearness, segments = random_batch(scenes, rows, max_noise)
+def judge_loss(judge: nn.Module, image: Tensor, nearness: Tensor, segments: Tensor) -> Tensor:
     answer = judge(image)
     return 10 * F.l1_loss(answer.nearness, nearness) + F.cross_entropy(answer.logits, segments)
 
 
-def in_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+# Small batches: after 1400 steps of 64 SegFormer had mIoU 0.92, after 3700 of 32 it had 0.98.
+MODELS = {  # folder or file: network, loss, recipe
+    DEPTH_GUIDER: (
+        build_depth_guider,
+        depth_loss,
+        Recipe(seed=0, epochs=2, batch=16, learning_rate=1e-3),
+    ),
+    SEGMENTATION_GUIDER: (
+        build_segmentation_guider,
+        segmentation_loss,
+        Recipe(seed=0, epochs=4, batch=32),
+    ),
+    DENSE_JUDGE: (DenseJudge, judge_loss, Recipe(seed=1, max_noise=0.06)),
+}
 
 
-def save_guider(model: PreTrainedModel, processor, folder: Path) -> None:
-    """The file holds float16; config.json says float32, so that loaders restore it."""
-    model.save_pretrained(folder, state_dict=in_half(model.state_dict()))
-    processor.save_pretrained(folder)
-
-
-def train_depth_guider(scenes: Scenes, recipe: Recipe) -> None:
+def train_network(path: Path, scenes: Scenes) -> nn.Module:
+    """The network of MODELS[path], trained on `scenes`."""
+    build, loss, recipe = MODELS[path]
     torch.manual_seed(recipe.seed)
-    model = build_depth_guider()
-    loss_of = partial(depth_loss, model, scenes)
-    train_model(model, loss_of, len(scenes), recipe, DEPTH_GUIDER.name)
-    save_guider(
-        model,
-        DPTImageProcessor(keep_aspect_ratio=True, ensure_multiple_of=4, **PIXELS),
-        DEPTH_GUIDER,
-    )
+    model = build()
+
+    def loss_of(rows: Tensor) -> Tensor:
+        return loss(model, *random_batch(scenes, rows, recipe.max_noise))
+
+    train_model(model, loss_of, len(scenes), recipe, path.stem)
+    return model
 
 
-def train_segmentation_guider(scenes: Scenes, recipe: Recipe) -> None:
-    torch.manual_seed(recipe.seed)
-    model = build_segmentation_guider()
-    loss_of = partial(segmentation_loss, model, scenes)
-    train_model(model, loss_of, len(scenes), recipe, SEGMENTATION_GUIDER.name)
-    save_guider(model, SegformerImageProcessor(**PIXELS), SEGMENTATION_GUIDER)
-
-
-def train_dense_judge(scenes: Scenes, recipe: Recipe) -> None:
-    torch.manual_seed(recipe.seed)
-    judge = DenseJudge()
-    loss_of = partial(judge_loss, judge, scenes, recipe.max_noise)
-    train_model(judge, loss_of, len(scenes), recipe, DENSE_JUDGE.stem)
-    save_safetensors(in_half(judge.state_dict()), DENSE_JUDGE)
+def save_network(model: nn.Module, path: Path) -> None:
+    """The file holds float16; a guider's config.json says float32, so that loaders restore it."""
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    if path == DENSE_JUDGE:
+        return save_safetensors(weights, path)
+    model.save_pretrained(path, state_dict=weights)
+    if path == DEPTH_GUIDER:
+        processor = DPTImageProcessor(keep_aspect_ratio=True, ensure_multiple_of=4, **PIXELS)
+    else:
+        processor = SegformerImageProcessor(**PIXELS)
+    processor.save_pretrained(path)
 
 
 def train_missing() -> None:
-    guiders = {DEPTH_GUIDER: train_depth_guider, SEGMENTATION_GUIDER: train_segmentation_guider}
-    missing = [folder for folder in guiders if not (folder / "config.json").exists()]
-    if not missing and DENSE_JUDGE.exists():
-        return
-    first, second = halves(load_training_scenes())
-    for folder in missing:
-        guiders[folder](first, RECIPES[folder])
-    if not DENSE_JUDGE.exists():
-        train_dense_judge(second, RECIPES[DENSE_JUDGE])
-
-
-def load_networks() -> tuple[PreTrainedModel, PreTrainedModel]:
-    """The depth and the segmentation guider by transformers' own loader, in float32."""
-    depth = DepthAnythingForDepthEstimation.from_pretrained(DEPTH_GUIDER, dtype=torch.float32)
-    segmentation = SegformerForSemanticSegmentation.from_pretrained(
-        SEGMENTATION_GUIDER, dtype=torch.float32
-    )
-    return depth.eval(), segmentation.eval()
+    missing = [path for path in MODELS if not is_trained(path)]
+    if missing:
+        for_guiders, for_judge = halves(load_training_scenes())
+    for path in missing:
+        scenes = for_judge if path == DENSE_JUDGE else for_guiders
+        save_network(train_network(path, scenes), path)
 
 
 @torch.no_grad()
 def guiders_answer(image: Tensor) -> Dense:
-    """What both guiders say of image (B, 3, 32, 32) in [-1, 1]."""
-    depth, segmentation = load_networks()
+    """What both guiders, by transformers' own loader, say of image (B, 3, 32, 32) in [-1, 1]."""
+    depth = DepthAnythingForDepthEstimation.from_pretrained(DEPTH_GUIDER, dtype=torch.float32)
+    segmentation = SegformerForSemanticSegmentation.from_pretrained(
+        SEGMENTATION_GUIDER, dtype=torch.float32
+    )
     parts = image.split(250)
     return Dense(
         torch.cat([depth_answer(depth, part) for part in parts]),
@@ -199,6 +175,7 @@ def guiders_answer(image: Tensor) -> Dense:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     train_missing()

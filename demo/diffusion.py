@@ -3,7 +3,6 @@
 With --classes it also learns the scenes' labels, so that classifier-free guidance can be used.
 """
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.scene_files import load_scenes
-from demo.training_loop import OptimiserSettings, start_processes, train
+from demo.training_loop import OptimiserSettings, build_parser, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.noise import (
     NUM_TIMESTEPS,
@@ -85,12 +84,7 @@ def save_model(weights: dict[str, Tensor], path: Path, config: PixelUNetConfig =
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=Path, required=True, help="cached training scenes")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=32, help="images per process and step")
+    parser = build_parser(__doc__, "scenes", batch=32)
     parser.add_argument("--classes", type=int, default=0, help="how many the model can be told")
     parser.add_argument("--initial", type=Path, help="start from the weights of this model")
     args = parser.parse_args()

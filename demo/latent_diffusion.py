@@ -5,7 +5,6 @@ Flux. It learns flow matching (Esser et al., 2024) on the latents of `demo.autoe
 is always TOKENS tokens of zeros.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from demo.autoencoder import load_autoencoder
 from demo.scene_files import load_scenes
-from demo.training_loop import OptimiserSettings, start_processes, train
+from demo.training_loop import OptimiserSettings, build_parser, start_processes, train
 from ppap_core.atomic import save_safetensors
 from ppap_core.comfy_bridge.headless import boot
 
@@ -80,15 +79,7 @@ def encode_scenes(scenes: Path, autoencoder: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--latents", type=Path, required=True, help="a file that encode_scenes wrote"
-    )
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=64, help="latents per process and step")
-    args = parser.parse_args()
+    args = build_parser(__doc__, "latents", batch=64).parse_args()
     is_first = start_processes()
     boot()
     latents = load_file(args.latents)["latents"]

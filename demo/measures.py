@@ -6,27 +6,19 @@ The judges measure, which guide nothing; or, for classes, the guider itself.
 import torch
 from torch import Tensor
 
+from demo import paths
 from demo.judges import Dense, load_dense_judge, load_judge
-from demo.paths import (
-    DENSE_JUDGE,
-    DEPTH_EXPERTS,
-    DEPTH_GUIDER,
-    EXPERTS,
-    GUIDER,
-    JUDGE,
-    SEGMENTATION_EXPERTS,
-    SEGMENTATION_GUIDER,
-)
 from demo.scenes import Scenes
 from demo.shading import SEGMENTS
 from demo.shapes import SHAPES
+from ppap_core.targets import ClassTarget, DepthTarget, SegmentationTarget
 
 NEAREST, FARTHEST = 2.8, 7.5  # depths between which all scenes lie
 BATCH = 50
 FILES = {  # task: guider, its experts
-    "class": (GUIDER, EXPERTS),
-    "depth": (DEPTH_GUIDER, DEPTH_EXPERTS),
-    "segmentation": (SEGMENTATION_GUIDER, SEGMENTATION_EXPERTS),
+    "class": (paths.GUIDER, paths.EXPERTS),
+    "depth": (paths.DEPTH_GUIDER, paths.DEPTH_EXPERTS),
+    "segmentation": (paths.SEGMENTATION_GUIDER, paths.SEGMENTATION_EXPERTS),
 }
 MEASURES = {"class": "accuracy", "depth": "aligned RMSE", "segmentation": "mIoU"}  # of tasks
 
@@ -54,8 +46,6 @@ def intersection_over_union(segments: Tensor, truth: Tensor) -> Tensor:
 
 def build_target(task: str, scenes: Scenes):
     """The target that asks for these scenes, one for each picture of a batch."""
-    from ppap_core.targets import ClassTarget, DepthTarget, SegmentationTarget
-
     if task == "class":
         return ClassTarget([{int(label): 1.0} for label in scenes.label], len(SHAPES))
     if task == "depth":
@@ -67,7 +57,7 @@ def build_target(task: str, scenes: Scenes):
 def measure(task: str, pictures: Tensor, scenes: Scenes) -> float:
     """MEASURES[task] of pictures (N, 3, 32, 32) in [-1, 1] that were asked to show `scenes`."""
     if task == "class":
-        answers = load_judge(JUDGE)(pictures).argmax(dim=1)
+        answers = load_judge(paths.JUDGE)(pictures).argmax(dim=1)
         return (answers == scenes.label).float().mean().item()
     answer = judge_answer(pictures)
     if task == "depth":
@@ -78,7 +68,7 @@ def measure(task: str, pictures: Tensor, scenes: Scenes) -> float:
 @torch.no_grad()
 def judge_answer(image: Tensor) -> Dense:
     """What the judge of maps says of image (B, 3, 32, 32) in [-1, 1]."""
-    judge = load_dense_judge(DENSE_JUDGE)
+    judge = load_dense_judge(paths.DENSE_JUDGE)
     answers = [judge(part) for part in image.split(250)]
     return Dense(*(torch.cat(maps) for maps in zip(*answers, strict=True)))
 

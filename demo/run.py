@@ -18,13 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.judges import Judge, load_judge
-from demo.paths import EXPERTS, GUIDER, JUDGE, OUTPUT, PIXEL_MODEL
+from demo.paths import JUDGE, OUTPUT
+from demo.sampling import GUIDANCE_SCALE, guide_model, load_guiding, load_model, sample
 from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
-
-GUIDANCE_SCALE = 0.1  # in the rule "relative"; one scale for all guiders (evidence/strength.py)
-STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
+from ppap_core.targets import ClassTarget
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,11 @@ class Result:
     seconds_per_picture: float
 
 
-def load_models() -> tuple:
-    """The demo's MODEL, its guider with experts, and the judge; ComfyUI must be booted."""
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-    from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-    from ppap_core.expert_file import load_experts
-    from ppap_core.guiders import load_guider
-
-    guider = LoadedGuider.of(load_guider(GUIDER)).with_experts(load_experts(EXPERTS))
-    return load_pixel_model(PIXEL_MODEL), guider, load_judge(JUDGE)
-
-
 def guided_models(model, guider, scale: float) -> dict[str, Callable]:
     """Method -> a function from class index to MODEL."""
-    from ppap_core.comfy_bridge.guide import guide
-    from ppap_core.strength import Strength
-    from ppap_core.targets import ClassTarget
 
     def guide_to(label: int, guider):
-        target = ClassTarget({label: 1.0}, len(SHAPES))
-        return guide(model, guider, target, Strength(scale, "relative"))
+        return guide_model(model, guider, ClassTarget({label: 1.0}, len(SHAPES)), scale)
 
     return {
         "no guidance": lambda label: model,
@@ -65,16 +49,12 @@ def guided_models(model, guider, scale: float) -> dict[str, Callable]:
     }
 
 
-def sample_classes(model_for_class, num_per_class: int, seed: int, bar: tqdm) -> Tensor:
+def sample_classes(model_for_class: Callable, num_per_class: int, seed: int, bar: tqdm) -> Tensor:
     """(10, num_per_class, 3, 32, 32) in [-1, 1]; the noise depends on `seed` alone."""
-    from ppap_core.comfy_bridge.sampling import sample_pixels
-
     pictures = []
     for label in range(len(SHAPES)):
         seeds = [seed + label * 100_000 + i for i in range(num_per_class)]
-        pictures.append(
-            sample_pixels(model_for_class(label), seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
-        )
+        pictures.append(sample(model_for_class(label), seeds))
         bar.update(num_per_class)
     return torch.stack(pictures)
 
@@ -98,8 +78,8 @@ def results_table(results: list[Result]) -> str:
 
 def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Result]:
     """Sample and judge every method; the files go to the folder `output`."""
-    model, guider, judge = load_models()
-    methods = guided_models(model, guider, scale)
+    methods = guided_models(load_model(), load_guiding("class"), scale)
+    judge = load_judge(JUDGE)
     n = num_per_class * len(SHAPES)
     results, grid = [], []
     with tqdm(total=n * len(methods), unit="picture") as bar:

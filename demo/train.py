@@ -8,6 +8,7 @@ A stage that was interrupted continues when the command is run again: scenes and
 are kept, and the generative models resume from their last checkpoint.
 """
 
+import argparse
 import logging
 import subprocess
 import sys
@@ -15,26 +16,8 @@ from pathlib import Path
 
 import torch
 
-from demo import clean_models, dense_models
+from demo import clean_models, dense_models, paths
 from demo.latent_diffusion import encode_scenes
-from demo.paths import (
-    AUTOENCODER,
-    CACHE,
-    DEPTH_EXPERTS,
-    DEPTH_GUIDER,
-    EXPERTS,
-    GENERATED,
-    GUIDER,
-    LARGE_TRAIN_SCENES,
-    LATENT_EXPERTS,
-    LATENT_GENERATED,
-    LATENT_MODEL,
-    LATENTS,
-    PIXEL_MODEL,
-    SEGMENTATION_EXPERTS,
-    SEGMENTATION_GUIDER,
-    TRAIN_SCENES,
-)
 from demo.scene_files import load_heldout_scenes, load_large_training_scenes, load_training_scenes
 from ppap_core.reading import Reading
 
@@ -46,9 +29,9 @@ CLASS_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 280, "partition": "
 MAP_FLAGS = WIDE | {"rank": 8, "lora_alpha": 8, "steps": 200}
 LATENT_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 1000}
 DISTILLATIONS = {  # experts of the pixel model: guider, flags
-    EXPERTS: (GUIDER, CLASS_FLAGS),
-    DEPTH_EXPERTS: (DEPTH_GUIDER, MAP_FLAGS),
-    SEGMENTATION_EXPERTS: (SEGMENTATION_GUIDER, MAP_FLAGS),
+    paths.EXPERTS: (paths.GUIDER, CLASS_FLAGS),
+    paths.DEPTH_EXPERTS: (paths.DEPTH_GUIDER, MAP_FLAGS),
+    paths.SEGMENTATION_EXPERTS: (paths.SEGMENTATION_GUIDER, MAP_FLAGS),
 }
 
 
@@ -66,73 +49,38 @@ def run_module(module: str, *words: str, processes: int = 1, **flags: object) ->
     subprocess.run(command, check=True)
 
 
-def train_diffusion() -> None:
-    run_module(
-        "demo.diffusion",
-        processes=2,
-        scenes=TRAIN_SCENES,
-        checkpoint=CACHE / "diffusion.safetensors",
-        out=PIXEL_MODEL,
-        steps=DIFFUSION_STEPS,
-    )
+def train_generative_model(name: str, out: Path, steps: int, **data: Path) -> None:
+    """Run `python -m demo.<name>`, which continues from its checkpoint in the cache."""
+    checkpoint = paths.CACHE / f"{name}.safetensors"
+    run_module(f"demo.{name}", processes=2, checkpoint=checkpoint, out=out, steps=steps, **data)
 
 
 def generate_images(num: int = NUM_GENERATED) -> None:
-    run_module("training", "generate", checkpoint=PIXEL_MODEL, images=GENERATED, num_images=num)
+    words, images = ("training", "generate"), paths.GENERATED
+    run_module(*words, checkpoint=paths.PIXEL_MODEL, images=images, num_images=num)
 
 
 def distill_experts(file: Path) -> None:
     guider, flags = DISTILLATIONS[file]
-    run_module(
-        "training",
-        "distill",
-        checkpoint=PIXEL_MODEL,
-        guider=guider,
-        images=GENERATED,
-        out=file,
-        run=CACHE / file.stem,
-        **flags,
-    )
-
-
-def train_autoencoder() -> None:
-    load_large_training_scenes()
-    run_module(
-        "demo.autoencoder",
-        processes=2,
-        scenes=LARGE_TRAIN_SCENES,
-        checkpoint=CACHE / "autoencoder.safetensors",
-        out=AUTOENCODER,
-        steps=AUTOENCODER_STEPS,
-    )
+    flags = flags | {"guider": guider, "out": file, "run": paths.CACHE / file.stem}
+    words, images = ("training", "distill"), paths.GENERATED
+    run_module(*words, checkpoint=paths.PIXEL_MODEL, images=images, **flags)
 
 
 def encode_latents() -> None:
     """Write the latents of the large scenes, unless they exist."""
-    if not LATENTS.exists():
+    if not paths.LATENTS.exists():
         load_large_training_scenes()
-        encode_scenes(LARGE_TRAIN_SCENES, AUTOENCODER, LATENTS)
-
-
-def train_latent_diffusion() -> None:
-    encode_latents()
-    run_module(
-        "demo.latent_diffusion",
-        processes=2,
-        latents=LATENTS,
-        checkpoint=CACHE / "latent_diffusion.safetensors",
-        out=LATENT_MODEL,
-        steps=LATENT_DIFFUSION_STEPS,
-    )
+        encode_scenes(paths.LARGE_TRAIN_SCENES, paths.AUTOENCODER, paths.LATENTS)
 
 
 def generate_latent_images() -> None:
     run_module(
         "training",
         "generate",
-        checkpoint=LATENT_MODEL,
-        vae=AUTOENCODER,
-        images=LATENT_GENERATED,
+        checkpoint=paths.LATENT_MODEL,
+        vae=paths.AUTOENCODER,
+        images=paths.LATENT_GENERATED,
         num_images=NUM_GENERATED,
         width=64,
         height=64,
@@ -143,15 +91,15 @@ def generate_latent_images() -> None:
 
 def distill_latent_experts(reading: Reading) -> None:
     """Experts of the class guider, by what they read."""
-    file = LATENT_EXPERTS[reading]
+    file = paths.LATENT_EXPERTS[reading]
     run_module(
         "demo.latent_experts",
-        checkpoint=LATENT_MODEL,
-        vae=AUTOENCODER,
-        guider=GUIDER,
-        images=LATENT_GENERATED,
+        checkpoint=paths.LATENT_MODEL,
+        vae=paths.AUTOENCODER,
+        guider=paths.GUIDER,
+        images=paths.LATENT_GENERATED,
         out=file,
-        run=CACHE / file.stem,
+        run=paths.CACHE / file.stem,
         input=reading.input,
         view=reading.view,
         batch_size=64 if reading.view == "linear_rgb" else 32,
@@ -164,8 +112,9 @@ def train_pixel_models() -> None:
     load_heldout_scenes()
     clean_models.train_missing()
     dense_models.train_missing()
-    if not PIXEL_MODEL.exists():
-        train_diffusion()
+    if not paths.PIXEL_MODEL.exists():
+        scenes = paths.TRAIN_SCENES
+        train_generative_model("diffusion", paths.PIXEL_MODEL, DIFFUSION_STEPS, scenes=scenes)
     generate_images()
     for file in DISTILLATIONS:
         if not file.exists():
@@ -173,11 +122,15 @@ def train_pixel_models() -> None:
 
 
 def train_latent_models() -> None:
-    if not AUTOENCODER.exists():
-        train_autoencoder()
-    if not LATENT_MODEL.exists():
-        train_latent_diffusion()
-    missing = [reading for reading, file in LATENT_EXPERTS.items() if not file.exists()]
+    if not paths.AUTOENCODER.exists():
+        load_large_training_scenes()
+        scenes = paths.LARGE_TRAIN_SCENES
+        train_generative_model("autoencoder", paths.AUTOENCODER, AUTOENCODER_STEPS, scenes=scenes)
+    if not paths.LATENT_MODEL.exists():
+        encode_latents()
+        out, steps = paths.LATENT_MODEL, LATENT_DIFFUSION_STEPS
+        train_generative_model("latent_diffusion", out, steps, latents=paths.LATENTS)
+    missing = [reading for reading, file in paths.LATENT_EXPERTS.items() if not file.exists()]
     if missing:
         generate_latent_images()
     for reading in missing:
@@ -185,6 +138,7 @@ def train_latent_models() -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     train_pixel_models()

@@ -3,6 +3,7 @@
 Every step has its own random seed, so a run that was stopped continues as if it had not been.
 """
 
+import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ class State:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def build_parser(description: str | None, data: str, batch: int) -> argparse.ArgumentParser:
+    """The flags of a training run; --`data` names the file that it learns from."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in (data, "checkpoint", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch", type=int, default=batch, help="per process and step")
+    return parser
 
 
 def start_processes() -> bool:

@@ -4,27 +4,24 @@
 loads the batch, adds noise, preprocesses, computes the loss, clips gradients and updates weights.
 """
 
+import argparse
 import statistics
 import sys
 
-import timm
 import torch
 
-from evidence.guidance_cost import IMAGENET
+from evidence.random_guiders import random_guider
 from evidence.timing import in_turns
 from ppap_core.distillation.distill import Progress, distill
 from ppap_core.distillation.learner import Learner
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.training_set import TrainingSet
-from ppap_core.guiders import Guider, GuiderInfo
 
 BATCH, STEPS = 4, 12
-LABELS = tuple(map(str, range(1000)))
 
 
 def throughput(name: str) -> str:
-    info = GuiderInfo(f"timm/{name}", name, "class", LABELS, "random")
-    guider = Guider(timm.create_model(name), IMAGENET, info)
+    guider = random_guider(name)
     settings = DistillSettings(num_experts=1, steps=STEPS, batch_size=BATCH)
     student = Learner(guider, settings, STEPS).student.train()
     batch = guider.preprocessing(torch.rand(BATCH, 3, 224, 224) * 2 - 1)
@@ -51,6 +48,7 @@ def throughput(name: str) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.manual_seed(0)
     for name in ("resnet50", "deit_small_patch16_224"):
         sys.stdout.write(throughput(name) + "\n")

@@ -4,6 +4,7 @@
 one run. ResNet50 has random weights; sampling uses the demo world.
 """
 
+import argparse
 import statistics
 import sys
 from collections.abc import Iterable
@@ -11,53 +12,43 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
-from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.sampling import SIZE, STEPS, guide_model, load_guiding, load_model, sample
+from evidence.random_guiders import guider_passes, random_guider
 from evidence.timing import in_turns, seconds
 from evidence.view_cost import view_costs
 from ppap_core.comfy_bridge.headless import boot
+from ppap_core.distillation.settings import AdapterSettings
+from ppap_core.distillation.student import Student
 from ppap_core.experts import Expert, NoiseExperts
-from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, load_guider
+from ppap_core.guiders import Guider
 from ppap_core.noise import partition_by_timestep
+from ppap_core.targets import ClassTarget
 
-IMAGENET = Preprocessing((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-def resnet50_with_experts(num_experts: int = 5) -> tuple[Guider, NoiseExperts]:
-    """With random weights; the experts differ from their initial ones a little."""
-    import timm
-
-    from ppap_core.distillation.settings import AdapterSettings
-    from ppap_core.distillation.student import Student
-
-    backbone = timm.create_model("resnet50").eval()
-    student = Student(backbone, AdapterSettings())
-    scaling = student.spec.lora_alpha / student.spec.rank
-    ranges = partition_by_timestep(num_experts)
-    experts = NoiseExperts([Expert(r, _perturbed(student.tensors()), scaling) for r in ranges])
-    labels = tuple(map(str, range(1000)))
-    info = GuiderInfo("timm/resnet50", "resnet50", "class", labels, "random")
-    return Guider(backbone, IMAGENET, info), experts
+NUM_EXPERTS = 5
 
 
-def _perturbed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v + 1e-3 * torch.rand_like(v) for k, v in tensors.items()}
+def random_experts(guider: Guider) -> NoiseExperts:
+    """They differ from their initial ones a little."""
+    student = Student(guider.backbone, AdapterSettings())
+    tensors, scaling = student.tensors(), student.spec.lora_alpha / student.spec.rank
+    return NoiseExperts(
+        [
+            Expert(noise, {k: v + 1e-3 * torch.rand_like(v) for k, v in tensors.items()}, scaling)
+            for noise in partition_by_timestep(NUM_EXPERTS)
+        ]
+    )
 
 
 def num_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def guider_costs(repeats: int) -> list[str]:
-    guider, experts = resnet50_with_experts()
-    switch = guider.switch
+def guider_costs(guider: Guider, repeats: int) -> list[str]:
+    """Lines on a ResNet50 and its experts."""
+    experts, switch = random_experts(guider).experts, guider.switch
     image = torch.rand(1, 3, 224, 224) * 2 - 1
-
-    def forward_backward():
-        x = image.clone().requires_grad_(True)
-        torch.autograd.grad(guider(x).logsumexp(dim=1).sum(), x)
-
-    first, second = experts.experts[:2]
+    one_pass = guider_passes(guider, ClassTarget({4: 1.0}, 1000), image, num=1)
+    first, second = experts[:2]
     changes = in_turns(
         {"to 0": lambda: switch.activate(first), "to 1": lambda: switch.activate(second)}, repeats
     )
@@ -65,46 +56,33 @@ def guider_costs(repeats: int) -> list[str]:
     passes = {"plain": [], "merged": []}
     for _ in range(repeats):
         switch.restore()
-        passes["plain"].append(seconds(forward_backward))
+        passes["plain"].append(seconds(one_pass))
         switch.activate(first)
-        passes["merged"].append(seconds(forward_backward))
+        passes["merged"].append(seconds(one_pass))
     ratio = statistics.median(passes["merged"]) / statistics.median(passes["plain"])
-    held = num_bytes(guider.state_dict().values()) + num_bytes(switch.originals().values())
-    held += sum(num_bytes(expert.tensors.values()) for expert in experts.experts)
     backbone = num_bytes(guider.state_dict().values())
+    held = backbone + num_bytes(switch.originals().values())
+    held += sum(num_bytes(expert.tensors.values()) for expert in experts)
+    switch.restore()
     return [
         f"ResNet50, change of expert         {1e3 * max(changes.values()):8.2f} ms",
         f"ResNet50, same expert again        {1e3 * same['same']:8.4f} ms",
         f"ResNet50, merged / plain pass      {ratio:8.3f} x",
-        f"ResNet50, 5 experts / backbone     {held / backbone:8.3f} x memory",
+        f"ResNet50, {NUM_EXPERTS} experts / backbone     {held / backbone:8.3f} x memory",
     ]
 
 
 def sampling_cost(repeats: int) -> list[str]:
-    boot()
-    from ppap_core.comfy_bridge.guide import guide
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-    from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-    from ppap_core.comfy_bridge.sampling import sample_pixels
-    from ppap_core.expert_file import load_experts
-    from ppap_core.strength import Strength
-    from ppap_core.targets import ClassTarget
-
-    model, guider = load_pixel_model(PIXEL_MODEL), load_guider(GUIDER)
-    loaded = LoadedGuider.of(guider).with_experts(load_experts(EXPERTS))
-    target = ClassTarget({4: 1.0}, len(guider.info.labels))
-    guided = guide(model, loaded, target, Strength(10.0))
+    """Lines on the demo's model, in the rule "raw"."""
+    model, guider = load_model(), load_guiding("class")
+    target = ClassTarget({4: 1.0}, len(guider.guider.info.labels))
+    guided = guide_model(model, guider, target, 10.0, rule="raw")
     batch = torch.rand(8, 3, SIZE, SIZE) * 2 - 1
-
-    def guider_alone():
-        for _ in range(STEPS):
-            x = batch.clone().requires_grad_(True)
-            torch.autograd.grad(target.log_likelihood(guider(x)).sum(), x)
-
-    def sample(each):
-        return lambda: sample_pixels(each, list(range(8)), STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
-
-    actions = {"unguided": sample(model), "guided": sample(guided), "guider": guider_alone}
+    actions = {
+        "unguided": lambda: sample(model, list(range(8))),
+        "guided": lambda: sample(guided, list(range(8))),
+        "guider": guider_passes(guider.guider, target, batch, STEPS),
+    }
     t = in_turns(actions, repeats)
     ratio = t["guided"] / (t["unguided"] + t["guider"])
     return [
@@ -116,9 +94,12 @@ def sampling_cost(repeats: int) -> list[str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.manual_seed(0)
-    lines = [*guider_costs(repeats=7), *sampling_cost(repeats=5)]
-    lines += view_costs(resnet50_with_experts()[0], repeats=3)
+    boot()
+    guider = random_guider("resnet50")
+    lines = [*guider_costs(guider, repeats=7), *sampling_cost(repeats=5)]
+    lines += view_costs(guider, repeats=3)
     sys.stdout.write("\n".join(lines) + "\n")
 
 

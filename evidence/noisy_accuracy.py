@@ -3,6 +3,7 @@
 `python -m evidence.noisy_accuracy` prints one table; the answers are compared with the true labels.
 """
 
+import argparse
 import sys
 
 from demo.paths import EXPERTS, GUIDER
@@ -17,6 +18,7 @@ NUM_SCENES = 2000
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     guider = load_guider(GUIDER)
     experts = load_experts(EXPERTS).for_guider(guider)
     scenes = load_heldout_scenes()[:NUM_SCENES]

@@ -13,8 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.measures import FILES, MEASURES, build_target, measure
-from demo.paths import PIXEL_MODEL
-from demo.run import GUIDANCE_SCALE, SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.sampling import GUIDANCE_SCALE, guide_model, load_guiding, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from evidence.flags import build_parser
@@ -22,7 +21,6 @@ from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.shaping import NO_SHAPING, Shaping
-from ppap_core.strength import Strength
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ TOGETHER = (
     Setting("depth, class gives way", BOTH[::-1], shaping=Shaping(gives_way=True)),
     Setting("class + depth + segmentation", (*BOTH, "segmentation")),
 )
+RAW_30 = {"rule": "raw", "guidance_scale": 30.0}
 SHAPES_OF_GUIDANCE = {
     "every step": {},
     "first half of the schedule": {"end_percent": 0.5},
@@ -62,12 +61,8 @@ SHAPES_OF_GUIDANCE = {
     "Adam 0.3, 0.5": {"momentum": 0.3, "second_moment": 0.5},
     "Adam 0, 0.8": {"second_moment": 0.8},
     "raw 10": {"rule": "raw", "guidance_scale": 10.0},
-    "raw 30": {"rule": "raw", "guidance_scale": 30.0},
-    "raw 30, no more than 0.2 of the noise": {
-        "rule": "raw",
-        "guidance_scale": 30.0,
-        "max_norm": 0.2,
-    },
+    "raw 30": RAW_30,
+    "raw 30, no more than 0.2 of the noise": RAW_30 | {"max_norm": 0.2},
 }
 
 
@@ -85,43 +80,24 @@ def shaped(task: str) -> list[Setting]:
     ]
 
 
-def load_guiders() -> dict:
-    """Task -> LoadedGuider with its experts."""
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-    from ppap_core.expert_file import load_experts
-    from ppap_core.guiders import load_guider
-
-    return {
-        task: LoadedGuider.of(load_guider(folder)).with_experts(load_experts(file))
-        for task, (folder, file) in FILES.items()
-    }
-
-
-def sample_setting(model, guiders: dict, setting: Setting, scenes: Scenes, seed: int) -> Tensor:
-    from ppap_core.comfy_bridge.guide import guide
-    from ppap_core.comfy_bridge.sampling import sample_pixels
-
-    for task in setting.tasks:
-        guider = guiders[task] if setting.has_experts else guiders[task].without_experts()
-        values = {"guidance_scale": GUIDANCE_SCALE, "rule": "relative"} | setting.strength
-        target = build_target(task, scenes)
-        model = guide(model, guider, target, Strength(**values), shaping=setting.shaping)
-    seeds = list(range(seed, seed + len(scenes)))
-    return sample_pixels(model, seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
-
-
 class Sampler:
     """Samples every setting for the same scenes, from the same noise."""
 
-    def __init__(self, scenes: Scenes, seed: int) -> None:
-        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-
-        self.scenes, self.seed = scenes, seed
-        self.model, self.guiders = load_pixel_model(PIXEL_MODEL), load_guiders()
+    def __init__(self, scenes: Scenes, first_seed: int) -> None:
+        self.scenes = scenes
+        self.seeds = list(range(first_seed, first_seed + len(scenes)))
+        self.model, self.guiders = load_model(), {task: load_guiding(task) for task in FILES}
         self.bar = tqdm(total=len(TOGETHER) + len(FILES) * len(SHAPES_OF_GUIDANCE), unit="row")
 
     def sample(self, setting: Setting) -> Tensor:
-        pictures = sample_setting(self.model, self.guiders, setting, self.scenes, self.seed)
+        """Pictures (N, 3, 32, 32) in [-1, 1], one for each scene."""
+        model = self.model
+        for task in setting.tasks:
+            guider, target = self.guiders[task], build_target(task, self.scenes)
+            if not setting.has_experts:
+                guider = guider.without_experts()
+            model = guide_model(model, guider, target, shaping=setting.shaping, **setting.strength)
+        pictures = sample(model, self.seeds)
         self.bar.update()
         return pictures
 

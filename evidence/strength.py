@@ -16,8 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.measures import FILES, MEASURES, build_target, measure
-from demo.paths import PIXEL_MODEL
-from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.sampling import guide_model, load_guiding, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from demo.shading import SEGMENTS
@@ -25,6 +24,8 @@ from evidence.flags import build_parser
 from evidence.tables import markdown, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.targets.map_target import show_target
+from ppap_core.targets.palettes import HUES
 
 SCALES = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 SHOWN = 0.3  # the scale of the pictures
@@ -46,35 +47,24 @@ def measurements(
     scenes: Scenes, seed: int, scales: tuple[float, ...]
 ) -> Iterator[tuple[Measurement, Tensor]]:
     """With its pictures, for every guider, method and scale; all start from the same noise."""
-    from ppap_core.comfy_bridge.guide import guide
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-    from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-    from ppap_core.comfy_bridge.sampling import sample_pixels
-    from ppap_core.expert_file import load_experts
-    from ppap_core.guiders import load_guider
-    from ppap_core.strength import Strength
-
-    model = load_pixel_model(PIXEL_MODEL)
+    model = load_model()
     seeds = list(range(seed, seed + len(scenes)))
 
-    def sample(guided) -> tuple[Tensor, float]:
+    def measured(task: str, method: str, scale: float, guided) -> tuple[Measurement, Tensor]:
         start = time.perf_counter()
-        pictures = sample_pixels(guided, seeds, STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
-        return pictures, (time.perf_counter() - start) / len(seeds)
+        pictures = sample(guided, seeds)
+        seconds = (time.perf_counter() - start) / len(seeds)
+        value = measure(task, pictures, scenes)
+        return Measurement(task, method, scale, value, len(seeds), seconds), pictures
 
-    unguided, spent = sample(model)
-    for task, (folder, file) in FILES.items():
-        value = measure(task, unguided, scenes)
-        yield Measurement(task, "no guidance", 0.0, value, len(seeds), spent), unguided
-        alone = LoadedGuider.of(load_guider(folder))
-        aware = alone.with_experts(load_experts(file))
-        target = build_target(task, scenes)
-        for method, guider in (("guider alone", alone), ("PPAP experts", aware)):
+    for task in FILES:
+        yield measured(task, "no guidance", 0.0, model)
+        aware, target = load_guiding(task), build_target(task, scenes)
+        methods = {"guider alone": aware.without_experts(), "PPAP experts": aware}
+        for method, guider in methods.items():
             for scale in scales:
-                strength = Strength(scale, "relative")
-                pictures, seconds = sample(guide(model, guider, target, strength))
-                value = measure(task, pictures, scenes)
-                yield Measurement(task, method, scale, value, len(seeds), seconds), pictures
+                guided = guide_model(model, guider, target, scale)
+                yield measured(task, method, scale, guided)
 
 
 def strength_table(found: list[Measurement], scales: tuple[float, ...]) -> str:
@@ -96,9 +86,6 @@ def draw_pictures(
     task: str, found: list[tuple[Measurement, Tensor]], scenes: Scenes, num: int = 8
 ) -> Image.Image:
     """The target, and below it the pictures of each method at one scale."""
-    from ppap_core.targets.map_target import show_target
-    from ppap_core.targets.palettes import HUES
-
     maps = show_target(build_target(task, scenes), SEGMENTS, HUES, []).preview
     rows = [GridRow("target", "", maps[:num])]
     for measured, pictures in found:

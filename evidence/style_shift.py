@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from demo.clean_models import Recipe, accuracy, train_classifier
 from demo.judges import Judge
-from demo.paths import CACHE, EXPERTS, GUIDER, PIXEL_MODEL
-from demo.run import SAMPLER, SCHEDULER, SIZE, STEPS
+from demo.paths import CACHE, GUIDER, PIXEL_MODEL
+from demo.sampling import guide_model, load_guiding, load_model, sample
 from demo.scene_files import load_or_render, save_scenes
 from demo.scenes import Scenes
 from demo.shading import STYLES
@@ -28,7 +28,9 @@ from evidence.quality import interval
 from evidence.tables import write_table
 from ppap_core.atomic import save_safetensors
 from ppap_core.comfy_bridge.headless import boot
+from ppap_core.expert_file import load_experts
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.targets import ClassTarget
 
 FOLDER = CACHE / "style"
 MODEL, JUDGE = FOLDER / "model.safetensors", FOLDER / "judge.safetensors"
@@ -78,51 +80,33 @@ def prepare(steps: int, pictures: int) -> None:
         train_classifier(judge, both, Recipe(seed=1, max_noise=0.06), "judge of styles")
         save_safetensors(judge.state_dict(), JUDGE)
     if not OWN_EXPERTS.exists():
-        run_module(
-            "training",
-            "all",
-            checkpoint=MODEL,
-            guider=GUIDER,
-            out=OWN_EXPERTS,
-            num_images=pictures,
-            **CLASS_FLAGS,
-        )
+        flags = CLASS_FLAGS | {"guider": GUIDER, "out": OWN_EXPERTS, "num_images": pictures}
+        run_module("training", "all", checkpoint=MODEL, **flags)
 
 
 class StyledModels:
     """The models of both styles: samples pictures and judges them."""
 
     def __init__(self) -> None:
-        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-        from ppap_core.expert_file import load_experts
-        from ppap_core.guiders import load_guider
-
-        self.model = load_pixel_model(MODEL)
-        self.guider = load_guider(GUIDER)
-        self.alone = LoadedGuider.of(self.guider)
-        self.with_experts = {
-            "experts of the shaded model": self.alone.with_experts(load_experts(EXPERTS)),
-            "experts of this model": self.alone.with_experts(load_experts(OWN_EXPERTS)),
+        self.model = load_model(MODEL)
+        shaded = load_guiding("class")
+        own = shaded.with_experts(load_experts(OWN_EXPERTS))
+        self.guiders = {
+            "guider alone": shaded.without_experts(),
+            "experts of the shaded model": shaded,
+            "experts of this model": own,
         }
         self.judge = Judge(len(SHAPES) * len(STYLES)).eval().requires_grad_(False)
         self.judge.load_state_dict(load_file(JUDGE))
 
     def sample(self, method: str, told: int, classes: Tensor) -> Tensor:
         """(N, 3, 32, 32) in [-1, 1]; each method starts from the same noise."""
-        from ppap_core.comfy_bridge.guide import guide
-        from ppap_core.comfy_bridge.sampling import sample_pixels
-        from ppap_core.strength import Strength
-        from ppap_core.targets import ClassTarget
-
-        target = ClassTarget([{int(label): 1.0} for label in classes], len(SHAPES))
         model = self.model
-        if method != "no guidance":
-            guider = self.with_experts.get(method, self.alone)
-            model = guide(model, guider, target, Strength(SCALE, "relative"))
+        if method in self.guiders:
+            target = ClassTarget([{int(label): 1.0} for label in classes], len(SHAPES))
+            model = guide_model(model, self.guiders[method], target, SCALE)
         seeds = [FIRST_SEED + index for index in range(len(classes))]
-        settings = (STEPS, SAMPLER, SCHEDULER, SIZE, SIZE)
-        return sample_pixels(model, seeds, *settings, class_labels=torch.tensor([told]))
+        return sample(model, seeds, class_labels=torch.tensor([told]))
 
     @torch.no_grad()
     def judged(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +118,8 @@ class StyledModels:
 def clean_accuracies(models: StyledModels) -> str:
     """One line: the accuracies of guider and judge on held-out scenes of each style."""
     parts = styled(12, HELDOUT)
-    guider = [accuracy(models.guider, part) for part in parts]
+    network = models.guiders["guider alone"].guider
+    guider = [accuracy(network, part) for part in parts]
     judge = [(models.judged(p.pictures())[0] == p.label).float().mean() for p in parts]
     named = [
         f"{g:.0%} of {style} ones (the judge {j:.0%})"
@@ -153,7 +138,7 @@ def main() -> None:
     boot()
     models = StyledModels()
     classes = torch.arange(args.pictures) % len(SHAPES)
-    methods = ("no guidance", "guider alone", *models.experts)
+    methods = ("no guidance", *models.guiders)
     rows, grid = [], []
     for told, method in tqdm([(told, method) for told in TOLD for method in methods], unit="row"):
         pictures = models.sample(method, TOLD[told], classes)

@@ -8,52 +8,50 @@ from pathlib import Path
 
 import torch
 
+from evidence.random_guiders import guider_passes
 from evidence.timing import in_turns
 from host import tiny_checkpoints, tiny_decoders
-from ppap_core.comfy_bridge.headless import boot
 from ppap_core.reading import Reading
+from ppap_core.strength import Strength
+from ppap_core.targets import ClassTarget
 
 STEPS = 2
 SIDE = 32  # of the latent: pictures of 256 x 256
-SETTINGS = {  # name: what the guider reads, jacobian
-    "x_t, linear_rgb": (Reading("x_t", "linear_rgb"), "none"),
-    "x_t, taesd": (Reading("x_t", "taesd"), "none"),
-    "x_t, vae": (Reading("x_t", "vae"), "none"),
-    "x0_hat, linear_rgb, none": (Reading("x0_hat", "linear_rgb"), "none"),
-    "x0_hat, linear_rgb, jvp": (Reading("x0_hat", "linear_rgb"), "jvp"),
-    "x0_hat, linear_rgb, backprop": (Reading("x0_hat", "linear_rgb"), "backprop"),
-    "x0_hat, taesd, none": (Reading("x0_hat", "taesd"), "none"),
-    "x0_hat, taesd, jvp": (Reading("x0_hat", "taesd"), "jvp"),
-    "x0_hat, vae, none": (Reading("x0_hat", "vae"), "none"),
-    "x0_hat, vae, jvp": (Reading("x0_hat", "vae"), "jvp"),
+JACOBIANS = {  # of each reading
+    Reading("x_t", "linear_rgb"): ("none",),
+    Reading("x_t", "taesd"): ("none",),
+    Reading("x_t", "vae"): ("none",),
+    Reading("x0_hat", "linear_rgb"): ("none", "jvp", "backprop"),
+    Reading("x0_hat", "taesd"): ("none", "jvp"),
+    Reading("x0_hat", "vae"): ("none", "jvp"),
 }
 
 
 def view_costs(guider, repeats: int) -> list[str]:
-    """A line for each of SETTINGS: guided sampling / (unguided sampling + the guider alone)."""
-    boot()
+    """A line for each way to read: guided sampling / (unguided sampling + the guider alone)."""
     from ppap_core.comfy_bridge.guide import guide
     from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-    from ppap_core.strength import Strength
-    from ppap_core.targets import ClassTarget
 
     model, vae = tiny_checkpoints.build("SD15"), _tiny_vae()
     target = ClassTarget({4: 1.0}, len(guider.info.labels))
     loaded, strength = LoadedGuider.of(guider), Strength(1.0)
+    image = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
     actions = {
-        name: _sampling(
-            guide(model, loaded, target, strength, reading=reading, jacobian=jacobian, vae=vae)
-        )
-        for name, (reading, jacobian) in SETTINGS.items()
+        "unguided": _sampling(model),
+        "guider": guider_passes(guider, target, image, STEPS),
     }
-    actions["unguided"] = _sampling(model)
-    actions["guider"] = _guider_alone(guider, target)
-    seconds = in_turns(actions, repeats)
-    least = seconds["unguided"] + seconds["guider"]
+    for reading, jacobians in JACOBIANS.items():
+        for jacobian in jacobians:
+            read = {"reading": reading, "jacobian": jacobian, "vae": vae}
+            name = f"{reading.input}, {reading.view}"
+            name += f", {jacobian}" if reading.input == "x0_hat" else ""
+            actions[name] = _sampling(guide(model, loaded, target, strength, **read))
+    spent = in_turns(actions, repeats)
+    unguided, alone = spent.pop("unguided"), spent.pop("guider")
     return [
-        f"SD1.5 (tiny), unguided             {seconds['unguided']:8.3f} s",
-        f"ResNet50's own passes              {seconds['guider']:8.3f} s",
-        *(f"{name:<35}{seconds[name] / least:8.3f} x of both" for name in SETTINGS),
+        f"SD1.5 (tiny), unguided             {unguided:8.3f} s",
+        f"ResNet50's own passes              {alone:8.3f} s",
+        *(f"{name:<35}{each / (unguided + alone):8.3f} x of both" for name, each in spent.items()),
     ]
 
 
@@ -85,14 +83,3 @@ def _sampling(model):
             )
 
     return sample
-
-
-def _guider_alone(guider, target):
-    image = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
-
-    def passes():
-        for _ in range(STEPS):
-            x = image.clone().requires_grad_(True)
-            torch.autograd.grad(target.log_likelihood(guider(x)).sum(), x)
-
-    return passes

@@ -3,6 +3,7 @@
 ComfyUI's own front end draws each node; its picture goes to web/docs/<node id>.png.
 """
 
+import argparse
 from pathlib import Path
 
 from host.client import request_json
@@ -28,6 +29,7 @@ DRAW = """([type, margin, title]) => {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with front_end(height=1600) as (page, url):
         names = [n for n in request_json(f"{url}/object_info") if n.startswith("PPAP_")]
         for name in names:
