@@ -41,7 +41,7 @@ def test_saving_again_gives_the_shipped_workflow(workflow_page):
         assert ours == theirs
 
 
-def test_our_conversion_to_a_prompt_is_the_front_ends(workflow_page, server):
+def test_workflow_to_prompt_matches_the_front_end(workflow_page, server):
     from host.client import request_json, ui_to_api
 
     theirs = workflow_page.evaluate("async () => (await app.graphToPrompt()).output")

@@ -68,7 +68,7 @@ def open_template(page, name: str) -> None:
     page.wait_for_timeout(1000)
 
 
-def test_from_the_template_to_the_report(picture_of):
+def test_template_can_be_opened_run_and_reported_in_the_browser(picture_of):
     page = picture_of
     open_template(page, "strength_and_report")
     page.evaluate(SET, ["PPAP_TargetClass", "classes", "torus"])

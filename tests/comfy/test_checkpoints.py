@@ -94,7 +94,7 @@ def test_from_checkpoint_to_guided_picture(
     assert not torch.equal(*pictures)
 
 
-def test_what_comfyui_put_away_is_loaded_again_while_teaching(
+def test_model_unloaded_by_comfyui_is_loaded_again_for_training(
     comfyui, guider, checkpoint_file, tmp_path
 ):
     import comfy.model_management as management
@@ -131,7 +131,7 @@ def test_the_node_teaches_latents_through_a_view(comfyui, guider, checkpoint_fil
     assert (header.view, header.input) == (view, "x0_hat")
 
 
-def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, tmp_path):
+def test_stored_latents_decode_to_the_stored_pictures(comfyui, guider, checkpoint_file, tmp_path):
     """The stored latent, decoded again, is the stored picture, but for half precision."""
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=3)
@@ -145,7 +145,9 @@ def test_latents_and_pictures_belong_together(comfyui, guider, checkpoint_file, 
         assert error.abs().max() < 0.05
 
 
-def test_a_picture_is_drawn_again_from_its_line(comfyui, guider, checkpoint_file, tmp_path):
+def test_picture_can_be_sampled_again_from_its_manifest_line(
+    comfyui, guider, checkpoint_file, tmp_path
+):
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path, num_images=7, batch_size=3)
     trainer.generate_pictures(lambda num: None)
@@ -175,7 +177,7 @@ def test_prompts_of_one_batch_become_rows_of_one_conditioning(comfyui):
 
 
 @pytest.mark.parametrize("width", [12, 0, 65])
-def test_sides_that_the_latent_cannot_have_are_refused(comfyui, checkpoint_file, width):
+def test_picture_size_that_does_not_fit_the_latent_is_refused(comfyui, checkpoint_file, width):
     checkpoint = load(comfyui, checkpoint_file("SD15"))
     with pytest.raises(ValueError, match=f"multiples of 8 for tiny_SD15.safetensors, got {width}"):
         checkpoint.latent_shape(width, 64)
@@ -191,7 +193,7 @@ def test_a_checkpoint_without_a_vae_asks_for_one(comfyui, checkpoint_file):
     ("content", "message"),
     [(None, "there is no checkpoint"), (b"", "cannot load it"), (b"junk" * 99, "cannot load it")],
 )
-def test_what_comfyui_cannot_identify_is_refused(comfyui, tmp_path, content, message):
+def test_file_that_comfyui_cannot_identify_is_refused(comfyui, tmp_path, content, message):
     path = tmp_path / "model.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -204,7 +206,7 @@ def test_an_unknown_vae_is_refused_with_the_known_ones(comfyui, checkpoint_file)
         load(comfyui, checkpoint_file("SD15"), vae="nothing")
 
 
-def test_a_full_disk_is_reported_before_anything_is_drawn(
+def test_full_disk_is_reported_before_sampling(
     comfyui, guider, checkpoint_file, tmp_path, monkeypatch
 ):
     import shutil

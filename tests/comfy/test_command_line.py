@@ -24,7 +24,7 @@ def train(out, *flags, command="all"):
     return training(command, *given, *SMALL, *flags)
 
 
-def test_one_command_from_checkpoint_to_experts_and_again(tmp_path):
+def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     out = tmp_path / "mine.safetensors"
     done = train(out)
     assert done.returncode == 0, done.stderr
@@ -47,7 +47,7 @@ def test_one_command_from_checkpoint_to_experts_and_again(tmp_path):
     assert "timm/demo-shapes-resnet" in shown.stdout and "input x_t" in shown.stdout
 
 
-def test_the_stages_on_their_own(tmp_path):
+def test_stages_can_be_run_one_by_one(tmp_path):
     """Without --out: pictures are drawn into a folder, and experts are evaluated on them."""
     given = ("--checkpoint", PIXEL_MODEL, "--images", tmp_path / "pictures")
     drawn = training("generate", *given, *"--num-images 12 --steps 3 --batch-size 6".split())
@@ -85,7 +85,7 @@ def test_bad_input_is_one_clear_line(tmp_path, flags, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_another_checkpoints_pictures_are_refused(tmp_path):
+def test_pictures_of_another_checkpoint_are_refused(tmp_path):
     images = tmp_path / "images"
     (images / "images").mkdir(parents=True)
     (images / "source.json").write_text('{"checkpoint": "other", "fingerprint": "0"}')

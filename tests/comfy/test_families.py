@@ -102,7 +102,7 @@ def test_autograd_through_the_hosts_model_agrees_with_finite_differences(
     assert probe.ratios == pytest.approx([1.0, 1.0], rel=1e-2)
 
 
-def test_an_attention_without_backward_pass_is_set_aside_for_autograd(comfyui, load, guider):
+def test_attention_without_backward_pass_is_replaced_for_autograd(comfyui, load, guider):
     """SageAttention's answers lack the graph; so do this one's."""
     probe, model = Probe(comfyui, guider), load("SD15").clone()
     calls = []
@@ -119,7 +119,7 @@ def test_an_attention_without_backward_pass_is_set_aside_for_autograd(comfyui, l
 
 
 @pytest.mark.parametrize("jacobian", ["jvp", "backprop"])
-def test_sage_attention_is_warned_of_where_it_matters(
+def test_sage_attention_with_backprop_logs_a_warning(
     comfyui, load, guider, monkeypatch, caplog, jacobian
 ):
     import comfy.model_management
@@ -130,7 +130,7 @@ def test_sage_attention_is_warned_of_where_it_matters(
     assert ("has no backward pass" in caplog.text) == (jacobian == "backprop")
 
 
-def test_jacobians_differ_in_cost_and_are_all_guided(comfyui, load, guider):
+def test_jacobians_cost_the_expected_number_of_model_passes(comfyui, load, guider):
     """With CFG: none costs no evaluation of the model, jvp and backprop one of the prompt's."""
     model = load("SD15").clone()
     rows = []
@@ -173,7 +173,7 @@ def experts_header(comfyui, guider, **settings):
     )
 
 
-def test_auto_obeys_the_experts_file(comfyui, load, guider):
+def test_auto_uses_view_and_input_of_the_expert_file(comfyui, load, guider):
     """A file for x0_hat and linear_rgb guides as those settings do, and settings override it."""
     import dataclasses
 
@@ -191,9 +191,7 @@ def test_auto_obeys_the_experts_file(comfyui, load, guider):
     assert not torch.equal(by_file, picture(guider))
 
 
-def test_a_step_without_finite_gradient_is_unguided_and_told_at_the_end(
-    comfyui, load, guider, caplog
-):
+def test_step_with_a_non_finite_gradient_is_unguided_and_logged(comfyui, load, guider, caplog):
     model, calls = load("SD15"), []
 
     def spoil_the_first_call(module, args, output):
@@ -231,7 +229,7 @@ def test_chosen_frames_of_a_video_are_guided_and_no_others(comfyui, load, guider
     assert change[0] > 1e-4 and change[2] > 1e-4 and change[1] == 0
 
 
-def test_a_frame_that_is_not_there_is_named(comfyui, load, guider):
+def test_missing_frame_number_is_refused(comfyui, load, guider):
     options = comfyui.module("ppap_core.shaping").Shaping(frames=(5,))
     guided = guide(comfyui, load("Wan21"), guider, options=options)
     with pytest.raises(ValueError, match="frame 5 is to be guided, the latent has frames 0 to 2"):

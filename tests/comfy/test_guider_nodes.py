@@ -29,7 +29,7 @@ def test_a_transformers_guider_is_moved_by_comfyui_and_gives_gradients(comfyui, 
     assert image.grad.abs().sum() > 0
 
 
-def test_presets_are_offered_last_and_refused_while_not_allowed(comfyui):
+def test_presets_are_listed_last_and_need_allow_download(comfyui):
     schema = comfyui.node("PPAP_LoadGuider").define_schema()
     guider, allow_download = schema.inputs
     presets = list(comfyui.module("ppap_core.guiders").PRESETS)
@@ -76,7 +76,7 @@ def test_comfyuis_depth_anything_3_guides(comfyui, depth_anything_3):
     assert image.grad.isfinite().all() and image.grad.abs().sum() > 0
 
 
-def test_depth_anything_3_sees_what_comfyuis_own_node_shows_it(comfyui, depth_anything_3):
+def test_depth_anything_3_preprocessing_matches_comfyuis_node(comfyui, depth_anything_3):
     from comfy.ldm.depth_anything_3 import preprocess
 
     picture = torch.rand(1, 504, 672, 3)
@@ -85,7 +85,7 @@ def test_depth_anything_3_sees_what_comfyuis_own_node_shows_it(comfyui, depth_an
     torch.testing.assert_close(pixels, expected)
 
 
-def test_another_model_in_the_depth_folder_is_refused(comfyui, depth_anything_3):
+def test_other_model_in_geometry_estimation_is_refused(comfyui, depth_anything_3):
     path = comfyui.base / "models" / "geometry_estimation" / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="'other.safetensors' is not a Depth Anything 3"):

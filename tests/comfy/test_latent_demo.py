@@ -33,7 +33,7 @@ def latent(vae, image):
         return vae.encode((image.movedim(1, -1) + 1) / 2)
 
 
-def test_pictures_survive_the_way_through_the_latent(vae, image, latent, scenes):
+def test_autoencoder_reconstructs_pictures(vae, image, latent, scenes):
     assert latent.shape == (60, 16, 8, 8)
     with torch.inference_mode():
         again = vae.decode(latent).movedim(-1, 1) * 2 - 1
@@ -54,7 +54,7 @@ def test_the_narrow_decoder_gives_the_same_pictures(vae, latent):
     torch.testing.assert_close(got, expected, rtol=0, atol=2e-3)
 
 
-def test_fluxs_own_linear_factors_show_the_latent(comfyui, latent, image):
+def test_flux_rgb_factors_show_the_demos_latents(comfyui, latent, image):
     import comfy.latent_formats
 
     latent_format = comfy.latent_formats.Flux()
@@ -68,7 +68,7 @@ def test_fluxs_own_linear_factors_show_the_latent(comfyui, latent, image):
     assert unexplained < 0.1
 
 
-def test_comfyui_takes_the_diffusion_model_for_a_flux(comfyui):
+def test_comfyui_detects_the_demos_model_as_flux(comfyui):
     with torch.inference_mode():
         model = comfyui.nodes.UNETLoader().load_unet(LATENT_MODEL.name, "default")[0]
     assert type(model.model).__name__ == "Flux"

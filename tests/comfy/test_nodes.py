@@ -110,7 +110,7 @@ def test_a_picture_does_not_depend_on_its_batch_neighbours(comfyui, world):
     assert (together[:1] - alone).abs().max() < 1e-4
 
 
-def test_experts_guide_otherwise_than_the_plain_guider(comfyui, world):
+def test_experts_change_the_guided_picture(comfyui, world):
     naive = guided(comfyui, world, guider=demo_guider(comfyui, experts=False))
     assert (guided(comfyui, world) - naive).abs().mean() > 0.02
 
@@ -191,7 +191,7 @@ def test_cancelling_stops_within_a_step_and_the_next_run_is_clean(comfyui, world
     assert torch.isfinite(guided(comfyui, world)).all()
 
 
-def test_the_hosts_modules_are_not_patched(comfyui, world):
+def test_comfyuis_modules_are_not_patched(comfyui, world):
     """Loading the pack and guiding a picture replace no function or method of ComfyUI's."""
     guided(comfyui, world)
     after = comfyui.functions()
@@ -345,7 +345,7 @@ def chained(comfyui, world, conflict):
         return sample(comfyui, (model, empty, None, None), batch=2, seed=0)
 
 
-def test_guidance_that_gives_way_leaves_the_first_its_picture(comfyui, world):
+def test_give_way_leaves_the_first_guidances_picture_nearly_unchanged(comfyui, world):
     settings = {"guidance_scale": 0.1, "scale_rule": "relative"}
     first = guided(comfyui, world, **settings)
     yielding = (chained(comfyui, world, "give way") - first).abs().mean()
@@ -361,7 +361,7 @@ def test_the_log_says_what_guidance_did(comfyui, world, caplog):
     assert "did nothing: no step's noise lies in its part of the schedule" in caplog.text
 
 
-def test_comfyui_is_told_what_guidance_needs_beside_the_models(comfyui, world, monkeypatch):
+def test_guidance_memory_is_added_to_comfyuis_estimate(comfyui, world, monkeypatch):
     import comfy.model_management
 
     asked, load = [], comfy.model_management.load_models_gpu
@@ -423,7 +423,7 @@ def test_the_report_shows_what_guidance_did(comfyui, world):
         ({"start_percent": 0.9999}, "widen start_percent and end_percent"),
     ],
 )
-def test_guidance_without_effect_says_so(comfyui, world, settings, words):
+def test_report_says_why_guidance_had_no_effect(comfyui, world, settings, words):
     curves, steps, text = run_and_report(comfyui, world, **settings)
     assert words in text
     assert curves.shape[-1] == steps.shape[-1] == 3
@@ -442,7 +442,7 @@ def sweep(comfyui, world, scales, **changes):
         return comfyui.node("PPAP_ScaleSweep").execute(scales=scales, **settings | changes).args
 
 
-def test_a_sweep_shows_what_the_sampler_draws_under_each_scale(comfyui, world):
+def test_sweep_shows_the_samplers_picture_at_each_scale(comfyui, world):
     grid, images = sweep(comfyui, world, "0, 10 30")
     assert images.shape == (6, 32, 32, 3)  # two pictures under three scales
     for scale, pair in zip((0.0, 10.0, 30.0), images.split(2), strict=True):
@@ -453,7 +453,7 @@ def test_a_sweep_shows_what_the_sampler_draws_under_each_scale(comfyui, world):
 
 
 @pytest.mark.parametrize("scales", ["", "strong", "1 " * 13])
-def test_scales_that_are_none_are_refused(comfyui, world, scales):
+def test_unreadable_list_of_scales_is_refused(comfyui, world, scales):
     with pytest.raises(ValueError, match="scales"):
         sweep(comfyui, world, scales)
 

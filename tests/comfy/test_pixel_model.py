@@ -29,7 +29,7 @@ def store(adm, folder, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_an_adm_checkpoint_denoises_as_its_eps_says(comfyui, adm, suffix):
+def test_adm_checkpoints_estimate_follows_from_its_eps(comfyui, adm, suffix):
     """denoised = x - sigma eps(x / sqrt(1 + sigma^2), t), with DDPM-linear's sigma of t."""
     path = store(adm, comfyui.base / "models" / "ppap_pixel_models", suffix)
     noise = comfyui.module("ppap_core.noise")
@@ -53,7 +53,7 @@ def test_the_trainer_takes_an_adm_checkpoint_for_a_pixel_model(comfyui, adm, tmp
         assert checkpoint.model.model.apply_model(noise, torch.ones(1)).isfinite().all()
 
 
-def test_a_latent_network_with_the_same_names_is_no_pixel_model(comfyui, adm, tmp_path):
+def test_latent_network_with_adms_names_is_refused(comfyui, adm, tmp_path):
     module = comfyui.module("ppap_core.comfy_bridge.pixel_model")
     weights = adm.state_dict()
     weights["input_blocks.0.0.weight"] = torch.zeros(32, 4, 3, 3)
@@ -91,7 +91,7 @@ def test_a_missing_or_damaged_file_is_refused(comfyui, tmp_path):
             assert not module.is_pixel_model(path)
 
 
-def test_each_picture_of_a_class_conditional_model_has_its_class_against_none(comfyui, tmp_path):
+def test_class_conditional_model_uses_each_pictures_class_with_cfg(comfyui, tmp_path):
     """Classifier-free guidance, none + s (class - none), by the network itself."""
     import comfy.model_management
 

@@ -71,7 +71,7 @@ def test_every_node_is_recorded(schemas):
 
 
 @pytest.mark.parametrize("name", promised() if RECORD.exists() else [])
-def test_a_node_keeps_what_it_had(schemas, name):
+def test_node_keeps_its_recorded_inputs_and_outputs(schemas, name):
     old, new = promised()[name], schemas[name]
     assert [e["id"] for e in new["inputs"]][: len(old["inputs"])] == [
         e["id"] for e in old["inputs"]
@@ -91,7 +91,7 @@ def english(schema) -> dict:
     return {**named, "inputs": inputs, "outputs": outputs}
 
 
-def test_english_is_what_the_nodes_say(comfyui, schemas):
+def test_english_locale_matches_the_nodes_texts(comfyui, schemas):
     found = {name: english(comfyui.node(name).define_schema()) for name in schemas}
     file = ROOT / "locales" / "en" / "nodeDefs.json"
     if os.environ.get("PPAP_RECORD"):
@@ -111,7 +111,7 @@ def test_every_node_has_help_with_a_picture_in_every_language(schemas):
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "locales").glob("*/nodeDefs.json")), ids=lambda p: p.parent.name
 )
-def test_a_language_names_every_node_input_and_output(schemas, path):
+def test_every_language_translates_every_node_input_and_output(schemas, path):
     names = json.loads(path.read_text("utf-8"))
     assert names.keys() == schemas.keys()
     for node, schema in schemas.items():

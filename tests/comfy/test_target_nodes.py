@@ -81,7 +81,7 @@ def test_a_reference_picture_is_likelier_than_another_one(comfyui, depth_guider,
     assert info == "depth target for 2 pictures, 32 x 32: nearness"
 
 
-def test_the_guider_agrees_with_the_worlds_true_depth(comfyui, depth_guider, scenes):
+def test_guiders_depth_matches_the_scenes_true_depth(comfyui, depth_guider, scenes):
     image, nearness = image_of(scenes), 1 / scenes.depth
     lowest, highest = nearness.amin((1, 2), keepdim=True), nearness.amax((1, 2), keepdim=True)
     grey = ((nearness - lowest) / (highest - lowest))[..., None].expand(-1, -1, -1, 3)
@@ -91,7 +91,7 @@ def test_the_guider_agrees_with_the_worlds_true_depth(comfyui, depth_guider, sce
     assert (score(depth_guider, far, image)[0] < -3.8).all()
 
 
-def test_a_map_in_the_previews_colours_asks_for_the_same(comfyui, segmentation_guider, scenes):
+def test_preview_used_as_map_gives_the_same_target(comfyui, segmentation_guider, scenes):
     image = image_of(scenes)
     target, preview, info = make_target(comfyui, segmentation_guider, image, "reference picture")
     again, *_ = make_target(comfyui, segmentation_guider, preview, "segmentation map")
@@ -172,7 +172,7 @@ def test_an_eight_bit_index_file_is_read_exactly(comfyui, tmp_path, monkeypatch)
     assert numpy.array_equal(labels[0].numpy(), indices)
 
 
-def test_masks_are_chained_and_the_rest_is_filled(comfyui, segmentation_guider):
+def test_chained_masks_and_elsewhere_give_one_target(comfyui, segmentation_guider):
     top, left = torch.zeros(1, 32, 32), torch.zeros(1, 32, 32)
     top[:, :16] = 1
     left[..., :8] = 1
@@ -188,7 +188,7 @@ def test_masks_are_chained_and_the_rest_is_filled(comfyui, segmentation_guider):
     assert info.endswith("floor 37.5%, wall 37.5%, object 25.0%")
 
 
-def test_a_classifier_makes_no_map_target(comfyui):
+def test_classifier_is_refused_by_the_map_node(comfyui):
     (guider,) = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
     with pytest.raises(ValueError, match="the guider predicts class; a reference picture makes"):
         make_target(comfyui, guider, torch.zeros(1, 8, 8, 3), "reference picture")

@@ -54,7 +54,7 @@ def test_the_node_trains_saves_and_its_file_loads(comfyui, inputs, guider_input)
         assert all(value.equal(other.tensors[key]) for key, value in one.tensors.items())
 
 
-def test_a_cancelled_training_goes_on_to_the_same_file(comfyui, inputs, monkeypatch):
+def test_cancelled_training_resumes_to_the_same_file(comfyui, inputs, monkeypatch):
     from comfy import model_management
 
     train(comfyui, inputs, "whole")
@@ -77,7 +77,7 @@ def test_a_cancelled_training_goes_on_to_the_same_file(comfyui, inputs, monkeypa
     assert whole == again
 
 
-def test_a_taken_name_is_refused_before_anything_is_drawn(comfyui, inputs):
+def test_existing_expert_name_is_refused_before_sampling(comfyui, inputs):
     file_of(comfyui, "taken").parent.mkdir(parents=True, exist_ok=True)
     file_of(comfyui, "taken").write_bytes(b"precious")
     with pytest.raises(ValueError, match="taken.safetensors exists"):
@@ -120,7 +120,7 @@ def test_a_real_architecture_trains_and_guides(comfyui, inputs, tmp_path, archit
 
 
 @pytest.mark.parametrize("name", ["", "../out", "a/b", ".."])
-def test_a_name_cannot_leave_the_folder(comfyui, inputs, name):
+def test_expert_name_cannot_leave_its_folder(comfyui, inputs, name):
     with pytest.raises(ValueError, match="plain file name|exists|name.safetensors"):
         train(comfyui, inputs, name)
 

@@ -187,7 +187,7 @@ def test_every_sampler_reaches_the_posterior(comfyui, build_model, sampler):
 
 
 @pytest.mark.parametrize("sampler", sorted(set(all_samplers()) - BROKEN_ON_FLOW))
-def test_every_sound_sampler_reaches_the_posterior_on_flow(comfyui, build_model, sampler):
+def test_every_sampler_that_works_on_flow_reaches_the_posterior(comfyui, build_model, sampler):
     assert_posterior(comfyui, build_model("FLOW"), sampler, scheduler="simple")
 
 
@@ -198,7 +198,7 @@ def test_every_scheduler_reaches_the_posterior(comfyui, build_model, family, sch
 
 
 @pytest.mark.slow
-def test_the_exceptions_are_those_that_are_wrong_in_the_host(comfyui, build_model, capsys):
+def test_only_samplers_that_are_wrong_in_comfyui_miss_the_posterior(comfyui, build_model, capsys):
     """Every family with every sampler: guided samples err by no more than the host's own do."""
     exceptions, missed = defaultdict(list), []
     for family in FAMILIES:
@@ -247,7 +247,7 @@ def test_perturbed_guidance_does_not_scale_the_shift(comfyui, build_model, node,
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("jacobian", ["none", "jvp", "backprop"])
-def test_a_guider_of_the_estimate_reaches_the_posterior(comfyui, build_model, family, jacobian):
+def test_x0_hat_guider_reaches_the_posterior(comfyui, build_model, family, jacobian):
     """For this prior the Jacobian is 1 / sqrt(1 + sigma_ve^2): all three ways must agree."""
     guidance = exact_guidance_by_estimate(comfyui, jacobian)
     assert_posterior(comfyui, build_model(family), "dpmpp_2m", guidance=guidance)
@@ -255,7 +255,7 @@ def test_a_guider_of_the_estimate_reaches_the_posterior(comfyui, build_model, fa
 
 @pytest.mark.parametrize("sampler", ["heun", "euler_ancestral", "euler_cfg_pp"])
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
-def test_a_guider_of_the_estimate_is_right_for_any_cfg(comfyui, build_model, sampler, cfg):
+def test_x0_hat_guider_reaches_the_posterior_at_any_cfg(comfyui, build_model, sampler, cfg):
     guidance = exact_guidance_by_estimate(comfyui, "jvp")
     assert_posterior(comfyui, build_model("EPS"), sampler, cfg=cfg, guidance=guidance)
 

@@ -85,7 +85,7 @@ def assert_guided(guide, sample):
     return check
 
 
-def test_denoise_below_one(load, assert_guided):
+def test_img2img_can_be_guided(load, assert_guided):
     assert_guided(load("SD15"), denoise=0.5)
 
 
@@ -100,13 +100,13 @@ def test_inpainting_leaves_the_rest_as_it_was(load, call, assert_guided):
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 10), (9, 13), (5, 40)])
-def test_any_size(load, assert_guided, height, width):
+def test_pictures_of_any_size_can_be_guided(load, assert_guided, height, width):
     model = load("SD15")
     _, picture = assert_guided(model, latent_image=latent(model, height, width))
     assert picture.shape[-2:] == (height, width)
 
 
-def test_area_conditioning(load, call, assert_guided):
+def test_area_conditioning_can_be_guided(load, call, assert_guided):
     other = [[torch.ones(1, 8, 768), {}]]
     area = call(
         "ConditioningSetArea", conditioning=other, width=64, height=128, x=0, y=0, strength=1.0
@@ -115,7 +115,7 @@ def test_area_conditioning(load, call, assert_guided):
     assert_guided(load("SD15"), positive=both)
 
 
-def test_a_masked_prompt_and_one_for_a_part_of_the_steps(load, call, assert_guided):
+def test_masked_and_scheduled_prompts_can_be_guided(load, call, assert_guided):
     mask = torch.ones(1, 128, 128)
     masked = call(
         "ConditioningSetMask",
@@ -129,7 +129,7 @@ def test_a_masked_prompt_and_one_for_a_part_of_the_steps(load, call, assert_guid
     assert_guided(load("SD15"), positive=both)
 
 
-def test_controlnet(load, call, assert_guided):
+def test_model_with_controlnet_can_be_guided(load, call, assert_guided):
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.model_management
@@ -182,7 +182,9 @@ def lora(comfyui):
 
 
 @pytest.mark.parametrize("guided_first", [True, False])
-def test_a_lora_on_the_model(load, call, guide, sample, assert_guided, lora, guided_first):
+def test_model_with_lora_can_be_guided(
+    load, call, guide, sample, assert_guided, lora, guided_first
+):
     def with_lora(model):
         return call("LoraLoaderModelOnly", model=model, lora_name=lora, strength_model=1.0)[0]
 
@@ -193,7 +195,9 @@ def test_a_lora_on_the_model(load, call, guide, sample, assert_guided, lora, gui
 
 
 @pytest.mark.parametrize("seen", ["x_t", "x0_hat, jvp", "x0_hat, backprop"])
-def test_weights_that_stay_off_the_device(load, call, guide, sample, lora, monkeypatch, seen):
+def test_model_with_offloaded_weights_can_be_guided(
+    load, call, guide, sample, lora, monkeypatch, seen
+):
     """What --novram does, of itself only on a GPU: each layer fetches its weights, and their LoRA,
     when it is called. The guider, which cannot, is loaded whole.
     """
@@ -215,7 +219,7 @@ def test_weights_that_stay_off_the_device(load, call, guide, sample, lora, monke
     torch.testing.assert_close(streamed, expected)
 
 
-def test_a_lora_as_a_hook_of_the_prompt(load, call, assert_guided, lora, sample):
+def test_prompt_with_a_lora_hook_can_be_guided(load, call, assert_guided, lora, sample):
     """Weights that change with the conditioning, within a run."""
     hooks = call("CreateHookLora", lora_name=lora, strength_model=1.0, strength_clip=0.0)[0]
     words = call(
@@ -227,7 +231,7 @@ def test_a_lora_as_a_hook_of_the_prompt(load, call, assert_guided, lora, sample)
 
 
 @pytest.mark.parametrize("guided_first", [True, False])
-def test_a_compiled_model(load, guide, assert_guided, guided_first):
+def test_compiled_model_can_be_guided(load, guide, assert_guided, guided_first):
     """As TorchCompileModel compiles, but by dynamo alone: inductor needs a C++ compiler."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
@@ -256,7 +260,7 @@ PATCHES = {
 
 @pytest.mark.parametrize("guided_first", [True, False])
 @pytest.mark.parametrize("name", PATCHES)
-def test_other_patches_of_the_model_before_and_after(
+def test_other_model_patches_work_before_and_after_guidance(
     comfyui, load, call, guide, sample, assert_guided, name, guided_first
 ):
     def patched(model):
@@ -268,7 +272,9 @@ def test_other_patches_of_the_model_before_and_after(
 
 
 @pytest.mark.parametrize("guided_first", [True, False])
-def test_self_attention_guidance(call, guide, assert_guided, monkeypatch, guided_first):
+def test_self_attention_guidance_can_be_combined(
+    call, guide, assert_guided, monkeypatch, guided_first
+):
     """It looks into the middle block, which the other tiny models lack."""
     own = tiny_checkpoints.FAMILIES["SD15"]
     whole = replace(own, unet=own.unet | {"transformer_depth_middle": 1}, stored="")
@@ -292,7 +298,7 @@ def test_self_attention_guidance(call, guide, assert_guided, monkeypatch, guided
         ("Wan21", "ModelSamplingSD3", {"shift": 5.0}),
     ],
 )
-def test_shifts_and_skips_of_flow_models(
+def test_flow_models_with_shift_and_skip_nodes_can_be_guided(
     load, call, guide, assert_guided, family, name, settings, guided_first
 ):
     if name == "ModelSamplingFlux":
@@ -311,7 +317,7 @@ def test_shifts_and_skips_of_flow_models(
 
 
 @pytest.mark.parametrize("guided_first", [True, False])
-def test_merged_models(load, call, guide, assert_guided, guided_first):
+def test_merged_models_can_be_guided(load, call, guide, assert_guided, guided_first):
     model = load("SD15")
     other = tiny_checkpoints.build("SD15")
 
@@ -358,7 +364,7 @@ def dual_model(call, model):
 
 @pytest.mark.parametrize("build", [basic, cfg, dual_cfg, perp_neg, dual_model])
 @pytest.mark.parametrize("seen", ["x_t", "x0_hat"])
-def test_guider_nodes_of_sampler_custom_advanced(load, call, guide, build, seen):
+def test_guider_nodes_of_sampler_custom_advanced_can_be_guided(load, call, guide, build, seen):
     model = load("SD15")
     sigmas = call("BasicScheduler", model=model, scheduler="simple", steps=2, denoise=1.0)[0]
     sampler = call("KSamplerSelect", sampler_name="euler")[0]

@@ -97,7 +97,7 @@ def test_linear_rgb_is_comfyuis_own_preview(views, model_of, name):
 
 
 @pytest.mark.parametrize("name", sorted(TAESD))
-def test_taesd_view_is_comfyuis_taesd_vae(comfyui, views, folder, model_of, name):
+def test_taesd_view_matches_comfyuis_taesd_vae(comfyui, views, folder, model_of, name):
     """VAELoader's tiny VAE takes latents after process_out, the view takes them before."""
     model = model_of(name)
     state = state_of(model)
@@ -193,7 +193,7 @@ def test_auto_is_the_cheapest_view_that_fits(views, model_of, format_name, expec
     assert views.build_view("auto", model_of(format_name)).name == expected
 
 
-def test_auto_takes_the_vae_where_nothing_cheaper_is_there(views, model_of, comfyui, folder):
+def test_auto_view_is_the_vae_if_nothing_cheaper_exists(views, model_of, comfyui, folder):
     model = model_of("SD_X4")
     model.get_model_object("latent_format").latent_rgb_factors = None
     model.get_model_object("latent_format").spacial_downscale_ratio = 8
@@ -216,7 +216,7 @@ def test_auto_takes_the_vae_where_nothing_cheaper_is_there(views, model_of, comf
         ("Wan22", False, ("x0_hat", "auto"), ("x0_hat", "auto")),
     ],
 )
-def test_a_guider_alone_sees_what_it_reads_best(
+def test_auto_without_experts_decodes_the_estimate_if_possible(
     comfyui, model_of, folder, format_name, has_vae, chosen, expected
 ):
     guide, reading = (comfyui.module(f"ppap_core.{n}") for n in ("comfy_bridge.guide", "reading"))
@@ -258,12 +258,12 @@ def test_a_vae_for_other_latents_is_refused(comfyui, views, folder, model_of):
         ("rgb", "SD15", "view is one of auto, .*got 'rgb'"),
     ],
 )
-def test_a_view_that_cannot_be_is_refused(views, model_of, view, format_name, message):
+def test_view_that_does_not_fit_the_model_is_refused(views, model_of, view, format_name, message):
     with pytest.raises(ValueError, match=message):
         views.build_view(view, model_of(format_name))
 
 
-def test_little_memory_means_fewer_pictures_and_then_smaller_ones(
+def test_decoding_plan_shrinks_batch_then_size_with_memory(
     comfyui, views, folder, model_of, monkeypatch, caplog
 ):
     import comfy.model_management
@@ -282,7 +282,7 @@ def test_little_memory_means_fewer_pictures_and_then_smaller_ones(
     assert caplog.text.count("memory is short: the guider sees the decoded picture at 50 %") == 1
 
 
-def test_the_users_vae_is_copied_once_and_let_go_with_it(comfyui, views, folder, model_of):
+def test_vae_copy_is_made_once_and_freed_with_the_vae(comfyui, views, folder, model_of):
     import gc
 
     decoders = comfyui.module("ppap_core.comfy_bridge.decoders")

@@ -11,13 +11,13 @@ from ppap_core.activations import activation_bytes
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_convolution_keeps_its_input_and_a_relu_its_answer(batch):
+def test_activation_bytes_of_convolution_and_relu_are_exact(batch):
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1))
     expected = batch * 4 * 16 * 16 * (3 + 8)  # what the second convolution reads is the ReLU's
     assert activation_bytes(net.requires_grad_(False), (batch, 3, 16, 16)) == expected
 
 
-def test_a_network_is_as_it_was_and_inference_mode_does_not_matter():
+def test_counting_leaves_the_network_unchanged_in_inference_mode_too():
     """LeViT keeps its attention's biases at the first pass."""
     module = timm.create_model("levit_128s").eval().requires_grad_(False)
     again = timm.create_model("levit_128s").eval().requires_grad_(False)
@@ -37,7 +37,7 @@ def test_an_input_that_does_not_fit_is_refused():
         activation_bytes(nn.Conv2d(3, 8, 3), (1, 4, 16, 16))
 
 
-def test_nothing_outlives_the_count():
+def test_counting_activations_frees_its_memory():
     """An output that a graph keeps for itself, as softmax does, would never be freed."""
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Softmax(dim=1))
     module.requires_grad_(False)

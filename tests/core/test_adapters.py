@@ -61,7 +61,7 @@ def test_the_backbone_is_not_touched_by_its_student(backbone):
 
 
 @pytest.mark.parametrize("max_touched", [0.2, 0.5, 1.0])
-def test_a_student_answers_as_pefts_lora_does_with_its_factors(backbone, max_touched):
+def test_student_answers_as_pefts_lora_does(backbone, max_touched):
     """And on the named layers only: peft takes a listed "conv1" for every layer that ends so."""
     student = Student(backbone, AdapterSettings(rank=3, lora_alpha=5.0, max_touched=max_touched))
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_a_student_answers_as_pefts_lora_does_with_its_factors(backbone, max_tou
     torch.testing.assert_close(student(image), reference(image), rtol=1e-4, atol=1e-4)
 
 
-def test_all_that_is_trained_is_in_the_experts_tensors(backbone):
+def test_experts_tensors_hold_every_trained_parameter(backbone):
     student = Student(backbone, AdapterSettings(max_touched=0.2))
     tensors = student.tensors()
     assert tensors.keys() == student.spec.keys()
@@ -95,7 +95,7 @@ def test_all_that_is_trained_is_in_the_experts_tensors(backbone):
     assert all(value.eq(7.0).all() for value in trained.values())
 
 
-def test_tensors_are_copies(backbone):
+def test_expert_tensors_are_copies_of_the_students_weights(backbone):
     student = Student(backbone, AdapterSettings())
     tensors = student.tensors()
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_tensors_are_copies(backbone):
     assert any(not value.equal(tensors[key]) for key, value in student.tensors().items())
 
 
-def test_lora_touches_no_more_than_its_share_from_the_input_on(backbone):
+def test_lora_changes_only_the_first_layers_up_to_max_touched(backbone):
     total = sum(p.numel() for p in backbone.parameters())
     layers = lora_layers(backbone, 0.3)
     assert sum(backbone.get_submodule(name).weight.numel() for name in layers) <= 0.3 * total
@@ -118,7 +118,7 @@ def test_head_and_grouped_convolutions_get_no_lora():
     assert any(getattr(module, "groups", 1) > 1 for module in backbone.modules())
 
 
-def test_batch_norm_brings_its_running_statistics():
+def test_expert_stores_batch_norms_running_statistics():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     assert whole_tensors(backbone, AdapterSettings()) == [
         *("0.bias", "1.bias", "1.running_mean", "1.running_var", "1.weight")
@@ -162,7 +162,7 @@ def odd_backbone():
     )
 
 
-def test_what_gets_no_lora_is_named_and_counted():
+def test_layers_without_lora_are_named_and_counted():
     backbone = odd_backbone()
     assert lora_layers(backbone, 1.0) == ["plain", "linear"]
     assert left_out(backbone) == {
@@ -184,7 +184,7 @@ def test_what_gets_no_lora_is_named_and_counted():
         ("vit_tiny_patch16_224", {"img_size": 32, "depth": 1}),
     ],
 )
-def test_every_factor_takes_part_in_the_answer(name, settings):
+def test_every_lora_factor_gets_a_gradient(name, settings):
     """timm's BEiT, EVA and Swin V2 multiply by `qkv.weight`, and never call the layer."""
     backbone = timm.create_model(name, num_classes=3, **settings)
     student = Student(backbone, AdapterSettings(max_touched=1.0, max_share=1.0))
@@ -209,20 +209,20 @@ def test_target_modules_match_whole_names_as_in_peft(backbone):
     assert lora_layers(backbone, 1.0, re.escape(last[1:])) == []
 
 
-def test_a_guider_without_plain_layers_adapts_by_norms_and_biases():
+def test_guider_without_plain_layers_trains_norms_and_biases():
     backbone = nn.Sequential(timm.layers.ScaledStdConv2d(3, 8, 3), nn.BatchNorm2d(8))
     student = Student(backbone, AdapterSettings())
     assert student.spec.layers == () and len(student.trainable()) > 0
 
 
-def test_a_shared_weight_stays_shared():
+def test_weight_shared_by_layers_gets_no_lora():
     backbone = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
     backbone[2].weight = backbone[0].weight
     assert lora_layers(backbone, 1.0) == ["1"]
     assert left_out(backbone) == {"weight shared by several layers": 2}
 
 
-def test_rank_is_lowered_to_the_share_and_said_so(caplog):
+def test_rank_is_lowered_to_max_share_and_logged(caplog):
     with torch.device("meta"):
         backbone = timm.create_model("resnet50")
     total = sum(p.numel() for p in backbone.parameters())
@@ -236,7 +236,7 @@ def test_rank_is_lowered_to_the_share_and_said_so(caplog):
     assert student.spec.lora_alpha / student.spec.rank == pytest.approx(0.5)
 
 
-def test_a_share_that_holds_no_rank_is_refused():
+def test_max_share_below_rank_one_is_refused():
     with torch.device("meta"):
         backbone = timm.create_model("resnet50")
     with pytest.raises(ValueError, match="nothing to train"):
@@ -280,6 +280,6 @@ def test_impossible_settings_are_refused_by_name(settings, message):
         AdapterSettings(**settings)
 
 
-def test_a_share_too_small_for_any_layer_is_refused(backbone):
+def test_max_touched_too_small_for_any_layer_is_refused(backbone):
     with pytest.raises(ValueError, match="raise max_touched"):
         Student(backbone, AdapterSettings(max_touched=1e-6))

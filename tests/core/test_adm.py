@@ -51,12 +51,12 @@ def test_the_config_of_the_papers_base_model_is_read_from_its_shapes():
     }
 
 
-def test_half_precision_becomes_single():
+def test_adm_weights_in_half_precision_are_read_as_float32():
     _, weights = read_adm(reference(SIZES["several heads"]).half().state_dict())
     assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
-def test_other_weights_are_told_apart():
+def test_is_adm_recognises_adm_weights_only():
     assert is_adm(reference(SIZES["several heads"]).state_dict())
     assert not is_adm({"conv1.weight": torch.zeros(1)})
 
@@ -77,7 +77,7 @@ def test_other_weights_are_told_apart():
         ),
     ],
 )
-def test_another_kind_of_network_is_refused(change, message):
+def test_network_that_is_not_adm_is_refused(change, message):
     weights = reference(SIZES["several heads"]).state_dict()
     weights |= {key: torch.zeros(shape) for key, shape in change.items()}
     with pytest.raises(ValueError, match=message):

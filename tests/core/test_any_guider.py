@@ -140,7 +140,7 @@ def shares_of_classes(answer):
     return total
 
 
-def test_maskformers_map_is_that_of_its_own_processor(tmp_path):
+def test_maskformer_answers_match_its_own_post_processing(tmp_path):
     name = "MaskFormerForInstanceSegmentation"
     folder, image = transformers_folder(tmp_path / "net", name), picture(64, 96)
     model = getattr(transformers, name).from_pretrained(folder).eval()
@@ -160,7 +160,7 @@ def test_maskformers_map_is_that_of_its_own_processor(tmp_path):
         sorted(set(TRANSFORMERS) - {"MobileViTForSemanticSegmentation"}),
     ),
 )
-def test_pixels_and_answers_are_transformers_own(tmp_path, name, sides):
+def test_pixels_and_answers_match_transformers(tmp_path, name, sides):
     if name == "GLPNForDepthEstimation":
         sides = tuple(side // 4 for side in sides)  # it keeps the picture's size
     folder = transformers_folder(tmp_path / "net", name)
@@ -175,7 +175,7 @@ def test_pixels_and_answers_are_transformers_own(tmp_path, name, sides):
 
 @pytest.mark.parametrize("sides", [(512, 768), (768, 512), (1024, 1024), (333, 500)])
 @pytest.mark.parametrize("crop_fraction", [0.875, 0.95])
-def test_timms_geometry_on_real_pictures_in_float(sides, crop_fraction):
+def test_resize_and_crop_match_timm_on_pictures(sides, crop_fraction):
     """torchvision's resize and centre crop, which timm composes, on tensors instead of PIL."""
     from ppap_core.guiders import Preprocessing
 
@@ -198,7 +198,7 @@ def changed_config(folder, **changes):
     ("changes", "metric"),
     [({}, False), ({"depth_estimation_type": "metric", "max_depth": 20}, True)],
 )
-def test_metric_depth_is_turned_round_so_that_larger_is_nearer(tmp_path, changes, metric):
+def test_metric_depth_is_inverted_so_that_larger_is_nearer(tmp_path, changes, metric):
     name = "DepthAnythingForDepthEstimation"
     folder = changed_config(transformers_folder(tmp_path / "net", name), **changes)
     image = picture(32, 32)
@@ -228,7 +228,7 @@ def dinov2_dpt_folder(folder):
     return folder
 
 
-def test_dinov2s_depth_heads_read_pixels_of_own_size_and_answer_in_metres(tmp_path):
+def test_dinov2_depth_matches_transformers_and_is_inverted(tmp_path):
     folder = dinov2_dpt_folder(tmp_path / "net")
     guider, image = load_guider(folder), picture(56, 84)
     pixels, own = own_answer(folder, "DPTForDepthEstimation", image)
@@ -269,7 +269,7 @@ def spoiled_weights(folder):
         ),
     ],
 )
-def test_a_spoiled_transformers_folder_is_refused_in_one_line(tmp_path, spoil, message):
+def test_damaged_transformers_folder_is_refused_in_one_line(tmp_path, spoil, message):
     folder = transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation")
     spoil(folder)
     with pytest.raises(ValueError, match=message) as caught:
@@ -277,7 +277,7 @@ def test_a_spoiled_transformers_folder_is_refused_in_one_line(tmp_path, spoil, m
     assert "\n" not in str(caught.value)
 
 
-def test_a_processor_that_does_more_is_refused(tmp_path):
+def test_image_processor_with_unsupported_steps_is_refused(tmp_path):
     """EfficientNet's may normalise twice, LeViT's resizes by a rule of its own."""
     folder = transformers_folder(tmp_path / "net", "ViTForImageClassification")
     transformers.LevitImageProcessor().save_pretrained(folder)
@@ -285,7 +285,7 @@ def test_a_processor_that_does_more_is_refused(tmp_path):
         load_guider(folder)
 
 
-def test_a_students_adapter_can_be_one_rank_only(tmp_path):
+def test_rank_one_lora_can_be_limited_to_the_decode_head(tmp_path):
     guider = load_guider(transformers_folder(tmp_path / "net", "UperNetForSemanticSegmentation"))
     settings = replace(AdapterSettings(), rank=1, target_modules=".*decode_head.*", max_touched=1.0)
     layers = Student(guider.backbone, settings).spec.layers

@@ -22,7 +22,7 @@ def test_tensors_and_metadata_come_back_bit_for_bit(tmp_path):
         assert file.metadata() == {"key": "value"}
 
 
-def test_a_file_is_as_readable_as_any_other(tmp_path):
+def test_saved_file_has_the_usual_permissions(tmp_path):
     other, path = tmp_path / "other", tmp_path / "file.safetensors"
     other.touch()
     save_safetensors({"a": torch.zeros(2)}, path)
@@ -53,7 +53,7 @@ def test_a_full_disk_leaves_the_former_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
+def test_failed_replacement_leaves_no_temporary_file(tmp_path):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(OSError):
         save_safetensors({"a": torch.ones(3)}, tmp_path / "folder.safetensors")
@@ -73,7 +73,7 @@ def test_the_same_contents_give_the_same_bytes(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
-def test_a_file_that_was_read_is_let_go(tmp_path):
+def test_file_is_not_kept_mapped_after_reading(tmp_path):
     """Windows refuses to replace a file that is still mapped."""
     path = tmp_path / "let_go.safetensors"
     saved = {"a": torch.randn(1000), "b": torch.tensor([1, 2])}

@@ -12,7 +12,7 @@ from demo.autoencoder import (
 )
 
 
-def test_a_file_comes_back_as_it_was(tmp_path):
+def test_autoencoder_file_can_be_saved_and_loaded_unchanged(tmp_path):
     torch.manual_seed(0)
     model = Autoencoder().half().float()  # files hold half precision
     save_autoencoder(model.state_dict(), tmp_path / "vae.safetensors")

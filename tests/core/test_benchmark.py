@@ -51,7 +51,7 @@ def finish(plan: Plan, value=lambda key: 0.5) -> list[str]:
     return asked
 
 
-def test_experts_are_taught_before_they_are_asked(tmp_path, no_experts):
+def test_experts_are_trained_before_they_are_measured(tmp_path, no_experts):
     asked = finish(plan_in(tmp_path / "out"))
     lesson = asked.index("taught resnet, 5 experts, seed 1000")
     assert asked.count("taught resnet, 5 experts, seed 1000") == 1
@@ -59,7 +59,7 @@ def test_experts_are_taught_before_they_are_asked(tmp_path, no_experts):
     assert len(asked) == len(set(asked))
 
 
-def test_a_stopped_benchmark_goes_on_and_a_finished_one_has_nothing_to_do(tmp_path, no_experts):
+def test_stopped_benchmark_resumes_and_finished_one_does_nothing(tmp_path, no_experts):
     first = plan_in(tmp_path / "out")
     for piece in list(first)[:1]:
         first.tables.add(piece.table, piece.key, FOUND)
@@ -67,7 +67,7 @@ def test_a_stopped_benchmark_goes_on_and_a_finished_one_has_nothing_to_do(tmp_pa
     assert list(plan_in(tmp_path / "out")) == []
 
 
-def test_the_scale_that_is_reported_was_the_best_on_other_seeds(tmp_path, no_experts):
+def test_reported_scale_is_chosen_on_other_seeds(tmp_path, no_experts):
     plan = plan_in(tmp_path / "out", tuning=40, scales=(0.1, 0.2, 0.4))
     finish(plan, value=lambda key: 0.9 if key.scale == 0.2 else 0.5)
     reported = plan.tables.find("class", method=PPAP_5.name, noise="report")
@@ -76,14 +76,14 @@ def test_the_scale_that_is_reported_was_the_best_on_other_seeds(tmp_path, no_exp
     assert sorted(key.scale for key in tuned) == [0.1, 0.2, 0.4]
 
 
-def test_a_larger_scale_has_to_be_better_by_more_than_chance(tmp_path, no_experts):
+def test_larger_scale_is_chosen_only_if_significantly_better(tmp_path, no_experts):
     """0.90 of 40 pictures has a standard error of 0.047."""
     plan = plan_in(tmp_path / "out", tuning=40, scales=(0.1, 0.2, 0.4))
     finish(plan, value=lambda key: {0.1: 0.84, 0.2: 0.86, 0.4: 0.9}.get(key.scale, 0.0))
     assert plan.best_scale("class", "resnet", PPAP_5) == 0.2
 
 
-def test_more_training_seeds_are_of_experts_only(tmp_path, no_experts):
+def test_only_rows_with_experts_use_more_training_seeds(tmp_path, no_experts):
     plan = plan_in(tmp_path / "out", training_seeds=3)
     finish(plan)
     seeds = {
@@ -100,7 +100,7 @@ def test_rows_are_read_back_as_they_were_written(tmp_path):
     assert Tables(tmp_path).rows["class"] == {key: FOUND}
 
 
-def test_what_is_asked_for_while_tuning_is_never_asked_for_in_a_report():
+def test_tuning_and_reporting_use_different_scenes():
     scenes = render(16, seed=3)
     many = type(scenes)(
         *(column.repeat(250, *[1] * (column.ndim - 1)) for column in vars(scenes).values())
@@ -111,7 +111,7 @@ def test_what_is_asked_for_while_tuning_is_never_asked_for_in_a_report():
 
 
 @pytest.mark.parametrize("right, n", [(160, 200), (150, 150), (0, 60), (59, 60)])
-def test_an_interval_of_one_seed_is_nearly_the_exact_one(right, n):
+def test_interval_of_one_seed_is_near_the_exact_binomial_interval(right, n):
     low, high = interval([right / n], n)
     exact = binomtest(right, n).proportion_ci(method="exact")
     assert [low, high] == pytest.approx([exact.low, exact.high], abs=0.02)
@@ -135,7 +135,7 @@ def test_an_expert_has_at_most_the_papers_share_of_parameters():
             assert count_trainable(Student(backbone, more)) > MAX_SHARE * total
 
 
-def test_every_row_learns_for_as_many_iterations():
+def test_all_rows_train_for_the_same_number_of_iterations():
     for method in (*CLASS_METHODS, *LATENT_METHODS, *ablations()):
         if not method.teaching:
             continue
@@ -143,7 +143,7 @@ def test_every_row_learns_for_as_many_iterations():
         assert settings.steps_per_expert() * settings.num_experts == BUDGETS["full"].iterations
 
 
-def test_experts_of_other_settings_have_another_file():
+def test_experts_with_different_settings_have_different_files():
     files = {
         experts_file(guider, teaching, budget, seed)
         for guider in RANKS
@@ -154,7 +154,7 @@ def test_experts_of_other_settings_have_another_file():
     assert len(files) == len(RANKS) * 8
 
 
-def test_a_lesson_that_was_learned_is_known(tmp_path, no_experts):
+def test_finished_lesson_is_not_repeated(tmp_path, no_experts):
     lesson = Lesson("resnet", PPAP_5.teaching, 0)
     assert not lesson.is_done(BUDGET)
     experts_file("resnet", PPAP_5.teaching, BUDGET, 0).touch()
@@ -166,7 +166,7 @@ def test_a_table_has_a_line_for_each_row():
     assert markdown([{"a": "1", "b": "2"}, {"a": "3"}]) == text
 
 
-def test_nothing_is_asked_of_experts_that_are_not_taught_yet(tmp_path, no_experts):
+def test_experts_are_not_measured_before_they_are_trained(tmp_path, no_experts):
     """Several processes take pieces from the plan at once."""
     plan = plan_in(tmp_path / "out", tables=("class", "depth", "ablations"), methods=())
     for piece in plan:

@@ -106,7 +106,7 @@ def test_dynamic_combo_brings_its_own_widgets(values, inputs):
     assert ui_to_api(workflow, OBJECT_INFO)["1"]["inputs"] == inputs
 
 
-def test_upload_button_and_display_widgets_are_not_sent():
+def test_upload_and_display_widgets_are_left_out_of_the_prompt():
     nodes = [ui_node(1, "LoadImage", ["x.png", "image"]), ui_node(2, "Save", ["out", "shown text"])]
     prompt = ui_to_api({"nodes": nodes, "links": []}, OBJECT_INFO)
     assert prompt["1"]["inputs"] == {"image": "x.png"}
@@ -123,7 +123,7 @@ def test_upload_button_and_display_widgets_are_not_sent():
         (ui_node(9, "Target", ["pose"]), "'pose' is not one of its options"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(node, message):
+def test_node_that_cannot_be_converted_is_refused(node, message):
     with pytest.raises(ValueError, match=message):
         ui_to_api({"nodes": [node], "links": []}, OBJECT_INFO)
 

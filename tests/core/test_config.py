@@ -19,7 +19,7 @@ def config_of(*flags):
     return read_config(build_parser().parse_args([*GIVEN, *flags]))
 
 
-def test_flags_go_over_the_file_and_the_file_over_defaults(tmp_path):
+def test_flags_override_the_config_file_and_the_file_overrides_defaults(tmp_path):
     file = tmp_path / "c.toml"
     file.write_text("[distill]\nsteps = 7\ntemperature = 0.5\n[adapter]\nrank = 3\n")
     config = config_of("--config", str(file), "--steps", "9")
@@ -28,7 +28,7 @@ def test_flags_go_over_the_file_and_the_file_over_defaults(tmp_path):
     assert config.distill.batch_size == Config().distill.batch_size
 
 
-def test_what_is_saved_with_the_weights_is_read_back_as_it_was(tmp_path):
+def test_saved_config_can_be_read_back(tmp_path):
     config = config_of("--num-images", "12", "--channels-last", "--out", 'a "b"\\c.safetensors')
     file = tmp_path / "config.toml"
     file.write_text(config.to_toml(), encoding="utf-8")
@@ -36,13 +36,13 @@ def test_what_is_saved_with_the_weights_is_read_back_as_it_was(tmp_path):
     assert again == config
 
 
-def test_names_that_two_stages_share_are_told_apart():
+def test_settings_that_two_stages_share_get_a_prefix():
     config = config_of("--steps", "5", "--generate-steps", "50", "--generate-batch-size", "2")
     assert (config.distill.steps, config.generate.steps) == (5, 50)
     assert (config.distill.batch_size, config.generate.batch_size) == (64, 2)
 
 
-def test_a_stage_of_its_own_needs_no_prefix():
+def test_flag_of_a_single_stage_has_no_prefix():
     args = build_parser().parse_args(["generate", "--steps", "50"])
     assert read_config(args).generate.steps == 50
 
@@ -73,7 +73,7 @@ def test_a_bad_file_is_refused_with_the_name_of_what_is_wrong(tmp_path, text, me
         ("evaluate", "--guider and --images"),
     ],
 )
-def test_what_a_command_needs_is_named(command, missing):
+def test_missing_flags_of_a_command_are_named(command, missing):
     flags = ["--experts", "e"] if command == "evaluate" else []
     args = build_parser().parse_args([command, "--checkpoint", "a", *flags])
     with pytest.raises(ValueError, match=f"{command} needs {missing}"):

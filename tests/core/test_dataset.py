@@ -33,21 +33,21 @@ def guider():
     return Guider(net, Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3), info)
 
 
-def test_states_are_the_pixels_and_answers_those_of_the_guider(folder, guider):
+def test_pixel_training_set_holds_pixels_and_the_guiders_answers(folder, guider):
     data = build_training_set(folder, guider)
     images = load_images(folder)
     assert data.states.equal(images)
     torch.testing.assert_close(data.answers, guider(bytes_to_image(images)))
 
 
-def test_latents_come_in_the_models_own_scale(folder, guider):
+def test_latents_are_in_the_models_scale(folder, guider):
     plain = build_training_set(folder, guider, process_in=lambda latent: latent).states
     scaled = build_training_set(folder, guider, process_in=lambda latent: latent * 0.5).states
     assert plain.shape == (6, 4, 2, 2)
     torch.testing.assert_close(scaled.float(), plain.float() / 2)
 
 
-def test_a_broken_picture_and_a_lost_latent_are_left_out_and_named(folder, guider, caplog):
+def test_broken_picture_and_missing_latent_are_skipped_and_named(folder, guider, caplog):
     (folder / "images/0000001.png").write_bytes(b"no picture")
     (folder / "latents/0000003.safetensors").write_bytes(b"no latents")
     with caplog.at_level(logging.WARNING):
@@ -82,14 +82,14 @@ def test_the_teacher_is_asked_once(folder, guider, tmp_path):
     assert guider.backbone.calls == 2 and len(fewer) == 5 and fewer.fingerprint != first.fingerprint
 
 
-def test_a_damaged_cache_is_made_anew(folder, guider, tmp_path):
+def test_damaged_teacher_cache_is_computed_again(folder, guider, tmp_path):
     cache = tmp_path / "teacher.safetensors"
     first = build_training_set(folder, guider, cache=cache)
     cache.write_bytes(cache.read_bytes()[:40])
     assert build_training_set(folder, guider, cache=cache).answers.equal(first.answers)
 
 
-def test_labels_take_the_teachers_place(folder, guider, tmp_path):
+def test_labels_replace_the_teachers_answers(folder, guider, tmp_path):
     labels = tmp_path / "labels.csv"
     names = ["cone", "2", "Cube", "0", "torus", "1"]
     labels.write_text("".join(f"images/{i:07d}.png,{name}\n" for i, name in enumerate(names)))
@@ -107,7 +107,7 @@ def test_a_picture_without_a_label_is_named(folder, guider, tmp_path):
         build_training_set(folder, guider, labels=labels)
 
 
-def test_a_folder_of_ones_own_pictures_has_no_latents(folder, guider):
+def test_own_pictures_without_latents_are_refused_for_latent_models(folder, guider):
     (folder / "manifest.jsonl").unlink()
     with pytest.raises(ValueError, match="holds no latents .*generate"):
         build_training_set(folder, guider, process_in=lambda latent: latent)

@@ -18,7 +18,7 @@ def test_the_shipped_judge_reads_renders_it_has_never_seen():
     assert intersection_over_union(answer.logits.argmax(1), scenes.segmentation).mean() > 0.93
 
 
-def test_aligned_rmse_is_what_is_left_of_a_straight_line_fit():
+def test_aligned_rmse_is_the_residual_of_a_linear_fit():
     generator = torch.Generator().manual_seed(0)
     nearness, truth = (torch.rand(3, 6, 7, generator=generator) for _ in range(2))
     expected = []

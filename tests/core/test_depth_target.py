@@ -78,13 +78,13 @@ def test_pixels_outside_the_mask_do_not_matter_at_any_resolution():
         assert (gradient[:, size // 2 + 2 :] == 0).all()
 
 
-def test_the_gradient_is_that_of_the_value():
+def test_gradient_matches_finite_differences():
     a, b = (maps(2, 4, 5, seed=s, dtype=torch.float64) for s in (0, 1))
     weight = torch.rand(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     assert torch.autograd.gradcheck(aligned_squared_error, (a.requires_grad_(True), b, weight))
 
 
-def test_a_flat_answer_gets_no_gradient():
+def test_constant_depth_answer_gets_no_gradient():
     prediction = torch.full((1, 8, 8), 3.3, requires_grad=True)
     value = DepthTarget(maps(1, 8, 8)).log_likelihood(prediction)
     torch.testing.assert_close(value.detach(), torch.tensor([-1.0]))
@@ -127,7 +127,7 @@ def test_an_impossible_target_is_refused(arguments, message):
         DepthTarget(*arguments)
 
 
-def test_a_map_that_is_flat_only_where_it_counts_is_refused():
+def test_depth_map_that_is_constant_inside_the_mask_is_refused():
     nearness = maps(8, 8)
     nearness[:4] = 0.2
     mask = torch.zeros(8, 8)
@@ -140,6 +140,6 @@ def test_a_map_that_is_flat_only_where_it_counts_is_refused():
     ("shape", "message"),
     [((2, 5), "connect a depth model"), ((3, 8, 8), "for 2 pictures, the batch has 3")],
 )
-def test_another_answer_is_refused(shape, message):
+def test_answer_of_the_wrong_shape_is_refused(shape, message):
     with pytest.raises(ValueError, match=message):
         DepthTarget(maps(2, 8, 8)).log_likelihood(torch.zeros(shape))

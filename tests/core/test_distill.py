@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_experts_bit_for_bit(guider):
     assert not same_tensors(first, learn_from(guider, images, replace(QUICK, seed=5)))
 
 
-def test_carry_over_begins_where_the_neighbour_ended(guider):
+def test_carry_over_starts_from_the_neighbouring_expert(guider):
     """With no steps to speak of, what the first expert learned is all that the second has."""
     images = stripes(64, seed=2)[0]
     still = replace(QUICK, learning_rate=1e-12)
@@ -130,7 +130,7 @@ def test_the_guider_is_not_changed_by_its_students(guider):
     assert not any(p.requires_grad for p in guider.parameters())
 
 
-def test_an_active_expert_does_not_teach(guider):
+def test_teacher_answers_without_experts(guider):
     images = stripes(64, seed=2)[0]
     expected = learn_from(guider, images)
     guider.switch.activate(expected.experts.experts[1])
@@ -143,7 +143,7 @@ def test_teacher_answers_do_not_depend_on_how_they_are_batched(guider):
     torch.testing.assert_close(teacher_answers(guider, images, batch_size=7), whole)
 
 
-def test_an_image_of_nan_is_named_and_the_last_good_state_kept(guider, tmp_path):
+def test_nan_image_is_named_and_last_good_state_is_kept(guider, tmp_path):
     images = stripes(64, seed=2)[0]
     states = bytes_to_image(images)
     states[9] = float("nan")
@@ -215,13 +215,13 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(guider):
         torch.testing.assert_close(pieces[1].tensors[key], value, rtol=1e-3, atol=1e-4)
 
 
-def test_averaged_weights_are_an_average_of_what_the_steps_gave(guider):
+def test_averaged_weights_are_the_moving_average_of_the_steps(guider):
     images = stripes(64, seed=2)[0]
     averaged = learn_from(guider, images, replace(QUICK, ema_decay=0.9, num_experts=1))
     assert not same_tensors(averaged, learn_from(guider, images, replace(QUICK, num_experts=1)))
 
 
-def test_heldout_pictures_are_the_last_and_at_most_a_tenth():
+def test_last_pictures_are_held_out_at_most_a_tenth():
     data = TrainingSet(torch.arange(50), torch.arange(50))
     train, heldout = data.split(256)
     assert heldout.states.tolist() == [45, 46, 47, 48, 49]

@@ -105,14 +105,14 @@ def test_experts_come_back_bit_for_bit(guider, tmp_path, num_experts):
         assert all(new.tensors[key].equal(value) for key, value in old.tensors.items())
 
 
-def test_what_was_loaded_can_be_saved_again(path, tmp_path):
+def test_loaded_expert_file_can_be_saved_again(path, tmp_path):
     again = tmp_path / "again.safetensors"
     save_experts(load_experts(path), again)
     assert metadata_of(again) == metadata_of(path)
     assert again.read_bytes()[-1000:] == path.read_bytes()[-1000:]
 
 
-def test_header_speaks_modelspec(path):
+def test_header_follows_modelspec(path):
     metadata = metadata_of(path)
     assert metadata["modelspec.sai_model_spec"] == "1.0.1"
     assert metadata["modelspec.architecture"] == "net/ppap-experts"
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_safetensors_file_is_refused(path):
     refusal(path)
 
 
-def test_a_lora_of_another_kind_is_refused(path):
+def test_unsupported_lora_type_is_refused(path):
     save_file({"lora_unet.lora_up.weight": torch.ones(2, 2)}, path)
     assert "no PPAP expert file" in refusal(path)
 
@@ -272,7 +272,7 @@ def test_an_impossible_lora_is_refused(values):
         LoraSpec(*values, layers=(), replaced=())
 
 
-def test_auto_is_what_the_experts_were_trained_on_and_all_else_is_warned_of(guider, caplog):
+def test_auto_uses_the_training_settings_and_others_are_warned_about(guider, caplog):
     header = build_expert_set(guider).header
     assert header.settle_reading(Reading()) == header.settle_reading(Reading("x_t", "identity"))
     assert not caplog.records

@@ -102,7 +102,7 @@ def test_activating_the_active_expert_again_writes_nothing(backbone):
     assert [tensor._version for tensor in backbone.state_dict().values()] == versions
 
 
-def test_a_switch_writes_where_the_expert_reaches_and_nowhere_else(backbone):
+def test_switch_changes_only_the_weights_of_the_expert(backbone):
     """Experts of different reach: what only the first one touched is put back by the second."""
     before = snapshot(backbone)
     wide = expert_of(trained_student(backbone))
@@ -124,7 +124,7 @@ def test_two_expert_sets_share_one_guider_undisturbed(backbone):
             assert_same(backbone, expected[index])
 
 
-def test_weights_that_lie_channels_last_are_merged_and_restored_alike(backbone):
+def test_channels_last_weights_are_merged_and_restored(backbone):
     plain, (expert,) = snapshot(backbone), some_experts(backbone, num=1).experts
     expected = snapshot_of_active(ExpertSwitch(copy.deepcopy(backbone)), expert)
     switch = ExpertSwitch(backbone.to(memory_format=torch.channels_last))
@@ -152,7 +152,7 @@ def test_switching_inside_inference_mode_leaves_ordinary_weights(backbone):
     assert image.grad.abs().sum() > 0
 
 
-def test_experts_read_inside_inference_mode_can_be_merged_outside(backbone):
+def test_experts_loaded_in_inference_mode_can_be_merged_outside(backbone):
     student = trained_student(backbone)
     with torch.inference_mode():
         tensors = {key: value.clone() for key, value in student.tensors().items()}
@@ -162,7 +162,7 @@ def test_experts_read_inside_inference_mode_can_be_merged_outside(backbone):
     torch.testing.assert_close(backbone(image), student(image), rtol=1e-5, atol=1e-5)
 
 
-def test_a_move_between_devices_does_not_keep_the_guider_from_being_restored(backbone):
+def test_guider_is_restored_after_a_device_move(backbone):
     """A move to another type and back is what the CPU can show of a move to the GPU."""
     before = snapshot(backbone)
     first, second = some_experts(backbone, num=2).experts
@@ -175,7 +175,7 @@ def test_a_move_between_devices_does_not_keep_the_guider_from_being_restored(bac
     assert_same(backbone, before)
 
 
-def test_the_expert_is_chosen_by_noise_and_beyond_the_ends_the_nearest_answers():
+def test_expert_is_chosen_by_noise_and_nearest_beyond_the_ends():
     edges = [(0.1, 1.0), (1.0, 10.0)]
     experts = NoiseExperts([Expert(NoiseRange(*pair), {}, 1.0) for pair in edges])
     low, high = experts.experts

@@ -7,7 +7,7 @@ from demo.scenes import render
 from demo.shading import OBJECT, STYLES
 
 
-def test_a_style_changes_the_picture_and_nothing_that_is_true_of_it():
+def test_style_changes_the_picture_but_not_class_depth_and_segments():
     shaded, flat = (render(6, seed=4, style=style) for style in STYLES)
     assert torch.equal(shaded.label, flat.label)
     assert torch.equal(shaded.depth, flat.depth)
@@ -15,7 +15,7 @@ def test_a_style_changes_the_picture_and_nothing_that_is_true_of_it():
     assert not torch.equal(shaded.image, flat.image)
 
 
-def test_inside_a_surface_there_are_two_tones_at_most():
+def test_flat_style_has_at_most_two_tones_per_surface():
     """Away from edges, where a pixel's rays all meet the same segment."""
     scenes = render(6, seed=4, style="flat")
     for image, segments in zip(scenes.image, scenes.segmentation.long(), strict=True):

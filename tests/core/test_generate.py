@@ -35,7 +35,7 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_an_interrupted_drawing_ends_as_one_that_was_not(tmp_path):
+def test_resumed_generation_gives_the_same_pictures(tmp_path):
     generate(Painter(), SETTINGS, tmp_path / "whole", SOURCE)
     with pytest.raises(KeyboardInterrupt):
         generate(Painter(batches=1), SETTINGS, tmp_path / "two", SOURCE)
@@ -46,7 +46,7 @@ def test_an_interrupted_drawing_ends_as_one_that_was_not(tmp_path):
     assert read_manifest(tmp_path / "two") == read_manifest(tmp_path / "whole")
 
 
-def test_a_line_that_a_kill_cut_in_half_costs_its_batch_only(tmp_path):
+def test_half_written_manifest_line_costs_only_its_batch(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes()[:-20])
@@ -56,7 +56,7 @@ def test_a_line_that_a_kill_cut_in_half_costs_its_batch_only(tmp_path):
     assert [line["seed"] for line in read_manifest(tmp_path)] == list(range(10))
 
 
-def test_a_deleted_picture_is_not_drawn_again(tmp_path):
+def test_deleted_picture_is_not_generated_again(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     (tmp_path / "images/0000003.png").unlink()
     later = Painter()
@@ -65,14 +65,14 @@ def test_a_deleted_picture_is_not_drawn_again(tmp_path):
     assert len(load_images(tmp_path)) == 9
 
 
-def test_more_pictures_can_be_asked_for_later(tmp_path):
+def test_num_images_can_be_raised_later(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     later = Painter()
     generate(later, GenerateSettings(num_images=14, batch_size=4), tmp_path, SOURCE)
     assert len(load_images(tmp_path)) == 14
 
 
-def test_every_line_says_how_its_picture_was_made(tmp_path):
+def test_manifest_line_records_how_its_picture_was_made(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     line = read_manifest(tmp_path)[5]
     assert line["seed"] == 5 and line["batch"] == [4, 4] and line["checkpoint"] == "a.safetensors"
@@ -82,7 +82,7 @@ def test_every_line_says_how_its_picture_was_made(tmp_path):
     assert read_source(tmp_path)["fingerprint"] == SOURCE["fingerprint"]
 
 
-def test_each_seed_has_its_prompt_whatever_the_batch(tmp_path):
+def test_prompt_depends_on_the_seed_not_on_the_batch(tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a cone\n\n  a cube \na torus\n")
     settings = GenerateSettings(num_images=30, batch_size=7, prompts=str(prompts))
@@ -100,7 +100,7 @@ def test_another_checkpoints_folder_is_refused_unless_forced(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, other, force=True)
 
 
-def test_a_folder_of_ones_own_pictures_needs_no_manifest(tmp_path):
+def test_own_pictures_need_no_manifest(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     for name in ("manifest.jsonl", "source.json"):
         (tmp_path / name).unlink()

@@ -91,7 +91,7 @@ def test_score_of_a_linear_classifier_is_its_analytic_gradient():
     torch.testing.assert_close(step.log_likelihood, log_p)
 
 
-def test_the_expert_of_the_calls_noise_level_answers():
+def test_expert_is_chosen_by_the_noise_level_of_the_call():
     torch.manual_seed(1)
     guider, x = linear_guider(), noise()
     weights = [torch.randn(5, 3 * SIDE * SIDE) * 0.02 for _ in range(2)]
@@ -283,7 +283,7 @@ def test_guidance_works_inside_inference_mode_and_after_a_device_move(build):
     torch.testing.assert_close(got, expected)
 
 
-def test_the_callers_tensors_and_modes_are_left_alone():
+def test_score_leaves_the_callers_tensors_and_modes_unchanged():
     guider, x = resnet_guider(), noise()
     before = {name: value.clone() for name, value in guider.state_dict().items()}
     with torch.no_grad():
@@ -296,7 +296,7 @@ def test_the_callers_tensors_and_modes_are_left_alone():
 
 
 @pytest.mark.parametrize("rule", ["raw", "relative"])
-def test_a_picture_without_a_finite_gradient_is_alone_in_being_unguided(rule):
+def test_only_the_picture_with_a_non_finite_gradient_is_unguided(rule):
     run, x = GuidanceRun(guidance_of(resnet_guider(), 2.0, rule)), noise(3)
     expected = run.shift(x, sigma_ve_of(0.5, 3))
     assert lost_steps(run.outcome()) == ""
@@ -309,7 +309,7 @@ def test_a_picture_without_a_finite_gradient_is_alone_in_being_unguided(rule):
 
 
 @pytest.mark.parametrize("rule", [raw_shift, relative_shift])
-def test_a_vanished_gradient_moves_nothing(rule):
+def test_zero_gradient_gives_zero_shift(rule):
     shift = rule(torch.zeros(2, 3, 4, 4), torch.full((2,), 157.0), 10.0)
     assert shift.eq(0).all()
 
@@ -359,5 +359,5 @@ def test_an_impossible_strength_is_refused(settings, message):
         ({"start_percent": 0.4, "end_percent": 0.5}, False),
     ],
 )
-def test_strength_is_off_without_scale_or_room(settings, off):
+def test_strength_is_off_at_scale_zero_or_empty_interval(settings, off):
     assert Strength(**{"guidance_scale": 1.0} | settings).is_off is off

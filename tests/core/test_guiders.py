@@ -81,7 +81,7 @@ def test_preprocessing_is_exact_where_nothing_is_resized():
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
 
 
-def test_every_pixel_that_is_kept_has_a_gradient():
+def test_every_pixel_inside_the_crop_has_a_gradient():
     preprocessing = Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3, "bicubic", 0.5)
     image = torch.zeros(1, 3, 64, 64, requires_grad=True)
     preprocessing(image).sum().backward()
@@ -138,14 +138,14 @@ def test_a_guider_loaded_inside_inference_mode_can_give_gradients(tmp_path):
     assert not any(parameter.requires_grad for parameter in guider.parameters())
 
 
-def test_older_configs_keep_their_preprocessing_beside_the_architecture(tmp_path):
+def test_old_timm_config_with_top_level_preprocessing_is_read(tmp_path):
     cfg = CONFIG["pretrained_cfg"]
     config = {k: v for k, v in CONFIG.items() if k != "pretrained_cfg"} | cfg
     guider = load_guider(write_folder(tmp_path, config))
     assert guider.preprocessing == timm_preprocessing(cfg)
 
 
-def test_a_thousand_classes_without_names_are_imagenets(tmp_path):
+def test_thousand_classes_without_names_get_imagenet_labels(tmp_path):
     args = MODEL_ARGS | {"num_classes": 1000}
     config = CONFIG | {"num_classes": 1000, "model_args": args, "label_names": None}
     weights = timm.create_model("resnet10t", **args).state_dict()

@@ -23,7 +23,7 @@ def no_chosen_host(monkeypatch):
 # --- finding it
 
 
-def test_chosen_host_comes_before_the_one_above_and_the_fetched_one(
+def test_comfyui_path_comes_before_custom_nodes_and_fetched_comfyui(
     tmp_path, monkeypatch, empty_comfyui
 ):
     above = empty_comfyui(tmp_path / "above")
@@ -41,14 +41,16 @@ def test_chosen_host_comes_before_the_one_above_and_the_fetched_one(
     assert find_comfyui(pack) == fetched
 
 
-def test_pack_outside_custom_nodes_does_not_take_what_lies_above(tmp_path, empty_comfyui):
+def test_comfyui_above_is_used_only_from_custom_nodes(tmp_path, empty_comfyui):
     pack = empty_comfyui(tmp_path / "above") / "somewhere" / "pack"
     pack.mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="set COMFYUI_PATH"):
         find_comfyui(pack)
 
 
-def test_wrong_choice_is_refused_even_if_another_host_exists(tmp_path, monkeypatch, empty_comfyui):
+def test_wrong_comfyui_path_is_refused_even_if_another_comfyui_exists(
+    tmp_path, monkeypatch, empty_comfyui
+):
     empty_comfyui(fetch.fetched_comfyui(tmp_path))
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="COMFYUI_PATH is .*nothing"):
@@ -81,7 +83,7 @@ def test_archive_with_another_hash_is_refused_and_nothing_is_left(tmp_path, monk
     assert list((tmp_path / ".host").iterdir()) == []
 
 
-def test_only_the_hosts_folder_is_unpacked(tmp_path):
+def test_only_comfyuis_folder_is_unpacked(tmp_path):
     names = ["p-1/setup.py", "p-1/vendor/ComfyUI/main.py", "p-1/vendor/ComfyUI/comfy/sd.py"]
     fetch.unpack(make_archive(tmp_path / "a.tar.gz", *names), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").rglob("*.py")) == ["main.py", "sd.py"]

@@ -76,7 +76,7 @@ def test_images_of_different_sizes_are_refused(tmp_path):
         load_images(tmp_path)
 
 
-def test_the_manifest_grows_and_keeps_what_it_held(tmp_path):
+def test_appending_to_the_manifest_keeps_its_lines(tmp_path):
     append_manifest(tmp_path, [{"file": "a", "seed": 1}])
     append_manifest(tmp_path, [{"file": "b", "seed": 2}])
     assert read_manifest(tmp_path) == [{"file": "a", "seed": 1}, {"file": "b", "seed": 2}]

@@ -152,7 +152,7 @@ def test_requirements_name_nothing_that_comfyui_owns():
     assert not {"torch", "torchvision", "torchaudio", "numpy"} & set(names)
 
 
-def test_an_owned_requirement_would_be_found():
+def test_requirement_owned_by_comfyui_is_found():
     assert requirement_names(["# note", "Torch>=2", "numpy", "timm[x]==1 # y"]) == [
         *("torch", "numpy", "timm"),
     ]

@@ -41,7 +41,7 @@ def draw(seed, batch=3):
 
 @pytest.mark.parametrize("sigma_ve", [0.02, 1.0, 14.6, 157.0])
 @pytest.mark.parametrize("through", [finite_difference, backpropagation])
-def test_both_ways_through_a_linear_denoiser_are_its_closed_form(through, sigma_ve):
+def test_jvp_and_backprop_match_the_closed_form_of_a_linear_denoiser(through, sigma_ve):
     denoise, jacobian = denoiser_of(prior_covariance(), sigma_ve)
     x_vp = draw(0)
     g = draw(1) * torch.tensor([1e-6, 1.0, 1e4]).reshape(3, 1, 1, 1)
@@ -52,7 +52,7 @@ def test_both_ways_through_a_linear_denoiser_are_its_closed_form(through, sigma_
 
 
 @pytest.mark.parametrize("sigma_ve", [0.02, 1.0, 14.6, 157.0])
-def test_leaving_the_jacobian_out_is_exact_for_data_of_unit_variance(sigma_ve):
+def test_jacobian_none_is_exact_for_unit_variance_data(sigma_ve):
     _, jacobian = denoiser_of(torch.eye(SIZE, dtype=torch.float64), sigma_ve)
     g = draw(1)
     expected = (g.flatten(1).double() @ jacobian).reshape(g.shape).float()
@@ -82,7 +82,7 @@ def test_the_step_of_the_finite_difference_is_a_tenth_of_the_noise():
     torch.testing.assert_close(lengths, torch.full((3,), 0.1 * 0.6 * SIZE**0.5))
 
 
-def test_no_gradient_means_no_guidance():
+def test_zero_gradient_stays_zero_through_jvp():
     denoise, _ = denoiser_of(prior_covariance(), 1.0)
     x_vp, g = draw(0), draw(1)
     g[1] = 0
@@ -131,7 +131,7 @@ def test_a_guider_that_sees_the_estimate_shifts_by_the_posterior_covariance(jaco
     torch.testing.assert_close(run.records[0].log_likelihood, log_likelihood)
 
 
-def test_a_guider_of_the_estimate_sees_nothing_else():
+def test_x0_hat_guider_reads_only_the_estimate():
     """With J = identity the score of x0_hat is that of a guider shown the estimate as x_t."""
     guider, estimate = resnet_guider(), noise(2, seed=5)
     target = ClassTarget({2: 1.0}, 5)
@@ -155,7 +155,7 @@ def test_an_unknown_setting_is_refused(settings, message):
         Guidance(linear_guider(), ClassTarget({2: 1.0}, 5), Strength(1.0), **settings)
 
 
-def test_the_frames_of_a_video_are_guided_as_pictures_and_counted_as_one():
+def test_video_log_likelihood_is_the_sum_over_frames():
     view = LinearRgb([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
     guidance = Guidance(resnet_guider(), ClassTarget({2: 1.0}, 5), Strength(1.0), view=view)
     video = noise(6).reshape(2, 3, 3, SIDE, SIDE).transpose(1, 2)

@@ -47,7 +47,7 @@ def test_segmentation_loss_is_the_mean_kl_divergence_of_the_pixels():
     torch.testing.assert_close(segmentation_loss(answer, teacher), torch.stack(pixels).mean())
 
 
-def test_depth_loss_does_not_see_scale_and_shift_but_direction():
+def test_depth_loss_ignores_scale_and_shift_but_not_inversion():
     torch.manual_seed(0)
     depth = torch.rand(3, 6, 7)
     scale = torch.tensor([0.5, 2.0, 9.0])[:, None, None]
@@ -67,7 +67,7 @@ def test_depth_agreement_is_pearsons_correlation():
     torch.testing.assert_close(depth_agreement(one, other), torch.stack(expected))
 
 
-def test_certain_teachers_loss_is_the_cross_entropy_of_the_labels():
+def test_class_loss_with_one_hot_teacher_is_cross_entropy():
     torch.manual_seed(0)
     answer, labels = torch.randn(8, 5), torch.randint(5, (8,))
     expected = torch.nn.functional.cross_entropy(answer, labels)
@@ -75,7 +75,7 @@ def test_certain_teachers_loss_is_the_cross_entropy_of_the_labels():
 
 
 @pytest.mark.parametrize("task", COMPARISONS)
-def test_no_constant_answer_does_better_than_the_constant_loss(task):
+def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
     """Compared with many random constant answers, none of which looks at the picture."""
     torch.manual_seed(0)
     slope = torch.arange(16.0).reshape(4, 4)  # the floor is near, the wall far: so most scenes are

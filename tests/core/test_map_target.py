@@ -38,7 +38,7 @@ def test_a_depth_map_keeps_more_than_eight_bits():
     assert made.info == "depth target for 1 picture, 8 x 8: nearness"
 
 
-def test_far_is_bright_is_the_opposite():
+def test_far_is_bright_inverts_the_depth_map():
     image = grey(2, 8, 8)
     near, far = (build("depth", image, s).target for s in (NEAR_IS_BRIGHT, FAR_IS_BRIGHT))
     torch.testing.assert_close(near.log_likelihood(far.nearness), torch.full((2,), -4.0))
@@ -56,7 +56,7 @@ def test_the_guider_reads_a_reference_picture():
     torch.testing.assert_close(asked.amax(1), torch.ones(2, 4, 4))
 
 
-def test_a_drawn_map_is_previewed_as_it_is_asked_for():
+def test_preview_shows_the_map_and_is_black_outside_the_mask():
     labels = torch.randint(VOID, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0))
     image = labels_to_image(labels, class_colours(HUES, 3))
     mask = torch.ones(1, 8, 8)
@@ -82,7 +82,7 @@ def test_info_names_the_classes_by_area_and_what_is_left_out():
     assert "25.0% of the pixels have no colour of evenly spaced hues and are void" in made.info
 
 
-def test_a_mask_of_another_size_is_resized_and_that_is_said():
+def test_mask_of_another_size_is_resized_and_info_says_so():
     mask = torch.zeros(1, 4, 4)
     mask[:, :2] = 1
     made = build("depth", grey(1, 8, 16), NEAR_IS_BRIGHT, mask=mask)
@@ -103,7 +103,7 @@ def test_a_mask_of_another_size_is_resized_and_that_is_said():
         ("pad", 1024, 512, (6, 12)),
     ],
 )
-def test_a_map_comes_into_the_pictures_frame(fit, width, height, size):
+def test_map_is_fitted_to_the_pictures_proportions(fit, width, height, size):
     maps = torch.arange(72.0).view(1, 6, 12)
     framed = fit_frame(maps, width, height, fit, -1.0)
     assert framed.shape == (1, *size)
@@ -114,7 +114,7 @@ def test_a_map_comes_into_the_pictures_frame(fit, width, height, size):
     assert (framed == -1).sum() == size[0] * size[1] - kept.numel()
 
 
-def test_padding_asks_for_nothing():
+def test_padded_border_has_no_target():
     frame = Frame(8, 8, "pad")
     depth = build("depth", grey(1, 4, 8), NEAR_IS_BRIGHT, frame)
     assert depth.target.mask[0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
@@ -142,7 +142,7 @@ def test_a_depth_map_in_false_colours_is_refused():
         build("depth", picture(1, 3, 8, 8), NEAR_IS_BRIGHT)
 
 
-def test_a_palette_of_more_classes_than_the_guider_knows_is_refused_where_it_matters():
+def test_palette_with_too_many_classes_is_refused():
     image = labels_to_image(torch.full((1, 4, 4), 17), class_colours("Cityscapes", 19))
     with pytest.raises(ValueError, match="asks for class 17, the guider knows 0 to 2"):
         build("segmentation", image, DRAWN, palette="Cityscapes")
@@ -154,7 +154,7 @@ def left_half(height=4, width=8):
     return mask
 
 
-def test_masks_are_painted_one_on_the_other():
+def test_later_masks_are_painted_over_earlier_ones():
     first = add_class_mask(LABELS, left_half(), "object")
     assert first.target.labels[0, 0].tolist() == [2, 2, 2, 2, *[VOID] * 4]
     top = torch.zeros(1, 4, 8)
@@ -166,7 +166,7 @@ def test_masks_are_painted_one_on_the_other():
     assert (made.target.mask == 1).all()
 
 
-def test_a_mask_comes_into_the_size_of_the_target_it_is_painted_on():
+def test_mask_is_resized_to_the_target_it_is_painted_on():
     first = add_class_mask(LABELS, left_half(), "object")
     made = add_class_mask(LABELS, left_half(16, 32), "wall", first.target)
     assert made.target.labels[0, 0].tolist() == [1, 1, 1, 1, *[VOID] * 4]
@@ -196,7 +196,7 @@ def test_an_impossible_mask_is_refused(change, message):
         add_class_mask(LABELS, **arguments)
 
 
-def test_a_mask_on_a_target_of_another_kind_is_refused():
+def test_mask_on_a_target_of_another_task_is_refused():
     depth = build("depth", grey(1, 8, 8), NEAR_IS_BRIGHT).target
     with pytest.raises(ValueError, match="the target that came in is for depth"):
         add_class_mask(LABELS, left_half(), "object", depth)

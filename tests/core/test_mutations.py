@@ -24,7 +24,7 @@ def test_a_mutation_changes_one_place_and_depends_on_its_number_only():
     assert value == {"a": [1, 2, {"b": 3}], "c": "x"}
 
 
-def test_a_length_beyond_the_file_allocates_nothing(tmp_path):
+def test_safetensors_header_longer_than_the_file_is_refused(tmp_path):
     """A header that claims 2^62 bytes is refused before anything is read."""
     path = tmp_path / "huge.safetensors"
     path.write_bytes((2**62).to_bytes(8, "little") + EXPERTS.read_bytes()[8:])

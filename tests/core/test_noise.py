@@ -36,7 +36,7 @@ def test_sigma_ve_is_noise_over_signal_of_ddpm_linear():
     numpy.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
-def test_timestep_survives_the_way_to_sigma_ve_and_back():
+def test_timestep_to_sigma_ve_and_back_is_the_identity():
     timestep = torch.linspace(0, 999, 4321, dtype=torch.float64)
     back = sigma_ve_to_timestep(timestep_to_sigma_ve(timestep))
     torch.testing.assert_close(back, timestep, rtol=0, atol=1e-8)
@@ -64,7 +64,7 @@ def test_every_timestep_belongs_to_the_papers_expert(num_experts, sigmas):
 
 @pytest.mark.parametrize("partition", [partition_by_timestep, partition_by_log_snr])
 @pytest.mark.parametrize("num_experts", [1, 3, 5, 10])
-def test_partitions_touch(partition, num_experts):
+def test_ranges_of_a_partition_are_contiguous(partition, num_experts):
     ranges = partition(num_experts)
     check_ranges(ranges)
     assert len(ranges) == num_experts
@@ -75,7 +75,7 @@ def test_log_snr_partition_has_equal_shares():
     numpy.testing.assert_allclose(widths, numpy.log(100) / 4, rtol=1e-9)
 
 
-def test_an_edge_belongs_to_the_upper_range():
+def test_boundary_belongs_to_the_upper_range():
     ranges = [NoiseRange(0.1, 1.0), NoiseRange(1.0, 10.0)]
     assert 1.0 not in ranges[0] and 1.0 in ranges[1]
     assert [find_range(ranges, s) for s in (0.1, 0.999, 1.0, 9.0)] == [0, 0, 1, 1]
@@ -95,7 +95,7 @@ def test_beyond_the_outer_ends_the_nearest_expert_answers():
         ([], "at least one expert"),
     ],
 )
-def test_ranges_that_do_not_touch_are_refused(edges, message):
+def test_ranges_with_gaps_or_overlaps_are_refused(edges, message):
     with pytest.raises(ValueError, match=message):
         check_ranges([NoiseRange(*pair) for pair in edges])
 
@@ -109,7 +109,7 @@ def test_an_impossible_range_is_refused(edges):
 
 
 @pytest.mark.parametrize("density", ["timestep", "log_snr"])
-def test_drawn_noise_is_uniform_on_its_axis_and_inside_the_range(density):
+def test_random_noise_levels_are_uniform_inside_the_range(density):
     noise_range = partition_by_timestep(5)[1]
     generator = torch.Generator().manual_seed(0)
     drawn = sample_sigma_ve(noise_range, 20_000, generator, density=density).double()

@@ -33,7 +33,7 @@ def voc_colour(index):
     return rgb
 
 
-def test_voc_is_the_formula_of_its_development_kit():
+def test_voc_palette_matches_the_development_kits_formula():
     assert class_colours("VOC", 21).tolist() == [voc_colour(index) for index in range(21)]
 
 
@@ -52,19 +52,19 @@ def test_voc_is_the_formula_of_its_development_kit():
         ("Cityscapes", 18, (119, 11, 32)),  # bicycle
     ],
 )
-def test_colours_are_the_published_ones(palette, index, colour):
+def test_palettes_match_the_published_colours(palette, index, colour):
     colours = class_colours(palette, SIZES[palette])
     assert tuple(colours[index].tolist()) == colour
     assert len(TABLES[palette].split()) == SIZES[palette]
 
 
-def test_hues_go_around_the_wheel():
+def test_hues_palette_is_evenly_spaced():
     expected = [[round(255 * c) for c in colorsys.hsv_to_rgb(i / 7, 1, 1)] for i in range(7)]
     assert class_colours(HUES, 7).tolist() == expected
 
 
 @pytest.mark.parametrize("palette", [*SIZES, HUES])
-def test_a_drawn_map_is_read_back(palette):
+def test_map_drawn_in_a_palette_is_read_back(palette):
     num_classes = SIZES.get(palette, 12)
     labels = random_labels(num_classes)
     if palette == "ADE20K":
@@ -76,7 +76,7 @@ def test_a_drawn_map_is_read_back(palette):
 
 
 @pytest.mark.parametrize("palette", ["ADE20K", "COCO", "Cityscapes", HUES])
-def test_black_is_void(palette):
+def test_black_pixels_are_void(palette):
     labels = random_labels(5, low=VOID)
     image = labels_to_image(labels, class_colours(palette, SIZES.get(palette, 5)))
     assert torch.equal(image_to_labels(image, palette, SIZES.get(palette, 5)).labels, labels)
@@ -104,7 +104,7 @@ def test_pixels_near_no_colour_are_void_and_counted():
     assert (read.labels[..., :6] == 0).all() and (read.labels[..., 6:] == VOID).all()
 
 
-def test_a_map_of_no_colour_of_the_palette_is_refused():
+def test_map_without_any_palette_colour_is_refused():
     with pytest.raises(ValueError, match="no pixel of the map has a colour of the palette VOC"):
         image_to_labels(torch.tensor([1.0, -0.2, 1.0]).view(1, 3, 1, 1), "VOC", 21)
 
@@ -119,12 +119,12 @@ def test_grey_values_are_indices_even_as_comfyui_reads_grey_files(scale):
     assert labels[255] == VOID
 
 
-def test_a_coloured_map_has_no_grey_values():
+def test_coloured_map_is_refused_by_the_grey_palette():
     with pytest.raises(ValueError, match="the map is coloured"):
         image_to_labels(torch.rand(1, 3, 8, 8), GREY, 5)
 
 
-def test_a_palette_with_too_few_colours_gives_way_to_hues():
+def test_preview_falls_back_to_hues_if_the_palette_has_too_few_colours():
     for palette in PALETTES:
         colours = class_colours(palette, 200)
         assert len({tuple(colour) for colour in colours.tolist()}) == 200

@@ -123,7 +123,7 @@ def test_a_picture_does_not_depend_on_its_neighbours():
     assert not torch.allclose(net(x, timesteps), net(x, timesteps.flip(0)), atol=1e-3)
 
 
-def test_patches_are_folded_around_an_unfolded_network():
+def test_patch_size_folds_pixels_into_channels_and_back():
     """A net on 2 x 2 patches is the net with 12 channels, between folding and unfolding."""
     folded = PixelUNet(PixelUNetConfig.from_dict(SMALL | {"patch_size": 2}))
     inner = PixelUNet(PixelUNetConfig.from_dict(SMALL | {"in_channels": 12, "image_size": 8}))
@@ -134,7 +134,7 @@ def test_patches_are_folded_around_an_unfolded_network():
     torch.testing.assert_close(folded(x, timesteps), out.reshape(2, 3, 16, 16))
 
 
-def test_config_survives_its_dictionary():
+def test_config_to_dict_and_back_is_the_identity():
     config = PixelUNetConfig.from_dict(SMALL)
     assert config.channel_mult == (1, 2)
     assert PixelUNetConfig.from_dict(config.to_dict()) == config
@@ -154,7 +154,7 @@ def test_an_impossible_config_is_refused(changes, message):
         PixelUNetConfig.from_dict(SMALL | changes)
 
 
-def test_a_class_is_added_to_the_time_and_no_class_changes_nothing():
+def test_class_embedding_is_added_to_the_time_embedding():
     """Told class k, the network is the unconditional one with k's row on its time's bias."""
     torch.manual_seed(0)
     told = PixelUNet(PixelUNetConfig.from_dict(SMALL | {"num_classes": 3})).eval()

@@ -81,7 +81,7 @@ def test_a_preset_is_downloaded_whole_and_can_be_loaded(hub, tmp_path):
     assert len(load_guider(folder).info.labels) == 4
 
 
-def test_nothing_is_asked_of_the_hub_unless_it_is_allowed(hub, tmp_path):
+def test_hub_is_not_contacted_without_allow_download(hub, tmp_path):
     with pytest.raises(ValueError, match="tick allow_download, or download config.json") as caught:
         fetch_preset(PRESET, tmp_path, False, hub.url)
     assert str(tmp_path / "timm" / "tiny") in str(caught.value)
@@ -102,16 +102,16 @@ def test_weights_with_another_hash_than_stated_are_refused(hub, tmp_path):
     assert "the hub says aaaaaaaaaaaa" in refused(hub.url, tmp_path)
 
 
-def test_a_file_that_the_hub_lacks_is_named(hub, tmp_path):
+def test_file_missing_on_the_hub_is_named(hub, tmp_path):
     del hub.files["model.safetensors"]
     assert "model.safetensors" in refused(hub.url, tmp_path)
 
 
-def test_an_unreachable_hub_is_one_line(tmp_path):
+def test_unreachable_hub_is_reported_in_one_line(tmp_path):
     refused("http://127.0.0.1:9", tmp_path)
 
 
-def test_presets_need_nothing_but_safe_files():
+def test_presets_download_only_json_and_safetensors():
     assert all(
         name.endswith((".json", ".safetensors")) for p in PRESETS.values() for name in p.files
     )

@@ -67,7 +67,7 @@ def uninterrupted():
 
 @pytest.mark.parametrize("save_every", [1, 5, 1000])
 @pytest.mark.parametrize("stop_after", [1, 11, 12, 13, 20, 23])
-def test_a_stopped_training_goes_on_to_the_same_bits(
+def test_stopped_training_resumes_with_the_same_bits(
     tmp_path, uninterrupted, stop_after, save_every
 ):
     seen = []
@@ -106,7 +106,7 @@ def start(state: Path, out: Path) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_kill_9_at_five_random_moments_changes_nothing(tmp_path):
+def test_killed_training_resumes_with_the_same_bits(tmp_path):
     """Each of five runs is killed once somewhere between its first saved step and its end."""
     assert start(tmp_path / "s", tmp_path / "whole").wait() == 0
     expected = load_file(tmp_path / "whole")
@@ -125,7 +125,7 @@ def test_kill_9_at_five_random_moments_changes_nothing(tmp_path):
         assert all(found[key].equal(value) for key, value in expected.items())
 
 
-def test_a_finished_run_gives_its_experts_without_another_step(tmp_path, uninterrupted):
+def test_finished_training_returns_its_experts_without_another_step(tmp_path, uninterrupted):
     file = tmp_path / "state.safetensors"
     distill(tiny_guider(), tiny_data(), SETTINGS, file=file)
     seen = []
@@ -133,7 +133,7 @@ def test_a_finished_run_gives_its_experts_without_another_step(tmp_path, uninter
     assert not seen and same(tensors_of(again), tensors_of(uninterrupted))
 
 
-def test_another_runs_state_is_refused_and_kept(tmp_path):
+def test_state_of_another_training_is_refused_and_kept(tmp_path):
     file = tmp_path / "state.safetensors"
     TrainingState("one").save(file)
     with pytest.raises(ValueError, match="belongs to a run with other settings"):
@@ -150,7 +150,7 @@ def test_a_damaged_state_is_refused(tmp_path, kept):
         resume(file, "one")
 
 
-def test_identity_changes_with_everything_that_matters():
+def test_identity_changes_with_every_setting_that_changes_the_result():
     names = {
         training_fingerprint(SETTINGS, "a"),
         training_fingerprint(SETTINGS, "b"),

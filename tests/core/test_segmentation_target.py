@@ -33,7 +33,7 @@ def mean_log_p(logits, labels, weight, temperature=1.0):
 
 @pytest.mark.parametrize("size", [(8, 6), (16, 12), (12, 9), (9, 20)])
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_log_likelihood_is_the_mean_over_the_maps_pixels(size, temperature):
+def test_log_likelihood_is_the_mean_over_pixels_of_the_map(size, temperature):
     labels, logits = random_labels(2, *size), random_logits(2, 5, 8, 6)
     mask = torch.rand(1, *size, generator=torch.Generator().manual_seed(2))
     target = SegmentationTarget(labels, 5, mask, temperature)
@@ -57,7 +57,7 @@ def test_resolution_does_not_matter():
     torch.testing.assert_close(SegmentationTarget(labels, 5).log_likelihood(finer), expected)
 
 
-def test_a_line_one_pixel_wide_is_not_lost():
+def test_one_pixel_wide_line_counts_in_the_log_likelihood():
     labels = torch.zeros(64, 64, dtype=torch.int64)
     labels[:, 13] = 1
     shares = SegmentationTarget(labels, 2).shares((8, 8))
@@ -65,7 +65,7 @@ def test_a_line_one_pixel_wide_is_not_lost():
     assert (shares[0, 1, :, 1] > 0).all()
 
 
-def test_the_gradient_is_asked_share_less_predicted_share():
+def test_gradient_is_target_share_minus_predicted_share():
     target = SegmentationTarget(random_labels(8, 8), 5)
     logits = random_logits(1, 5, 4, 4).requires_grad_(True)
     (gradient,) = torch.autograd.grad(target.log_likelihood(logits).sum(), logits)
@@ -130,6 +130,6 @@ def test_an_impossible_target_is_refused(arguments, message):
         ((3, 5, 8, 8), "for 2 pictures, the batch has 3"),
     ],
 )
-def test_another_answer_is_refused(shape, message):
+def test_answer_of_the_wrong_shape_is_refused(shape, message):
     with pytest.raises(ValueError, match=message):
         SegmentationTarget(random_labels(2, 8, 8), 5).log_likelihood(torch.zeros(shape))

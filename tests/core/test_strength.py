@@ -15,7 +15,7 @@ def gradients(steps=6, shape=(2, 3, 4, 4)):
 
 
 @pytest.mark.parametrize("decays", [(0.5, 0.7), (0.9, 0.999), (0.0, 0.5)])
-def test_moments_are_torchs_adam(decays):
+def test_moments_match_torchs_adam(decays):
     """With rate 1 and no epsilon, Adam's steps are what the moments return."""
     moments, parameter = Moments(Shaping(*decays)), torch.zeros(2, 3, 4, 4, requires_grad=True)
     optimizer = torch.optim.Adam([parameter], lr=1.0, betas=decays, eps=1e-30)
@@ -33,7 +33,7 @@ def test_momentum_alone_is_the_weighted_mean_of_all_steps():
     torch.testing.assert_close(got, (4 * seen[2] + 2 * seen[1] + seen[0]) / 7)
 
 
-def test_without_moments_a_gradient_is_itself():
+def test_moments_are_off_by_default():
     gradient = gradients(1)[0]
     assert Moments(Shaping()).update(gradient) is gradient
 
@@ -45,18 +45,18 @@ def test_moments_forget_a_batch_of_another_size():
     torch.testing.assert_close(moments.update(second), second)
 
 
-def test_a_vanished_gradient_stays_so_through_moments():
+def test_zero_gradient_stays_zero_through_moments():
     assert Moments(Shaping(0.5, 0.5)).update(torch.zeros(1, 3, 2, 2)).eq(0).all()
 
 
-def test_a_shift_of_share_one_undoes_the_noise():
+def test_shift_with_the_noises_full_norm_undoes_the_noise():
     """denoised moves by -(sigma of x_vp) eps' norm when all of eps is taken back."""
     eps = torch.ones(2, 3, 4, 4)
     undone = SIGMA_VE.square() / (1 + SIGMA_VE.square()).sqrt() * norms(eps)
     torch.testing.assert_close(noise_norm(eps, SIGMA_VE), undone)
 
 
-def test_no_shift_is_longer_than_the_limit_and_short_ones_stay():
+def test_max_norm_shortens_only_longer_shifts():
     shift = torch.stack([torch.ones(3, 4, 4), torch.full((3, 4, 4), 1e-3)])
     limited = Shaping(max_norm=0.2).limit(shift, SIGMA_VE, 1.0)
     torch.testing.assert_close(norms(limited)[0], 0.2 * noise_norm(shift, SIGMA_VE)[0])
@@ -64,7 +64,7 @@ def test_no_shift_is_longer_than_the_limit_and_short_ones_stay():
     assert Shaping().limit(shift, SIGMA_VE, 1.0) is shift
 
 
-def test_what_opposes_earlier_guidance_is_left_out():
+def test_without_conflict_removes_the_opposing_part():
     earlier = torch.zeros(3, 2, 1, 1)
     earlier[:, 0] = 1.0
     shift = torch.tensor([[-2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]).view(3, 2, 1, 1)

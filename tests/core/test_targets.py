@@ -25,7 +25,7 @@ def test_log_likelihood_is_the_log_of_the_weighted_probability(classes, temperat
     numpy.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
 
 
-def test_a_weight_below_zero_adds_the_log_probability_of_not_being_it():
+def test_negative_weight_adds_log_one_minus_probability():
     logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) * 2
     p = softmax(logits.numpy(), 1.0)
     away = 2 * numpy.log(1 - p[:, 3]) + 0.5 * numpy.log(1 - p[:, 4])
@@ -36,7 +36,7 @@ def test_a_weight_below_zero_adds_the_log_probability_of_not_being_it():
     numpy.testing.assert_allclose(got, away, rtol=1e-5)
 
 
-def test_away_from_a_class_stays_finite_and_steers_where_it_is_certain():
+def test_negative_weight_is_finite_and_has_gradient_at_certainty():
     logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
     got = ClassTarget({0: -1.0}, 3).log_likelihood(logits)
     torch.testing.assert_close(got.detach(), torch.tensor([2.0]).log() - 200)  # log(2 e^-200)
@@ -57,7 +57,7 @@ def test_a_batch_of_another_size_than_the_target_is_refused():
         ClassTarget([{0: 1.0}, {1: 1.0}], 5).log_likelihood(torch.zeros(3, 5))
 
 
-def test_a_map_is_no_answer_for_a_class_target():
+def test_class_target_refuses_a_map_answer():
     with pytest.raises(ValueError, match=r"reads logits \(B, K\), the guider answers \(1, 5, 8, 8"):
         ClassTarget({0: 1.0}, 5).log_likelihood(torch.zeros(1, 5, 8, 8))
 
@@ -95,7 +95,7 @@ def test_an_impossible_target_is_refused(arguments, message):
         ClassTarget(*arguments)
 
 
-def test_another_guiders_answer_is_refused():
+def test_answer_with_another_number_of_classes_is_refused():
     with pytest.raises(ValueError, match="made for 5 classes, the guider answers 7"):
         ClassTarget({0: 1.0}, 5).log_likelihood(torch.zeros(1, 7))
 
@@ -128,33 +128,33 @@ def test_classes_are_read_by_name_number_and_weight(text, classes):
     assert parse_classes(text, LABELS) == classes
 
 
-def test_a_label_may_hold_a_colon():
+def test_label_with_a_colon_is_found():
     assert parse_classes("ratio 1:2, thin", ("ratio 1:2, thin", "thick")) == {0: 1.0}
 
 
-def test_synonyms_side_by_side_are_one_class_although_one_is_a_label_of_its_own():
+def test_consecutive_synonyms_name_one_class():
     labels = ("maillot", "maillot, tank suit", "shark, white shark, man-eater")
     assert parse_classes("maillot, tank suit", labels) == {1: 1.0}
     assert parse_classes("shark, man-eater, maillot", labels) == {2: 1.0, 0: 1.0}
 
 
-def test_lines_may_be_for_one_picture_each():
+def test_each_line_can_be_for_one_picture():
     assert parse_class_rows("cone\n\ntorus:2, crane:-1\n", LABELS) == [
         {2: 1.0},
         {3: 2.0, 4: -1.0},
     ]
 
 
-def test_a_label_that_is_a_number_goes_before_an_index():
+def test_numeric_label_is_preferred_to_an_index():
     assert find_class("1", ("1", "0")) == 0
 
 
-def test_an_unknown_name_is_met_with_the_nearest_ones():
+def test_unknown_class_name_error_lists_the_nearest_names():
     with pytest.raises(ValueError, match="no class 'Taurus': did you mean 'torus'"):
         parse_classes("Taurus", LABELS)
 
 
-def test_a_name_like_nothing_is_met_with_what_there_is():
+def test_unknown_class_name_without_near_ones_lists_some_labels():
     with pytest.raises(ValueError, match="'xyzzy': it knows 5 classes: tench"):
         parse_classes("xyzzy", LABELS)
 

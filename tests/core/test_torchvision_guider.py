@@ -64,7 +64,7 @@ def test_a_segmentation_model_sees_the_whole_picture(tmp_path, aux_loss):
     assert guider.info.labels[15] == "person"
 
 
-def test_own_labels_and_classes(tmp_path):
+def test_torchvision_config_can_set_labels_and_num_classes(tmp_path):
     config = {"num_classes": 3, "labels": ["ant", "bee", "cat"]}
     write_folder(tmp_path / "net", "mobilenet_v3_small", config, num_classes=3)
     assert load_guider(tmp_path / "net").info.labels == ("ant", "bee", "cat")

@@ -22,7 +22,7 @@ def test_linear_rgb_maps_every_pixel_by_itself():
         torch.testing.assert_close(image[b, :, i, j], torch.tensor(expected))
 
 
-def test_channels_may_unfold_into_pixels_first():
+def test_linear_rgb_can_unfold_channels_into_pixels():
     view = LinearRgb([[1.0, 0, 0]], reshape=lambda x: torch.pixel_shuffle(x, 2))
     x = state(1, 4, 3, 3)
     red, green, _ = view(x)[0]
@@ -44,7 +44,7 @@ def test_a_latent_with_other_channels_is_refused():
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 6, 6), (5, 4, 2, 6, 6)])
-def test_decoding_in_parts_changes_neither_image_nor_gradient(shape):
+def test_decoding_picture_by_picture_gives_the_same_image_and_gradient(shape):
     torch.manual_seed(0)
     passes = []
     convolve = [torch.nn.Conv2d, torch.nn.Conv3d][len(shape) - 4](4, 3, 3)
@@ -62,7 +62,7 @@ def test_decoding_in_parts_changes_neither_image_nor_gradient(shape):
     assert passes[:4] == [5, 2, 2, 1] and max(passes[4:]) == 2  # the backward pass runs them again
 
 
-def test_a_latent_that_does_not_fit_is_averaged_down():
+def test_latent_too_large_for_memory_is_shrunk_by_averaging():
     seen = []
     view = DecoderView(lambda x: seen.append(x) or x[:, :3], lambda s: DecodePlan(1, 0.5))
     x = state(1, 4, 6, 8)

@@ -71,7 +71,7 @@ def two_processes(tmp_path_factory):
     return folder
 
 
-def test_the_union_of_the_shards_is_what_one_process_draws(two_processes, tmp_path):
+def test_processes_together_generate_what_one_process_generates(two_processes, tmp_path):
     source = {"checkpoint": "a", "fingerprint": "1", "latent_format": "x"}
     generate(paint, GenerateSettings(num_images=11, batch_size=2), tmp_path, source)
     assert load_images(two_processes / "images").equal(load_images(tmp_path))
@@ -89,7 +89,7 @@ def test_gradients_and_statistics_are_those_of_one_process(two_processes):
             torch.testing.assert_close(together[key], value, rtol=1e-5, atol=1e-5, msg=key)
 
 
-def test_shares_of_a_batch_are_disjoint_and_complete():
+def test_processes_shares_of_a_batch_are_disjoint_and_complete():
     assert workers.share_of(10, 3) == [slice(0, 3), slice(3, 6), slice(6, 10)]
     cuts = workers.share_of(2, 3)
     assert [i for cut in cuts for i in range(2)[cut]] == [0, 1]

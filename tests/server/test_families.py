@@ -72,7 +72,7 @@ def saved(server, entry: dict, node: str):
     return load_file(server.base / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
 
 
-def test_there_are_at_least_twelve():
+def test_at_least_twelve_families_are_tested():
     assert len(TINY) >= 12
 
 
@@ -84,7 +84,7 @@ def test_a_family_is_guided_through_the_server(server, name):
     assert (guided - plain).abs().max() > 1e-3 * plain.abs().max()
 
 
-def test_the_prompts_inputs_are_those_of_the_nodes(server):
+def test_prompt_inputs_match_the_nodes_inputs(server):
     """What the prompts above spell out is all that the sampler requires."""
     info = request_json(f"{server.url}/object_info")["PPAP_GuidedKSampler"]
     required = set(info["input"]["required"])

@@ -10,11 +10,11 @@ from host.serve import ComfyServer
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_oldest_host_is_the_one_that_we_ask_for():
+def test_oldest_tested_comfyui_is_the_required_version():
     assert f'requires-comfyui = ">={OLDEST}"' in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
-def test_the_table_of_hosts_is_of_these_workflows():
+def test_hosts_page_lists_the_shipped_workflows():
     table = (ROOT / "docs" / "hosts.md").read_text("utf-8")
     names = re.search(r"^\| ComfyUI \|(.*)\|$", table, re.MULTILINE)[1].replace(" ", "").split("|")
     assert sorted(names) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))

@@ -16,6 +16,6 @@ def test_a_node_under_its_old_name_still_works(server):
     assert pixels_of(server, prompt) == expected
 
 
-def test_the_front_end_is_told_of_it(server):
+def test_replacement_is_offered_to_the_front_end(server):
     (entry,) = request_json(f"{server.url}/node_replacements")["PPAP_ClassTarget"]
     assert entry["new_node_id"] == "PPAP_TargetClass"

@@ -70,12 +70,12 @@ def memory_used(server) -> int:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_a_workflow_draws_what_it_draws_on_the_cpu(card, server, name):
+def test_workflow_makes_the_cpus_picture(card, server, name):
     assert_close(run_workflow(card.url, name), run_workflow(server.url, name))
 
 
 @pytest.mark.parametrize("settings", GUIDANCE, ids="-".join)
-def test_every_kind_of_gradient_is_that_of_the_cpu(card, server, settings):
+def test_gradients_match_the_cpu(card, server, settings):
     prompt = read_prompt(card.url, WORKFLOWS / "latent_class_guidance.json")
     _, sampler = node_of(prompt, "PPAP_GuidedKSampler")
     sampler["guider_input"], sampler["jacobian"], sampler["view"] = settings
@@ -84,7 +84,7 @@ def test_every_kind_of_gradient_is_that_of_the_cpu(card, server, settings):
 
 
 @pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
-def test_experts_learn_what_they_learn_on_the_cpu(card, server, guider_input):
+def test_trained_experts_match_the_cpu(card, server, guider_input):
     found, expected = (train(running, guider_input) for running in (card, server))
     assert found.keys() == expected.keys()
     for name, tensor in found.items():  # LoRA's B began as 0: all of it was learned
@@ -114,7 +114,7 @@ def is_large(request) -> bool:
     return request.node.callspec.params["card"] == "large"
 
 
-def test_comfyui_gets_its_memory_back(card, request):
+def test_comfyui_can_free_all_memory(card, request):
     """All of it, when it asks."""
     run_workflow(card.url, "class_and_depth")
     assert memory_used(card) > MIB or not is_large(request)
@@ -126,7 +126,7 @@ def test_comfyui_gets_its_memory_back(card, request):
     assert memory_used(card) <= MIB // 4
 
 
-def test_the_model_was_where_the_flags_say(card, request):
+def test_lowvram_flags_offload_the_model(card, request):
     """Else these tests would show nothing."""
     run_workflow(card.url, "class_guidance")
     assert ("loaded partially" in card.log()) != is_large(request)

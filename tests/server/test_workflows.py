@@ -16,12 +16,12 @@ def pictures(server, entry: dict, node_id: str) -> list[Image.Image]:
     return fetch_images(server.url, entry["outputs"][node_id])
 
 
-def test_there_are_workflows():
+def test_workflows_folder_is_not_empty():
     assert WORKFLOWS
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_shipped_workflow_runs_and_draws_pictures(server, path):
+def test_shipped_workflow_runs_and_makes_pictures(server, path):
     prompt = read_prompt(server.url, path)
     entry = run_prompt(server.url, prompt)
     node_id, _ = node_of(prompt, "SaveImage")
@@ -73,7 +73,7 @@ def test_a_missing_expert_file_is_refused_before_anything_runs(server):
         run_prompt(server.url, prompt)
 
 
-def test_the_templates_and_folders_are_offered(server):
+def test_templates_and_model_folders_are_listed_by_the_server(server):
     templates = request_json(f"{server.url}/workflow_templates")
     assert "class_guidance" in templates["comfyui-ppap"]
     assert "demo-shapes-resnet.safetensors" in request_json(f"{server.url}/models/ppap_experts")
