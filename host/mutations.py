@@ -38,8 +38,7 @@ SLOWEST, START_UP = 5.0, 120.0  # seconds allowed for a case, and for the start 
 MOST_MEMORY = 12 << 30  # bytes of address space that a case may take beyond the process's own
 # Outcomes that are right. LATE: some libraries notice contradicting settings only when the network
 # runs; ComfyUI shows that error.
-REFUSED, WORKS, LATE = "refused", "works", "an error when asked"
-FINE = (REFUSED, WORKS, LATE)
+FINE = REFUSED, WORKS, LATE = "refused in one line", "work", "load but fail when used"
 MARK = "outcome "  # before each line of a process
 
 
@@ -151,12 +150,9 @@ def run_chunk(kind: str, numbers: range) -> list[Outcome]:
     found = [Outcome(**json.loads(line.removeprefix(MARK))) for line in lines]
     if len(found) == len(numbers):
         return found
-    bad = numbers.start + len(found)
-    return [*found, Outcome(bad, ended, "", limit), *run_rest(kind, range(bad + 1, numbers.stop))]
-
-
-def run_rest(kind: str, numbers: range) -> list[Outcome]:
-    return run_chunk(kind, numbers) if len(numbers) else []
+    found.append(Outcome(numbers.start + len(found), ended, "", limit))
+    rest = numbers[len(found) :]
+    return found + (run_chunk(kind, rest) if rest else [])
 
 
 def run_cases(kind: str, num: int) -> list[Outcome]:

@@ -1,8 +1,8 @@
 """Which releases of ComfyUI the pack runs in: every shipped workflow, in each of them.
 
 `python -m host.releases` fetches the releases in host.fetch.RELEASES, runs workflows/ on a server
-of each, and writes docs/hosts.md: the largest difference to the pictures of the newest, in [0, 1],
-or the first line of an error. All of them run with the Python packages of this environment.
+of each, compares the pictures with those of the newest, and writes docs/hosts.md. All of them run
+with the Python packages of this environment.
 """
 
 import argparse
@@ -23,12 +23,23 @@ from ppap_core.comfy_bridge.headless import PACK_ROOT
 
 OLDEST = next(iter(RELEASES))
 SAME = 1e-3  # largest difference of a pixel in [0, 1]; one step of an 8-bit picture is 4e-3
+TEXT = """# ComfyUI releases
+
+Every shipped workflow was run in each of these releases of ComfyUI. `same`: no pixel differs
+by more than {same:g}, in [0, 1], from the picture made in the last release of the table. A cell
+that names a node shows that node's error. Written by `.venv/bin/python -m host.releases`.
+
+{table}
+
+In the releases whose error is 'pooled_output', Flux needs a pooled prompt, guided or not, and
+this workflow has none.
+"""
 
 Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
 
 
 def run_workflow(url: str, name: str) -> Pictures:
-    """Every picture that a shipped workflow previews or saves."""
+    """Run a shipped workflow: every picture that it previews or saves."""
     return pictures_of(url, read_prompt(url, WORKFLOWS / f"{name}.json"))
 
 
@@ -81,16 +92,9 @@ def main() -> None:
     rows = [["ComfyUI", *names], ["---"] * (len(names) + 1)]
     for version, own in found.items():
         rows.append([version, *(verdict(own[name], newest[name]) for name in names)])
-    lines = [
-        "# ComfyUI releases\n",
-        "Every shipped workflow in each release; `same`: no pixel differs from the last one's",
-        f"picture by more than {SAME:g} of its range.",
-        "Made by `.venv/bin/python -m host.releases`.\n",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "\n'pooled_output': the Flux of these releases wants a pooled prompt, guided or not.",
-    ]
-    args.out.write_text("\n".join(lines) + "\n", "utf-8")
-    sys.stdout.write("\n".join(lines) + "\n")
+    text = TEXT.format(same=SAME, table="\n".join(f"| {' | '.join(row)} |" for row in rows))
+    args.out.write_text(text, "utf-8")
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the pack does with damaged files, under load and when it is interrupted.
+"""Test the pack with damaged files, under load, and with interrupted runs.
 
 `python -m host.reliability` loads thousands of damaged files (host.mutations). On a real server it
 cancels runs at random moments, queues a hundred prompts with changing guiders, lets two clients
-queue at once, and kills the server in the middle of a run. After each, the same prompt must give
+queue at once, and kills the server in the middle of a run. After each of these, a prompt must give
 the same picture as before, bit for bit. Writes docs/reliability.md.
 """
 
@@ -15,7 +15,6 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -29,6 +28,14 @@ from ppap_core.comfy_bridge.headless import PACK_ROOT
 
 GUIDED = ("class_guidance", "depth_from_reference", "segmentation_from_masks", "class_and_depth")
 WARM_UP = 12  # prompts before memory is first measured
+TITLE = """# Reliability
+
+The pack was tested with damaged files, under load, and with interrupted runs, on two CPU cores.
+Written by `.venv/bin/python -m host.reliability`.
+
+| test | result |
+| --- | --- |
+"""
 
 
 def shipped_prompt(server: ComfyServer, name: str) -> dict:
@@ -66,7 +73,7 @@ def interrupt(server: ComfyServer) -> None:
 
 def cancel(server: ComfyServer, times: int) -> str:
     """Interrupt every run at a random moment."""
-    prompt, generator, ended = shipped_prompt(server, "class_guidance"), random.Random(0), Counter()
+    prompt, generator, stopped = shipped_prompt(server, "class_guidance"), random.Random(0), 0
     expected = pixels_of(server, with_values(prompt, seed=1))
     start = time.monotonic()
     pixels_of(server, with_values(prompt, seed=2))
@@ -76,16 +83,15 @@ def cancel(server: ComfyServer, times: int) -> str:
         time.sleep(generator.uniform(0, duration))
         interrupt(server)
         entry = wait_for_history(server.url, queued, 120)
-        messages = [event for event, _ in entry["status"]["messages"]]
-        stopped = "execution_interrupted" in messages
-        ended["stopped" if stopped else "had ended before"] += 1
+        stopped += "execution_interrupted" in dict(entry["status"]["messages"])
     same = pixels_of(server, with_values(prompt, seed=1)) == expected
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
-    return f"{counts}; the next picture {verdict(same)}"
+    return f"{stopped} stopped, {times - stopped} had already ended; {verdict(same)}"
 
 
 def verdict(same: bool) -> str:
-    return "is the same as before" if same else "DIFFERS"
+    return (
+        f"a prompt run before and after gives {'the same picture' if same else 'ANOTHER PICTURE'}"
+    )
 
 
 def memory(server: ComfyServer) -> float:
@@ -103,10 +109,8 @@ def repeat(server: ComfyServer, times: int) -> str:
         held.append(memory(server))
     same = pixels_of(server, with_values(prompts[0], seed=1)) == expected
     first, last = (sum(part) / len(part) for part in (held[WARM_UP:][:10], held[-10:]))
-    return (
-        f"memory {first:.0f} MiB after {WARM_UP} prompts, {last:.0f} MiB at the end; the first "
-        f"prompt's picture {verdict(same)}"
-    )
+    held_at = f"{first:.0f} MiB after {WARM_UP} prompts, {last:.0f} MiB at the end"
+    return f"the server holds {held_at}; {verdict(same)}"
 
 
 def two_clients(server: ComfyServer, times: int) -> str:
@@ -128,7 +132,8 @@ def two_clients(server: ComfyServer, times: int) -> str:
     for thread in threads:
         thread.join()
     pairs = [(a, b) for name in asked for a, b in zip(alone[name], together[name], strict=True)]
-    return f"{sum(a == b for a, b in pairs)} of {len(pairs)} pictures as drawn alone"
+    same = sum(a == b for a, b in pairs)
+    return f"{same} of {len(pairs)} pictures are the same as when each client is alone"
 
 
 def kill(base: Path, times: int) -> str:
@@ -144,8 +149,11 @@ def kill(base: Path, times: int) -> str:
             psutil.Process(server.process_id).kill()
         with ComfyServer(base) as server:
             same += pixels_of(server, with_values(prompt, seed=1)) == expected
-    left = [path.name for path in base.rglob("*.partial*")]
-    return f"{same} of {times} times the picture after the restart is the same; left over: {left}"
+    left = ", ".join(path.name for path in base.rglob("*.partial*")) or "none"
+    return (
+        f"{same} of {times} times a restarted server makes the same picture as before; "
+        f"unfinished files left over: {left}"
+    )
 
 
 def mutate(kind: str, num: int) -> str:
@@ -165,27 +173,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "reliability.md")
     args = parser.parse_args()
-    rows = [(f"{args.files} damaged {kind} loaded", mutate(kind, args.files)) for kind in KINDS]
-    on_a_server: list[tuple[str, Callable, int]] = [
-        ("{} runs cancelled at random moments", cancel, args.cancels),
-        ("{} prompts in a row, guiders and experts changing", repeat, args.prompts),
-        ("two clients queue {} prompts each at once", two_clients, args.pairs),
-    ]
+    rows = {f"load {args.files} damaged {kind}": mutate(kind, args.files) for kind in KINDS}
+    on_a_server = {
+        f"cancel {args.cancels} runs, each at a random moment": (cancel, args.cancels),
+        f"run {args.prompts} prompts with changing guiders and experts": (repeat, args.prompts),
+        f"two clients queue {args.pairs} prompts each at the same time": (two_clients, args.pairs),
+    }
     with tempfile.TemporaryDirectory() as base:
         with ComfyServer(Path(base)) as server:
-            rows += [(text.format(num), run(server, num)) for text, run, num in on_a_server]
-        rows.append(
-            (f"{args.kills} times the server killed in a run", kill(Path(base), args.kills))
-        )
-    lines = [
-        "# Reliability\n",
-        "Made by `.venv/bin/python -m host.reliability`, on two CPU cores.\n",
-        "| trial | outcome |",
-        "| --- | --- |",
-    ]
-    lines += [f"| {what} | {outcome} |" for what, outcome in rows]
-    args.out.write_text("\n".join(lines) + "\n", "utf-8")
-    sys.stdout.write("\n".join(lines) + "\n")
+            rows |= {test: run(server, num) for test, (run, num) in on_a_server.items()}
+        name = f"kill the server {args.kills} times in the middle of a run"
+        rows[name] = kill(Path(base), args.kills)
+    text = TITLE + "\n".join(f"| {test} | {result} |" for test, result in rows.items()) + "\n"
+    args.out.write_text(text, "utf-8")
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

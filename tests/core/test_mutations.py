@@ -4,10 +4,12 @@ import random
 
 import pytest
 
-from demo.paths import EXPERTS
-from host.damage import mutate_json
-from host.mutations import FINE, KINDS, run_cases
-from ppap_core.expert_file import load_experts
+pytest.importorskip("resource")  # Windows has none; host.mutations limits memory with it
+
+from demo.paths import EXPERTS  # noqa: E402
+from host.damage import mutate_json  # noqa: E402
+from host.mutations import FINE, KINDS, run_cases  # noqa: E402
+from ppap_core.expert_file import load_experts  # noqa: E402
 
 
 @pytest.mark.parametrize("kind", KINDS)
