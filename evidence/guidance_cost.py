@@ -69,7 +69,7 @@ def guider_costs(repeats: int) -> list[str]:
         switch.activate(first)
         passes["merged"].append(seconds(forward_backward))
     ratio = statistics.median(passes["merged"]) / statistics.median(passes["plain"])
-    held = num_bytes(guider.state_dict().values()) + num_bytes(switch.originals().values())
+    held = num_bytes(guider.state_dict().values()) + num_bytes(switch.originals.values())
     held += sum(num_bytes(expert.tensors.values()) for expert in experts.experts)
     backbone = num_bytes(guider.state_dict().values())
     return [
