@@ -4,7 +4,7 @@ With --classes it also learns the scenes' labels, so that classifier-free guidan
 """
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -80,7 +80,7 @@ def begin_with(model: PixelUNet, weights: dict[str, Tensor]) -> None:
 def save_model(weights: dict[str, Tensor], path: Path, config: PixelUNetConfig = CONFIG) -> None:
     """Write `weights` in half precision, for the node Load PPAP Pixel Model."""
     weights = {k: v.half() for k, v in weights.items()}
-    save_safetensors(weights, path, {"ppap.pixel_model": json.dumps(config.to_dict())})
+    save_safetensors(weights, path, {"ppap.pixel_model": json.dumps(asdict(config))})
 
 
 def main() -> None:

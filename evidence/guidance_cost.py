@@ -61,7 +61,7 @@ def guider_costs(guider: Guider, repeats: int) -> list[str]:
         passes["merged"].append(seconds(one_pass))
     ratio = statistics.median(passes["merged"]) / statistics.median(passes["plain"])
     backbone = num_bytes(guider.state_dict().values())
-    held = backbone + num_bytes(switch.originals().values())
+    held = backbone + num_bytes(switch.originals.values())
     held += sum(num_bytes(expert.tensors.values()) for expert in experts)
     switch.restore()
     return [

@@ -4,7 +4,8 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
-from ..ppap_core.expert_file import describe, load_experts
+from ..ppap_core.expert_file import load_experts
+from ..ppap_core.expert_header import describe
 from ..ppap_core.pixels import pil_to_bhwc
 from .types import CATEGORY, GuiderSocket
 

@@ -15,25 +15,9 @@ from torch import Tensor
 
 from .atomic import load_safetensors, save_safetensors
 from .errors import one_line
-from .expert_header import (
-    ExpertHeader,
-    LoraSpec,
-    describe,
-    header_to_metadata,
-    metadata_to_header,
-)
+from .expert_header import ExpertHeader, header_to_metadata, metadata_to_header
 from .experts import Expert, NoiseExperts
 from .guiders import Guider
-
-__all__ = [
-    "ExpertHeader",
-    "ExpertSet",
-    "LoraSpec",
-    "describe",
-    "hash_tensors",
-    "load_experts",
-    "save_experts",
-]
 
 CHECKSUM = "modelspec.hash_sha256"
 
@@ -74,7 +58,12 @@ def load_experts(path: Path | str) -> ExpertSet:
         metadata, tensors = load_safetensors(path)
         header = metadata_to_header(metadata)
         experts = [_expert(header, index, tensors) for index in range(len(header.noise_ranges))]
-        _check_no_extra(tensors, len(experts))
+        known = tuple(f"experts.{index}." for index in range(len(experts)))
+        if extra := sorted(key for key in tensors if not key.startswith(known)):
+            raise ValueError(
+                f"it holds {len(extra)} tensor(s) of no expert in its header, the first is "
+                f"{extra[0]!r}"
+            )
         if metadata.get(CHECKSUM) != hash_tensors(tensors):
             raise ValueError("its tensors are not those it was saved with (checksum)")
         return ExpertSet(header=header, experts=NoiseExperts(experts), name=path.name)
@@ -112,16 +101,4 @@ def _expert(header: ExpertHeader, index: int, tensors: Mapping[str, Tensor]) -> 
     for key, value in own.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"expert {index} holds NaN or infinity in {key!r}")
-    return Expert(
-        noise_range=header.noise_ranges[index],
-        tensors=own,
-        scaling=header.lora.lora_alpha / header.lora.rank,
-    )
-
-
-def _check_no_extra(tensors: Mapping[str, Tensor], num_experts: int) -> None:
-    prefixes = tuple(f"experts.{index}." for index in range(num_experts))
-    if extra := sorted(key for key in tensors if not key.startswith(prefixes)):
-        raise ValueError(
-            f"it holds {len(extra)} tensor(s) of no expert in its header, the first is {extra[0]!r}"
-        )
+    return Expert(header.noise_ranges[index], own, header.lora.scaling)

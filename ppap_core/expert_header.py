@@ -1,7 +1,6 @@
 """The header of an expert file: what a set of experts was made for.
 
-It is stored as `ppap.*` entries, which are JSON, and for model managers as `modelspec.*` entries
-(ModelSpec 1.0.1).
+Stored as JSON in `ppap.*` entries; `modelspec.*` entries (ModelSpec 1.0.1) are for model managers.
 """
 
 import json
@@ -10,11 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
-import torch
-
 from .experts import LORA_A, LORA_B, PEFT_PREFIX
 from .guiders import Guider
-from .noise import NoiseRange, check_ranges, sigma_ve_to_timestep
+from .noise import NoiseRange, check_ranges, range_to_timesteps
 from .reading import INPUTS, Reading
 
 log = logging.getLogger(__name__)
@@ -38,6 +35,10 @@ class LoraSpec:
                 f"{self.lora_alpha}"
             )
 
+    @property
+    def scaling(self) -> float:
+        return self.lora_alpha / self.rank
+
     def keys(self) -> set[str]:
         """The peft keys that a complete expert has, and no others."""
         factors = {layer + end for layer in self.layers for end in (LORA_A, LORA_B)}
@@ -46,9 +47,7 @@ class LoraSpec:
 
 @dataclass(frozen=True)
 class ExpertHeader:
-    """What a set of experts was made for.
-
-    `input`: what the experts read, one of INPUTS. `view`: how a latent becomes an image for them.
+    """`input`: what the experts read, one of INPUTS. `view`: how they see a latent as an image.
     `latent_format`: ComfyUI's name of the space the states live in. `checkpoint`: the diffusion
     model that sampled the training images. `training`: a summary for people.
     """
@@ -103,12 +102,8 @@ class ExpertHeader:
         settled = asked.or_else(self.reading)
         if settled != self.reading:
             log.warning(
-                "PPAP experts were trained on %s through the view %s, but now read %s through the "
-                "view %s",
-                self.input,
-                self.view,
-                settled.input,
-                settled.view,
+                f"PPAP experts were trained on {self.input} through the view {self.view}, but now "
+                f"read {settled.input} through the view {settled.view}"
             )
         return settled
 
@@ -123,10 +118,9 @@ class ExpertHeader:
 
 def header_to_metadata(header: ExpertHeader) -> dict[str, str]:
     """The entries of a safetensors header, without the checksum of the tensors."""
-    values = asdict(header)
-    values["noise_ranges"] = [[r.low, r.high] for r in header.noise_ranges]
-    all_noise = NoiseRange(low=header.noise_ranges[0].low, high=header.noise_ranges[-1].high)
-    first, last = _whole_timesteps(all_noise)
+    ranges = header.noise_ranges
+    values = asdict(header) | {"noise_ranges": [[r.low, r.high] for r in ranges]}
+    first, last = _whole_timesteps(NoiseRange(ranges[0].low, ranges[-1].high))
     return {
         "ppap.format_version": str(FORMAT_VERSION),
         **{f"ppap.{name}": json.dumps(value) for name, value in values.items()},
@@ -134,7 +128,7 @@ def header_to_metadata(header: ExpertHeader) -> dict[str, str]:
         "modelspec.architecture": f"{header.architecture}/ppap-experts",
         "modelspec.implementation": "ppap-guidance",
         "modelspec.title": f"PPAP experts for {header.source}",
-        "modelspec.description": f"{len(header.noise_ranges)} noise-aware experts for "
+        "modelspec.description": f"{len(ranges)} noise-aware experts for "
         f"{header.task} guidance of {header.latent_format} models, taught with {header.checkpoint}",
         "ss_base_model_version": header.latent_format,  # LoRA managers sort by it
         "modelspec.preprocessor": header.task,
@@ -155,26 +149,16 @@ def metadata_to_header(metadata: Mapping[str, str]) -> ExpertHeader:
         values = {
             entry.name: json.loads(metadata[f"ppap.{entry.name}"]) for entry in fields(ExpertHeader)
         }
-        values["noise_ranges"] = tuple(map(_to_noise_range, values["noise_ranges"]))
-        values["lora"] = _to_lora_spec(values["lora"])
-        return ExpertHeader(**values)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        ranges = tuple(NoiseRange(low, high) for low, high in values["noise_ranges"])
+        lora = LoraSpec(
+            rank=int(values["lora"]["rank"]),
+            lora_alpha=float(values["lora"]["lora_alpha"]),
+            layers=tuple(values["lora"]["layers"]),
+            replaced=tuple(values["lora"]["replaced"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"its header is damaged: {error!r}") from None
-
-
-def _to_noise_range(edges: list[float]) -> NoiseRange:
-    if len(edges) != 2:
-        raise TypeError(f"a noise range has two edges, got {edges}")
-    return NoiseRange(low=edges[0], high=edges[1])
-
-
-def _to_lora_spec(values: dict) -> LoraSpec:
-    return LoraSpec(
-        rank=int(values["rank"]),
-        lora_alpha=float(values["lora_alpha"]),
-        layers=tuple(values["layers"]),
-        replaced=tuple(values["replaced"]),
-    )
+    return ExpertHeader(**values | {"noise_ranges": ranges, "lora": lora})
 
 
 def describe(header: ExpertHeader) -> str:
@@ -185,17 +169,16 @@ def describe(header: ExpertHeader) -> str:
         f"LoRA rank {header.lora.rank} on {len(header.lora.layers)} layers, "
         f"{len(header.lora.replaced)} tensors replaced",
     ]
-    gains = header.training.get("agreement") or []
-    gains = gains if len(gains) == len(header.noise_ranges) else [None] * len(header.noise_ranges)
-    for index, (noise_range, gain) in enumerate(zip(header.noise_ranges, gains, strict=True)):
+    gains = header.training.get("agreement") or []  # none where silent ranges were merged
+    known = len(gains) == len(header.noise_ranges)
+    for index, noise_range in enumerate(header.noise_ranges):
         first, last = _whole_timesteps(noise_range)
-        agrees = f"; agreement {gain[0]:.2f} -> {gain[1]:.2f}" if gain else ""
+        agrees = f"; agreement {gains[index][0]:.2f} -> {gains[index][1]:.2f}" if known else ""
         lines.append(f"  {index}: sigma {noise_range}, DDPM timesteps {first} to {last}{agrees}")
     return "\n".join(lines)
 
 
 def _whole_timesteps(noise_range: NoiseRange) -> tuple[int, int]:
     """The first and last whole DDPM timestep in `noise_range`."""
-    ends = torch.tensor([noise_range.low, noise_range.high], dtype=torch.float64)
-    first, last = sigma_ve_to_timestep(ends).tolist()
+    first, last = range_to_timesteps(noise_range).tolist()
     return math.ceil(first - 1e-6), math.floor(last + 1e-6)

@@ -47,9 +47,9 @@ class Expert:
         }
 
     @cached_property
-    def touched(self) -> frozenset[str]:
+    def touched(self) -> set[str]:
         """Names of all backbone tensors that this expert changes."""
-        return frozenset({f"{layer}.weight" for layer in self.layers} | set(self.replacements))
+        return {f"{layer}.weight" for layer in self.layers} | self.replacements.keys()
 
     def factors(self, layer: str) -> tuple[Tensor, Tensor]:
         """LoRA's (B, A) of `layer`: (out, rank, ...) and (rank, in, ...)."""
@@ -73,13 +73,12 @@ class NoiseExperts:
     def __len__(self) -> int:
         return len(self.experts)
 
-    def select(self, sigma_ve: float) -> Expert:
-        """The expert whose range holds `sigma_ve`; beyond the ends, the nearest one."""
-        return self.experts[self.index(sigma_ve)]
-
     def index(self, sigma_ve: float) -> int:
-        """The position of the expert for `sigma_ve`."""
+        """Which expert's range holds `sigma_ve`; beyond the ends, the nearest one."""
         return find_range(self.ranges, sigma_ve)
+
+    def select(self, sigma_ve: float) -> Expert:
+        return self.experts[self.index(sigma_ve)]
 
     def check_fit(self, backbone: nn.Module) -> None:
         """ValueError, naming the first misfit, unless every tensor fits into `backbone`."""
@@ -112,14 +111,14 @@ def _shapes(expert: Expert) -> dict[str, torch.Size]:
 class ExpertSwitch:
     """Merges one expert at a time into `backbone` and restores it exactly.
 
-    Memory: the originals of the touched weights, held only while an expert is active. The backbone
-    may be on any device; the experts stay where they were loaded.
+    `originals`: the touched weights by name as they were before, held only while an expert is
+    active. The backbone may be on any device; the experts stay where they were loaded.
     """
 
     def __init__(self, backbone: nn.Module):
         self.backbone = backbone
         self.active: Expert | None = None
-        self._originals: dict[str, Tensor] = {}
+        self.originals: dict[str, Tensor] = {}
         self._owners = {
             f"{path}.{name}" if path else name: (module, name)
             for path, module in backbone.named_modules()
@@ -136,19 +135,15 @@ class ExpertSwitch:
         if expert is self.active:
             return
         with torch.inference_mode(False), torch.no_grad():  # the former alone enables gradients
-            wanted = expert.touched if expert else frozenset()
-            weights = {name: self._tensor(name) for name in wanted | self._originals.keys()}
-            for name in wanted - self._originals.keys():
-                self._originals[name] = weights[name].detach().clone()
-            for name in self._originals.keys() - wanted:
-                weights[name].copy_(self._originals.pop(name))
+            wanted = expert.touched if expert else set()
+            weights = {name: self._tensor(name) for name in wanted | self.originals.keys()}
+            for name in wanted - self.originals.keys():
+                self.originals[name] = weights[name].detach().clone()
+            for name in self.originals.keys() - wanted:
+                weights[name].copy_(self.originals.pop(name))
             if expert:
-                merge(expert, weights, self._originals)
+                merge(expert, weights, self.originals)
             self.active = expert
-
-    def originals(self) -> Mapping[str, Tensor]:
-        """Backbone tensor name -> its value before the merge; empty while no expert is active."""
-        return self._originals
 
     def restore(self) -> None:
         """Put the plain backbone back, bit for bit."""
@@ -162,12 +157,10 @@ def merge(expert: Expert, weights: Mapping[str, Tensor], originals: Mapping[str,
         weight = weights[name]
         lora_b, lora_a = (f.flatten(1).to(weight) for f in expert.factors(layer))
         original = originals[name].to(weight.device).flatten(1)
-        if weight.is_contiguous():
-            torch.addmm(
-                original, lora_b, lora_a, alpha=expert.scaling, out=weight.view(original.shape)
-            )
-        else:  # channels last: such a weight cannot be viewed as a matrix
-            merged = torch.addmm(original, lora_b, lora_a, alpha=expert.scaling)
+        # A weight that is stored channels last cannot be viewed as a matrix.
+        out = weight.view(original.shape) if weight.is_contiguous() else None
+        merged = torch.addmm(original, lora_b, lora_a, alpha=expert.scaling, out=out)
+        if out is None:
             weight.copy_(merged.view(weight.shape))
     if expert.replacements:
         replaced = [weights[name] for name in expert.replacements]

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def check_ranges(ranges: Sequence[NoiseRange]) -> None:
     """ValueError unless each of `ranges` begins where the one before ends."""
     if not ranges:
         raise ValueError("no noise ranges: at least one expert is needed")
-    for lower, upper in zip(ranges, ranges[1:], strict=False):
+    for lower, upper in pairwise(ranges):
         if lower.high != upper.low:
             kind = "overlap" if upper.low < lower.high else "leave a gap"
             raise ValueError(f"noise ranges {lower} and {upper} {kind}: they must touch")
@@ -46,8 +47,7 @@ def check_ranges(ranges: Sequence[NoiseRange]) -> None:
 
 def find_range(ranges: Sequence[NoiseRange], sigma_ve: float) -> int:
     """Index of the range that holds `sigma_ve`; beyond the ends, the nearest one."""
-    inner_edges = [r.high for r in ranges[:-1]]
-    return sum(sigma_ve >= edge for edge in inner_edges)
+    return sum(sigma_ve >= r.high for r in ranges[:-1])
 
 
 @lru_cache(maxsize=1)
@@ -75,6 +75,12 @@ def sigma_ve_to_timestep(sigma_ve: Tensor) -> Tensor:
     return upper - 1 + (log_sigma - low) / (high - low)
 
 
+def range_to_timesteps(noise_range: NoiseRange) -> Tensor:
+    """The ends of `noise_range` as DDPM-linear timesteps, fractions included: (2,), float64."""
+    ends = torch.tensor([noise_range.low, noise_range.high], dtype=torch.float64)
+    return sigma_ve_to_timestep(ends)
+
+
 def partition_by_timestep(num_experts: int) -> list[NoiseRange]:
     """Equal shares of DDPM-linear's 1000 timesteps, as in PPAP (Go et al., 2023, section 4.2).
 
@@ -82,7 +88,7 @@ def partition_by_timestep(num_experts: int) -> list[NoiseRange]:
     the next, so that rounding in the host's schedule cannot move a timestep across it.
     """
     edges = torch.arange(num_experts + 1) * NUM_TIMESTEPS / num_experts - 0.5
-    return _ranges_between(timestep_to_sigma_ve(edges).tolist())
+    return _ranges_between(timestep_to_sigma_ve(edges))
 
 
 def partition_by_log_snr(
@@ -90,30 +96,21 @@ def partition_by_log_snr(
 ) -> list[NoiseRange]:
     """Equal shares of log-SNR between `low` and `high`, in sigma_ve."""
     edges = torch.linspace(math.log(low), math.log(high), num_experts + 1, dtype=torch.float64)
-    return _ranges_between(edges.exp().tolist())
+    return _ranges_between(edges.exp())
 
 
 PARTITIONS = {"timestep": partition_by_timestep, "log_snr": partition_by_log_snr}
 
 
-def _ranges_between(edges: Sequence[float]) -> list[NoiseRange]:
-    return [NoiseRange(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+def _ranges_between(edges: Tensor) -> list[NoiseRange]:
+    return [NoiseRange(low, high) for low, high in pairwise(edges.tolist())]
 
 
-def sample_sigma_ve(
-    noise_range: NoiseRange, num: int, generator: torch.Generator, *, density: str = "timestep"
-) -> Tensor:
-    """Random noise levels within `noise_range`, (num,), in sigma_ve.
-
-    `density`: uniform in the DDPM "timestep" or in "log_snr".
-    """
-    to_axis, from_axis = {
-        "timestep": (sigma_ve_to_timestep, timestep_to_sigma_ve),
-        "log_snr": (torch.log, torch.exp),
-    }[density]
-    ends = to_axis(torch.tensor([noise_range.low, noise_range.high], dtype=torch.float64))
+def sample_sigma_ve(noise_range: NoiseRange, num: int, generator: torch.Generator) -> Tensor:
+    """Random noise levels (num,) in `noise_range`, in sigma_ve; uniform in DDPM's timestep."""
+    low, high = range_to_timesteps(noise_range)
     share = torch.rand(num, generator=generator, dtype=torch.float64)
-    return from_axis(torch.lerp(ends[0], ends[1], share)).float()
+    return timestep_to_sigma_ve(torch.lerp(low, high, share)).float()
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

@@ -1,22 +1,15 @@
 """The U-Net of pixel-space diffusion models, in the layout of Dhariwal & Nichol, 2021 (ADM)."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .pixel_unet_layers import (
-    AttentionBlock,
-    ResBlock,
-    Stage,
-    double,
-    group_norm,
-    halve,
-    timestep_embedding,
-)
+from . import pixel_unet_layers as blocks
+from .pixel_unet_layers import Layers, Stage
 
 
 @dataclass(frozen=True)
@@ -25,9 +18,8 @@ class PixelUNetConfig:
 
     `channel_mult` has one entry per resolution; `attention_levels` are the indices of those with
     self-attention. `patch_size` folds pixels into channels around the network, which keeps small
-    models fast. `prediction`: what the network answers, "eps" or "v". Norms have 32 groups as in
-    ADM, fewer where a group would hold less than `group_channels` channels. `num_classes`: how many
-    classes the network can be conditioned on; 0 for an unconditional model.
+    models fast. `prediction`: "eps" or "v". `group_channels`: see `Layers`. `num_classes`: 0 for an
+    unconditional model.
     """
 
     image_size: int
@@ -53,15 +45,11 @@ class PixelUNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "PixelUNetConfig":
-        """The inverse of `to_dict`, also after JSON. ValueError for unknown entries."""
+        """The inverse of `dataclasses.asdict`, also after JSON. ValueError for unknown entries."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown entries in the pixel model's config: {', '.join(unknown)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    def to_dict(self) -> dict:
-        """The entries by name, of types that JSON can hold."""
-        return asdict(self)
 
 
 class PixelUNet(nn.Module):
@@ -78,22 +66,20 @@ class PixelUNet(nn.Module):
         super().__init__()
         self.config = config
         self.dtype = dtype or torch.float32
-        factory = {"dtype": dtype, "device": device}
-        build = _Builder(config, operations, factory)
-        self.time_embed = nn.Sequential(
-            operations.Linear(config.model_channels, build.emb_channels, **factory),
-            nn.SiLU(),
-            operations.Linear(build.emb_channels, build.emb_channels, **factory),
-        )
+        layers = Layers(operations, config.group_channels, dtype=dtype, device=device)
+        build = _Builder(config, layers)
+        emb_channels = build.emb_channels
+        first = layers.linear(config.model_channels, emb_channels)
+        self.time_embed = nn.Sequential(first, nn.SiLU(), layers.linear(emb_channels, emb_channels))
         if config.num_classes:
-            self.label_emb = operations.Embedding(config.num_classes, build.emb_channels, **factory)
+            self.label_emb = operations.Embedding(
+                config.num_classes, emb_channels, **layers.factory
+            )
         self.input_blocks = build.down()
         self.middle_block = build.middle()
         self.output_blocks = build.up()
         self.out = nn.Sequential(
-            group_norm(build.channels, operations, factory, config.group_channels),
-            nn.SiLU(),
-            operations.Conv2d(build.channels, build.io_channels, 3, padding=1, **factory),
+            layers.norm(build.channels), nn.SiLU(), layers.conv(build.channels, build.io_channels)
         )
 
     def forward(
@@ -110,8 +96,8 @@ class PixelUNet(nn.Module):
         indices, below 0 for none, if the model has classes. ComfyUI also passes `context` and other
         arguments, which mean nothing to this network.
         """
-        emb = timestep_embedding(timesteps, self.config.model_channels).to(x.dtype)
-        emb = self.time_embed(emb)
+        time = blocks.timestep_embedding(timesteps, self.config.model_channels)
+        emb = self.time_embed(time.to(x.dtype))
         if y is not None:
             if not self.config.num_classes:
                 raise ValueError("this pixel model has no classes, but y names some")
@@ -133,71 +119,49 @@ class _Builder:
     `channels`: those of the block built last. `skips`: those of skip connections not yet used.
     """
 
-    def __init__(self, config: PixelUNetConfig, operations: Any, factory: dict):
-        self.config = config
-        self.ops = operations
-        self.factory = factory
+    def __init__(self, config: PixelUNetConfig, layers: Layers):
+        self.config, self.layers = config, layers
         self.emb_channels = 4 * config.model_channels
         self.io_channels = config.in_channels * config.patch_size**2
+        self.widths = [mult * config.model_channels for mult in config.channel_mult]
         self.channels = config.model_channels
         self.skips: list[int] = []
 
     def res(
-        self, channels: int, out_channels: int, resample: Callable[[Tensor], Tensor] | None = None
-    ) -> ResBlock:
-        return ResBlock(
-            channels=channels,
-            emb_channels=self.emb_channels,
-            out_channels=out_channels,
-            resample=resample or nn.Identity(),
-            ops=self.ops,
-            group_channels=self.config.group_channels,
-            **self.factory,
+        self, out_channels: int, resample: Callable | None = None, skip: int = 0
+    ) -> blocks.ResBlock:
+        channels, self.channels = self.channels + skip, out_channels
+        return blocks.ResBlock(
+            self.layers, channels, out_channels, self.emb_channels, resample or nn.Identity()
         )
 
-    def attend(self) -> AttentionBlock:
-        return AttentionBlock(
-            channels=self.channels,
-            num_head_channels=self.config.num_head_channels,
-            ops=self.ops,
-            group_channels=self.config.group_channels,
-            **self.factory,
-        )
+    def attend(self) -> blocks.AttentionBlock:
+        return blocks.AttentionBlock(self.layers, self.channels, self.config.num_head_channels)
 
-    def attention(self, level: int) -> list[AttentionBlock]:
+    def attention(self, level: int) -> list[blocks.AttentionBlock]:
         return [self.attend()] if level in self.config.attention_levels else []
 
     def down(self) -> nn.ModuleList:
-        first = self.ops.Conv2d(self.io_channels, self.channels, 3, padding=1, **self.factory)
-        stages = [Stage([first])]
+        stages = nn.ModuleList([Stage([self.layers.conv(self.io_channels, self.channels)])])
         self.skips.append(self.channels)
-        for level, mult in enumerate(self.config.channel_mult):
+        for level, width in enumerate(self.widths):
             for _ in range(self.config.num_res_blocks):
-                block = self.res(self.channels, mult * self.config.model_channels)
-                self.channels = mult * self.config.model_channels
-                stages.append(Stage([block, *self.attention(level)]))
-                self.skips.append(self.channels)
-            if level < len(self.config.channel_mult) - 1:
-                stages.append(Stage([self.res(self.channels, self.channels, halve)]))
-                self.skips.append(self.channels)
-        return nn.ModuleList(stages)
+                stages.append(Stage([self.res(width), *self.attention(level)]))
+                self.skips.append(width)
+            if level < len(self.widths) - 1:
+                stages.append(Stage([self.res(width, blocks.halve)]))
+                self.skips.append(width)
+        return stages
 
     def middle(self) -> Stage:
-        def res() -> ResBlock:
-            return self.res(self.channels, self.channels)
-
-        return Stage([res(), self.attend(), res()])
+        return Stage([self.res(self.channels), self.attend(), self.res(self.channels)])
 
     def up(self) -> nn.ModuleList:
-        stages = []
-        for level, mult in reversed(list(enumerate(self.config.channel_mult))):
+        stages = nn.ModuleList()
+        for level, width in reversed(list(enumerate(self.widths))):
             for index in range(self.config.num_res_blocks + 1):
-                block = self.res(
-                    self.channels + self.skips.pop(), mult * self.config.model_channels
-                )
-                self.channels = mult * self.config.model_channels
-                layers = [block, *self.attention(level)]
+                stage = Stage([self.res(width, skip=self.skips.pop()), *self.attention(level)])
                 if level and index == self.config.num_res_blocks:
-                    layers.append(self.res(self.channels, self.channels, double))
-                stages.append(Stage(layers))
-        return nn.ModuleList(stages)
+                    stage.append(self.res(width, blocks.double))
+                stages.append(stage)
+        return stages

@@ -1,7 +1,6 @@
 """The layers of ADM's U-Net (Dhariwal & Nichol, 2021; arXiv 2105.05233, appendix A).
 
-Layers and their names follow the published checkpoints, so that these fit without renaming. `ops`
-is the family of elementary layers: torch.nn, or ComfyUI's; `factory`: their dtype and device.
+Layers and their names follow the published checkpoints, so that these fit without renaming.
 """
 
 import math
@@ -14,18 +13,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def timestep_embedding(timesteps: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
+def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
     """Cosine and sine features of `timesteps` (B,) in [0, 1000): (B, dim)."""
-    frequencies = torch.exp(
-        -math.log(max_period) * torch.arange(dim // 2, device=timesteps.device) / (dim // 2)
-    )
+    index = torch.arange(dim // 2, device=timesteps.device)
+    frequencies = torch.exp(-math.log(10_000.0) * index / (dim // 2))
     angles = timesteps.float()[:, None] * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def group_norm(channels: int, ops: Any, factory: dict, group_channels: int) -> nn.Module:
-    """32 groups, fewer where a group would hold less than `group_channels` channels."""
-    return ops.GroupNorm(min(32, channels // group_channels), channels, **factory)
+class Layers:
+    """Makes elementary layers. `ops`: torch.nn or ComfyUI's; `factory`: their dtype and device.
+
+    Norms have 32 groups, fewer where a group would hold less than `group_channels` channels.
+    """
+
+    def __init__(self, ops: Any = nn, group_channels: int = 4, **factory):
+        self.ops, self.group_channels, self.factory = ops, group_channels, factory
+
+    def linear(self, channels: int, out_channels: int) -> nn.Module:
+        return self.ops.Linear(channels, out_channels, **self.factory)
+
+    def conv(self, channels: int, out_channels: int, size: int = 3) -> nn.Module:
+        return self.ops.Conv2d(channels, out_channels, size, padding=size // 2, **self.factory)
+
+    def norm(self, channels: int) -> nn.Module:
+        groups = min(32, channels // self.group_channels)
+        return self.ops.GroupNorm(groups, channels, **self.factory)
 
 
 class ResBlock(nn.Module):
@@ -36,35 +49,22 @@ class ResBlock(nn.Module):
 
     def __init__(
         self,
+        layers: Layers,
         channels: int,
-        emb_channels: int,
         out_channels: int,
+        emb_channels: int,
         resample: Callable[[Tensor], Tensor],
-        ops: Any,
-        group_channels: int = 4,
-        **factory,
     ):
         super().__init__()
         self.resample = resample
         self.in_layers = nn.Sequential(
-            group_norm(channels, ops, factory, group_channels),
-            nn.SiLU(),
-            ops.Conv2d(channels, out_channels, 3, padding=1, **factory),
+            layers.norm(channels), nn.SiLU(), layers.conv(channels, out_channels)
         )
-        self.emb_layers = nn.Sequential(
-            nn.SiLU(), ops.Linear(emb_channels, 2 * out_channels, **factory)
-        )
-        self.out_layers = nn.Sequential(
-            group_norm(out_channels, ops, factory, group_channels),
-            nn.SiLU(),
-            nn.Identity(),
-            ops.Conv2d(out_channels, out_channels, 3, padding=1, **factory),
-        )
-        self.skip_connection = (
-            nn.Identity()
-            if channels == out_channels
-            else ops.Conv2d(channels, out_channels, 1, **factory)
-        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_channels, 2 * out_channels))
+        norm, conv = layers.norm(out_channels), layers.conv(out_channels, out_channels)
+        self.out_layers = nn.Sequential(norm, nn.SiLU(), nn.Identity(), conv)
+        same = channels == out_channels
+        self.skip_connection = nn.Identity() if same else layers.conv(channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """`x`: (B, channels, H, W); `emb`: (B, emb_channels) -> (B, out_channels, H', W')."""
@@ -79,26 +79,18 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over all positions; a head's q, k and v are neighbouring channels of `qkv`."""
 
-    def __init__(
-        self,
-        channels: int,
-        num_head_channels: int,
-        ops: Any,
-        group_channels: int = 4,
-        **factory,
-    ):
+    def __init__(self, layers: Layers, channels: int, num_head_channels: int):
         super().__init__()
         self.num_heads = channels // num_head_channels
-        self.norm = group_norm(channels, ops, factory, group_channels)
-        self.qkv = ops.Conv1d(channels, 3 * channels, 1, **factory)
-        self.proj_out = ops.Conv1d(channels, channels, 1, **factory)
+        self.norm = layers.norm(channels)
+        self.qkv = layers.ops.Conv1d(channels, 3 * channels, 1, **layers.factory)
+        self.proj_out = layers.ops.Conv1d(channels, channels, 1, **layers.factory)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """`x`: (B, channels, H, W) -> the same shape; `emb` is not used."""
-        flat = rearrange(x, "b c h w -> b c (h w)")
-        q, k, v = rearrange(
-            self.qkv(self.norm(flat)), "b (n s c) l -> s b n l c", n=self.num_heads, s=3
-        )
+        flat = x.flatten(2)
+        qkv = self.qkv(self.norm(flat))
+        q, k, v = rearrange(qkv, "b (n s c) l -> s b n l c", n=self.num_heads, s=3)
         h = F.scaled_dot_product_attention(q, k, v)
         h = self.proj_out(rearrange(h, "b n l c -> b (n c) l"))
         return x + h.view_as(x)

@@ -17,7 +17,8 @@ from ppap_core.distillation.images import find_images
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.distillation.workers import connect_workers, rank
 from ppap_core.errors import SettingError
-from ppap_core.expert_file import describe, load_experts
+from ppap_core.expert_file import load_experts
+from ppap_core.expert_header import describe
 
 from .config import Config, add_flags, flag, read_config
 from .progress import Bar, Watcher

@@ -30,7 +30,8 @@ from ..distillation.state import training_fingerprint
 from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
 from ..errors import one_line
-from ..expert_file import ExpertHeader, ExpertSet, save_experts
+from ..expert_file import ExpertSet, save_experts
+from ..expert_header import ExpertHeader
 from ..guiders import Guider
 from .checkpoint import Checkpoint
 from .loaded_guider import LoadedGuider

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..expert_file import LoraSpec
+from ..expert_header import LoraSpec
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from .batch import Batch, Reader, random_batch, read_x_t

@@ -9,7 +9,7 @@ from functools import cache
 
 from torch import nn
 
-from ..expert_file import LoraSpec
+from ..expert_header import LoraSpec
 from .settings import AdapterSettings
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)

@@ -162,7 +162,7 @@ def test_experts_of_another_latent_format_are_refused(comfyui, load, guider):
 
 
 def experts_header(comfyui, guider, **settings):
-    module, noise = comfyui.module("ppap_core.expert_file"), comfyui.module("ppap_core.noise")
+    module, noise = comfyui.module("ppap_core.expert_header"), comfyui.module("ppap_core.noise")
     defaults = {"input": "x0_hat", "view": "linear_rgb", "latent_format": "SD15"}
     return module.ExpertHeader.for_guider(
         guider.guider,

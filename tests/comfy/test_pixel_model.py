@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -101,7 +102,7 @@ def test_class_conditional_model_uses_each_pictures_class_with_cfg(comfyui, tmp_
     torch.manual_seed(0)
     net = unet.PixelUNet(config).eval().requires_grad_(False)
     path = tmp_path / "classes.safetensors"
-    save_file(net.state_dict(), path, {"ppap.pixel_model": json.dumps(config.to_dict())})
+    save_file(net.state_dict(), path, {"ppap.pixel_model": json.dumps(asdict(config))})
     bridge = comfyui.module("ppap_core.comfy_bridge.pixel_model")
     denoise = comfyui.module("ppap_core.comfy_bridge.denoise")
     noise = comfyui.module("ppap_core.noise")

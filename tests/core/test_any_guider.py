@@ -17,7 +17,8 @@ from torchvision.transforms import functional as tvF
 from ppap_core.activations import activation_bytes
 from ppap_core.distillation.settings import AdapterSettings
 from ppap_core.distillation.student import Student, count_trainable
-from ppap_core.expert_file import ExpertHeader, ExpertSet, load_experts, save_experts
+from ppap_core.expert_file import ExpertSet, load_experts, save_experts
+from ppap_core.expert_header import ExpertHeader
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
 from ppap_core.noise import partition_by_timestep

@@ -13,14 +13,8 @@ from torch import nn
 
 from ppap_core.distillation.settings import AdapterSettings
 from ppap_core.distillation.student import Student
-from ppap_core.expert_file import (
-    ExpertHeader,
-    ExpertSet,
-    LoraSpec,
-    describe,
-    load_experts,
-    save_experts,
-)
+from ppap_core.expert_file import ExpertSet, load_experts, save_experts
+from ppap_core.expert_header import ExpertHeader, LoraSpec, describe
 from ppap_core.experts import PEFT_PREFIX, Expert, NoiseExperts
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import partition_by_timestep
