@@ -28,7 +28,7 @@ def plan(trainer: Trainer, with_generate: bool) -> str:
     phases = plan_phases(settings)
     steps = sum(phase.steps for phase in phases)
     lines = [
-        f"guider      {guider.info.source}, {guider.info.task}, {backbone / 1e6:.1f}M parameters",
+        f"guider      {guider.info.source}, {guider.info.kind}, {backbone / 1e6:.1f}M parameters",
         f"checkpoint  {trainer.checkpoint.name}, {trainer.checkpoint.latent_format_name}",
         *(f"expert {i}    noise {r}" for i, r in enumerate(settings.ranges())),
         f"parameters  {trainable:,} per expert ({trainable / backbone:.1%} of the guider), "
@@ -55,7 +55,7 @@ def trial(trainer: Trainer, learner: Learner) -> float:
     image = torch.randn(num, 3, height, width, device=learner.device)
     with torch.no_grad():
         answer = shrink(guider(image))
-    loss_of = loss_function(guider.info.task, settings)
+    loss_of = loss_function(guider.info.kind, settings)
     for _ in range(TRIAL_STEPS):
         start = time.perf_counter()
         pieces = [(Batch(image, answer), 1 / settings.accumulation)] * settings.accumulation

@@ -135,9 +135,9 @@ class Trainer:
         )
         expert_set = self._collect(distilled, rows, view, len(train))
         save_experts(expert_set, self.out)
-        task, facts = self.guider.info.task, self._facts(len(train), len(heldout))
-        text = report(self.out.name, task, rows, distilled, facts)
-        write_report(self.run, text, rows, distilled, task)
+        kind, facts = self.guider.info.kind, self._facts(len(train), len(heldout))
+        text = report(self.out.name, kind, rows, distilled, facts)
+        write_report(self.run, text, rows, distilled, kind)
         self._preview(expert_set, data)
         return expert_set, rows
 

@@ -102,9 +102,9 @@ def teacher_answers(guider: Guider, images: Tensor, batch_size: int = 64) -> Ten
     return torch.cat([shrink(guider(to_unit_range(chunk).to(device))).cpu() for chunk in chunks])
 
 
-def loss_function(task: str, settings: DistillSettings) -> Callable[[Tensor, Tensor], Tensor]:
-    loss = COMPARISONS[task].loss
-    if task == "depth" and settings.depth_loss == "mse":
+def loss_function(kind: str, settings: DistillSettings) -> Callable[[Tensor, Tensor], Tensor]:
+    loss = COMPARISONS[kind].loss
+    if kind == "depth" and settings.depth_loss == "mse":
         loss = depth_mse
     return lambda answer, teacher: loss(shrink(answer), teacher, settings.temperature)
 
@@ -159,7 +159,7 @@ class _Teaching:
             learner.load(run.learner, run.step)
         if len(run.losses) == run.phase:
             run.losses.append([])
-        loss_of = loss_function(self.guider.info.task, self.settings)
+        loss_of = loss_function(self.guider.info.kind, self.settings)
         while run.step < phase.steps:
             start = time.perf_counter()
             drawn = self.draw(run, phase, learner.device)

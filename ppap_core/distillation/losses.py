@@ -1,8 +1,8 @@
-"""How far a student is from its teacher, and how often they say the same; one pair per task.
+"""How far a student is from its teacher, and how often they say the same; one pair per `kind`.
 
-Answers are as a `Guider` gives them: class logits (B, K), segmentation logits (B, K, h, w), depth
-(B, h, w), larger is nearer. Every loss is a mean per picture, every agreement lies in [-1, 1] or
-[0, 1] and is 1 where both say the same.
+Answers are as a `Guider` gives them: class logits or scores (B, K), segmentation logits
+(B, K, h, w), depth (B, h, w), larger is nearer. The kind is that of its GuiderInfo. Every loss is a
+mean per picture, every agreement lies in [-1, 1] or [0, 1] and is 1 where both say the same.
 """
 
 from collections.abc import Callable
@@ -32,6 +32,22 @@ def segmentation_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0)
     return class_loss(*pixels, temperature)
 
 
+def tag_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL of the classes' own yes and no, summed over the classes; in nats per image."""
+    target = teacher / temperature
+    yes, no = target.sigmoid(), (-target).sigmoid()
+    differences = (
+        yes * (F.logsigmoid(target) - F.logsigmoid(answer)),
+        no * (F.logsigmoid(-target) - F.logsigmoid(-answer)),
+    )
+    return sum(differences).sum(dim=1).mean()
+
+
+def score_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Half the squared error: the KL of Gaussians of variance `temperature`."""
+    return ((answer - teacher).square() / (2 * temperature)).sum(dim=1).mean()
+
+
 def depth_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Squared error of the two maps once both are aligned, as a `DepthTarget` aligns them."""
     return aligned_squared_error(answer, teacher, torch.ones_like(teacher)).mean()
@@ -48,6 +64,24 @@ def class_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
     return same.flatten(1).mean(dim=1) if same.ndim > 1 else same
 
 
+def tag_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): of the classes that one or both see, the share that both see; 1 if there are none.
+
+    The share of all classes would be near 1 for any answer: a tagger denies most of its tags.
+    """
+    student, other = answer > 0, teacher > 0
+    either = (student | other).sum(dim=1)
+    return torch.where(either > 0, (student & other).sum(dim=1) / either.clamp(min=1), 1.0)
+
+
+def score_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): how many of the other pictures stand to this one in the same order, as a share."""
+    orders = [(x[:, None] - x[None]).sign() for x in (answer, teacher)]
+    same = (orders[0] == orders[1]).float().mean(dim=2)
+    num = len(same)
+    return (same.sum(dim=1) - 1) / (num - 1) if num > 1 else torch.ones_like(same[:, 0])
+
+
 def depth_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
     """(B,): Pearson's correlation of the two maps."""
     centred = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (answer, teacher))
@@ -56,7 +90,7 @@ def depth_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a task compares. `constant` is the best answer of one who sees nothing."""
+    """How answers of a kind are compared. `constant` is the best answer of one who sees nothing."""
 
     loss: Callable[..., Tensor]
     agreement: Callable[[Tensor, Tensor], Tensor]
@@ -68,12 +102,24 @@ def _mean_distribution(teacher: Tensor, temperature: float) -> Tensor:
     return (teacher / temperature).softmax(dim=1).mean(dim=0, keepdim=True).log()
 
 
+def _mean_tags(teacher: Tensor, temperature: float) -> Tensor:
+    return (teacher / temperature).sigmoid().mean(dim=0, keepdim=True).logit(eps=1e-7)
+
+
+def _mean_score(teacher: Tensor, temperature: float) -> Tensor:
+    return teacher.mean(dim=0, keepdim=True)
+
+
 def _mean_depth(teacher: Tensor, temperature: float) -> Tensor:
     return standardised(teacher, torch.ones_like(teacher)).mean(dim=0, keepdim=True)
 
 
 COMPARISONS = {
     "class": Comparison(class_loss, class_agreement, "same class", _mean_distribution),
+    "class, sigmoid": Comparison(tag_loss, tag_agreement, "classes that both see", _mean_tags),
+    "class, score": Comparison(
+        score_loss, score_agreement, "pairs of pictures in the same order", _mean_score
+    ),
     "segmentation": Comparison(
         segmentation_loss, class_agreement, "pixels of the same class", _mean_distribution
     ),
@@ -98,17 +144,17 @@ def label_answers(labels: Tensor, num_classes: int) -> Tensor:
     return 100.0 * F.one_hot(labels, num_classes)
 
 
-def constant_loss(task: str, teacher: Tensor, temperature: float) -> float:
+def constant_loss(kind: str, teacher: Tensor, temperature: float) -> float:
     """The loss of always giving the best constant answer to `teacher`'s pictures."""
-    comparison = COMPARISONS[task]
+    comparison = COMPARISONS[kind]
     constant = comparison.constant(teacher, temperature).expand_as(teacher)
     return comparison.loss(constant, teacher, temperature).item()
 
 
 @torch.no_grad()
-def compare(task: str, answer: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
+def compare(kind: str, answer: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
     """(loss, agreement), averaged over the pictures."""
-    comparison = COMPARISONS[task]
+    comparison = COMPARISONS[kind]
     return (
         comparison.loss(answer, teacher, temperature).item(),
         comparison.agreement(answer, teacher).mean().item(),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..expert_file import INPUTS
 from ..noise import PARTITIONS, NoiseRange
+from ..reading import INPUTS
 from .adapters import AdapterSettings
 
 CHOICES = {
