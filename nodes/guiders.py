@@ -1,9 +1,10 @@
 """Load Off-the-shelf Guider."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..ppap_core.comfy_bridge.guiders import guider_names, guider_stamp, load_named_guider
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+from ..ppap_core.guiders import describe
 from .types import CATEGORY, GuiderSocket
 
 SEARCH_ALIASES = [
@@ -58,4 +59,5 @@ class LoadGuider(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, allow_download=False) -> io.NodeOutput:
-        return io.NodeOutput(LoadedGuider.of(load_named_guider(guider, allow_download)))
+        loaded = LoadedGuider.of(load_named_guider(guider, allow_download))
+        return io.NodeOutput(loaded, ui=ui.PreviewText(describe(loaded.guider)))

@@ -13,16 +13,18 @@ class TargetClass(io.ComfyNode):
             node_id="PPAP_TargetClass",
             display_name="Target Class",
             category=CATEGORY,
-            description="What a classifier should see in the picture: one class or a mixture.",
+            description="What a classifier should see in the picture: a class, a mixture of "
+            "classes, or several tags.",
             search_aliases=["class", "label", "classifier", "imagenet", "guide", "PPAP"],
             inputs=[
                 GuiderSocket.Input("guider", tooltip="The classifier that will guide."),
                 io.String.Input(
                     "classes",
                     default="0",
-                    tooltip="A class, by name or number. Several make a mixture; separate them by "
-                    "commas or write one per line. A weight follows a colon: cone:2, torus. A "
-                    "weight below 0 steers away from its class: cone, torus:-1",
+                    tooltip="A class, by name or number. Separate several by commas or write one "
+                    "per line: a classifier accepts any of them, a tagger should see all of them. "
+                    "A weight follows a colon: cone:2, torus. A weight below 0 steers away from "
+                    "its class: cone, torus:-1. The guider's node says which kind it is.",
                 ),
                 io.Float.Input(
                     "temperature",
@@ -47,9 +49,12 @@ class TargetClass(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, classes, temperature, line_per_picture=False) -> io.NodeOutput:
-        labels = guider.guider.info.labels
+        info = guider.guider.info
         parse = parse_class_rows if line_per_picture else parse_classes
         target = ClassTarget(
-            classes=parse(classes, labels), num_classes=len(labels), temperature=temperature
+            classes=parse(classes, info.labels),
+            num_classes=len(info.labels),
+            temperature=temperature,
+            answer=info.answer,
         )
         return io.NodeOutput(target)

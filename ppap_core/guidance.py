@@ -58,6 +58,12 @@ class Guidance:
             raise ValueError(
                 f"the guider predicts {self.guider.info.task}, the target is for {self.target.task}"
             )
+        answer = self.guider.info.answer
+        if (asked := getattr(self.target, "answer", answer)) != answer:
+            raise ValueError(
+                f"the guider answers with a {answer}, the target was made for a {asked}: connect "
+                f"the same guider to the target and to the sampler"
+            )
         for name, known in (("input", INPUTS), ("jacobian", JACOBIANS)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")

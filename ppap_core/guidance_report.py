@@ -80,4 +80,5 @@ def _who_answered(outcome: Outcome) -> str:
 
 def _was_certain(outcome: Outcome) -> bool:
     likelihoods = [float(record.log_likelihood) for record in outcome.records]
-    return outcome.info.task == "class" and min(likelihoods) > CERTAIN
+    is_probability = outcome.info.task == "class" and outcome.info.answer != "score"
+    return is_probability and min(likelihoods) > CERTAIN

@@ -28,7 +28,7 @@ def plan(trainer: Trainer, with_generate: bool) -> str:
     phases = plan_phases(settings)
     steps = sum(phase.steps for phase in phases)
     lines = [
-        f"guider      {guider.info.source}, {guider.info.task}, {backbone / 1e6:.1f}M parameters",
+        f"guider      {guider.info.source}, {guider.info.kind}, {backbone / 1e6:.1f}M parameters",
         f"checkpoint  {trainer.checkpoint.name}, {trainer.checkpoint.latent_format_name}",
         *(f"expert {i}    noise {r}" for i, r in enumerate(settings.ranges())),
         f"parameters  {trainable:,} per expert ({trainable / backbone:.1%} of the guider), "

@@ -29,15 +29,15 @@ def preview_targets(
 ) -> tuple[Target, list[str], Tensor | None]:
     """Targets of a preview, one for each of `num` pictures, with their names and maps.
 
-    Classes: the teacher's most frequent ones. Depth and segmentation: its answers to the last
-    pictures, which were held out of the training.
+    Classes: those that the teacher saw most often; scores: that each be high. Depth and
+    segmentation: its answers to the last pictures, which were held out of the training.
     """
     answers = answers.float()
     if info.task == "class":
-        seen = answers.argmax(dim=1).bincount(minlength=answers.shape[1])
-        classes = seen.topk(min(num, answers.shape[1])).indices.tolist()
+        classes = _seen(info, answers).topk(min(num, answers.shape[1])).indices.tolist()
         names = [info.labels[k].split(",")[0] for k in classes]
-        return ClassTarget([{k: 1.0} for k in classes], answers.shape[1]), names, None
+        rows = [{k: 1.0} for k in classes]
+        return ClassTarget(rows, answers.shape[1], answer=info.answer), names, None
     answers = answers[-num:]
     if info.task == "depth":
         target = DepthTarget(answers)
@@ -45,6 +45,13 @@ def preview_targets(
         target = SegmentationTarget(answers.argmax(dim=1), answers.shape[1])
     maps = show_target(target, info.labels, HUES, []).preview
     return target, [f"target {i + 1}" for i in range(len(answers))], maps
+
+
+def _seen(info: GuiderInfo, answers: Tensor) -> Tensor:
+    """(N, K) answers -> (K,): how often each class was seen; for scores, their means."""
+    if info.answer == "softmax":
+        return answers.argmax(dim=1).bincount(minlength=answers.shape[1])
+    return (answers.sigmoid() if info.answer == "sigmoid" else answers).mean(dim=0)
 
 
 def sample_preview(

@@ -168,8 +168,8 @@ def _write_report(
         "partition": settings.partition,
         "initialisation": settings.initialisation,
     }
-    text = report_text(Path(trainer.files.out).name, info.task, rows, distilled, facts)
-    write_report(trainer.files.run_folder(), text, rows, distilled, info.task)
+    text = report_text(Path(trainer.files.out).name, info.kind, rows, distilled, facts)
+    write_report(trainer.files.run_folder(), text, rows, distilled, info.kind)
 
 
 def _write_preview(trainer: Trainer, expert_set: ExpertSet, data: TrainingSet) -> None:

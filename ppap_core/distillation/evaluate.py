@@ -51,14 +51,14 @@ def agreement_per_range(
     batch_size: int = 64,
 ) -> list[RangeAgreement]:
     """Plain guider and experts on the same noise, compared with `data.answers`."""
-    task = guider.info.task
-    constant = constant_loss(task, data.answers.float(), temperature)
+    kind = guider.info.kind
+    constant = constant_loss(kind, data.answers.float(), temperature)
     rows = []
     for expert in experts.experts:
         figures = []
         for active in (None, expert):
             answer = _answers(guider, active, expert.noise_range, data, read, seed, batch_size)
-            figures.append(compare(task, answer, data.answers.float(), temperature))
+            figures.append(compare(kind, answer, data.answers.float(), temperature))
         (plain_loss, plain), (expert_loss, agreed) = figures
         rows.append(
             RangeAgreement(expert.noise_range, plain_loss, expert_loss, plain, agreed, constant)

@@ -24,7 +24,7 @@ class Learner:
     ):
         self.settings, self.steps, self.step = settings, steps, 0
         self.preprocessing = guider.preprocessing
-        self.loss = loss_function(guider.info.task, settings.temperature, settings.depth_loss)
+        self.loss = loss_function(guider.info.kind, settings.temperature, settings.depth_loss)
         self.student = Student(guider.backbone, settings.adapter)
         if start:
             self.student.load(start)

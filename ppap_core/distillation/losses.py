@@ -1,8 +1,9 @@
-"""Loss of a student's answer against its teacher's, and their agreement; one pair per task.
+"""Loss of a student's answer against its teacher's, and their agreement; a row for each kind.
 
-Answers are as a `Guider` gives them: class logits (B, K), segmentation logits (B, K, h, w), depth
-(B, h, w), larger is nearer. Every loss is a mean per picture, every agreement lies in [-1, 1] or
-[0, 1] and is 1 where both answers are the same.
+Answers are as a `Guider` gives them: class logits or scores (B, K), segmentation logits
+(B, K, h, w), depth (B, h, w), larger is nearer. The kind is that of its GuiderInfo. Every loss is a
+mean per picture, every agreement lies in [-1, 1] or [0, 1] and is 1 where both answers are the
+same: the report prints it as a percentage.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,22 @@ def segmentation_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0)
     return class_loss(*pixels, temperature)
 
 
+def tag_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL of the classes' own yes and no, summed over the classes; in nats per image."""
+    target = teacher / temperature
+    yes, no = target.sigmoid(), (-target).sigmoid()
+    differences = (
+        yes * (F.logsigmoid(target) - F.logsigmoid(answer)),
+        no * (F.logsigmoid(-target) - F.logsigmoid(-answer)),
+    )
+    return sum(differences).sum(dim=1).mean()
+
+
+def score_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Half the squared error: the KL of Gaussians of variance `temperature`."""
+    return ((answer - teacher).square() / (2 * temperature)).sum(dim=1).mean()
+
+
 def depth_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Squared error of the two maps once both are aligned, as a `DepthTarget` aligns them."""
     return aligned_squared_error(answer, teacher, torch.ones_like(teacher)).mean()
@@ -48,6 +65,24 @@ def class_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
     return same.flatten(1).mean(dim=1) if same.ndim > 1 else same
 
 
+def tag_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): of the classes that one or both see, the share that both see; 1 if there are none.
+
+    The share of all classes would be near 1 for any answer: a tagger denies most of its tags.
+    """
+    student, other = answer > 0, teacher > 0
+    either = (student | other).sum(dim=1)
+    return torch.where(either > 0, (student & other).sum(dim=1) / either.clamp(min=1), 1.0)
+
+
+def score_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): how many of the other pictures stand to this one in the same order, as a share."""
+    orders = [(x[:, None] - x[None]).sign() for x in (answer, teacher)]
+    same = (orders[0] == orders[1]).float().mean(dim=2)
+    num = len(same)
+    return (same.sum(dim=1) - 1) / (num - 1) if num > 1 else torch.ones_like(same[:, 0])
+
+
 def depth_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
     """(B,): Pearson's correlation of the two maps."""
     centred = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (answer, teacher))
@@ -56,7 +91,12 @@ def depth_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a task compares. `constant`: the best constant answer."""
+    """How answers of one kind are compared.
+
+    `loss`: (answer, teacher, temperature) -> scalar; answers without logits ignore the temperature.
+    `agreement`: (answer, teacher) -> (B,). `constant`: (teacher, temperature) -> the answer (1, ...)
+    with the least loss among those that ignore the picture.
+    """
 
     loss: Callable[..., Tensor]
     agreement: Callable[[Tensor, Tensor], Tensor]
@@ -68,12 +108,24 @@ def _mean_distribution(teacher: Tensor, temperature: float) -> Tensor:
     return (teacher / temperature).softmax(dim=1).mean(dim=0, keepdim=True).log()
 
 
+def _mean_tags(teacher: Tensor, temperature: float) -> Tensor:
+    return (teacher / temperature).sigmoid().mean(dim=0, keepdim=True).logit(eps=1e-7)
+
+
+def _mean_score(teacher: Tensor, temperature: float) -> Tensor:
+    return teacher.mean(dim=0, keepdim=True)
+
+
 def _mean_depth(teacher: Tensor, temperature: float) -> Tensor:
     return standardised(teacher, torch.ones_like(teacher)).mean(dim=0, keepdim=True)
 
 
 COMPARISONS = {
     "class": Comparison(class_loss, class_agreement, "same class", _mean_distribution),
+    "class, sigmoid": Comparison(tag_loss, tag_agreement, "classes that both see", _mean_tags),
+    "class, score": Comparison(
+        score_loss, score_agreement, "pairs of pictures in the same order", _mean_score
+    ),
     "segmentation": Comparison(
         segmentation_loss, class_agreement, "pixels of the same class", _mean_distribution
     ),
@@ -82,10 +134,10 @@ COMPARISONS = {
 
 
 def loss_function(
-    task: str, temperature: float, depth: str = "aligned"
+    kind: str, temperature: float, depth: str = "aligned"
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """(student's answer, teacher's answer) -> loss, a scalar; `depth`: "aligned" or "mse"."""
-    loss = depth_mse if task == "depth" and depth == "mse" else COMPARISONS[task].loss
+    loss = depth_mse if kind == "depth" and depth == "mse" else COMPARISONS[kind].loss
     return lambda answer, teacher: loss(downscale(answer), teacher, temperature)
 
 
@@ -101,17 +153,17 @@ def downscale(answer: Tensor) -> Tensor:
     return small if answer.ndim == 4 else small[:, 0]
 
 
-def constant_loss(task: str, teacher: Tensor, temperature: float) -> float:
+def constant_loss(kind: str, teacher: Tensor, temperature: float) -> float:
     """The loss of always giving the best constant answer to `teacher`'s pictures."""
-    comparison = COMPARISONS[task]
+    comparison = COMPARISONS[kind]
     constant = comparison.constant(teacher, temperature).expand_as(teacher)
     return comparison.loss(constant, teacher, temperature).item()
 
 
 @torch.no_grad()
-def compare(task: str, answer: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
+def compare(kind: str, answer: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
     """(loss, agreement), averaged over the pictures."""
-    comparison = COMPARISONS[task]
+    comparison = COMPARISONS[kind]
     return (
         comparison.loss(answer, teacher, temperature).item(),
         comparison.agreement(answer, teacher).mean().item(),

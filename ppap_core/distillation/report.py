@@ -15,13 +15,13 @@ AGREEMENT_PLOT, LOSS_PLOT = "agreement.png", "loss.png"
 
 def report_text(
     title: str,
-    task: str,
+    kind: str,
     rows: list[RangeAgreement],
     distilled: Distilled,
     facts: dict[str, object],
 ) -> str:
     """Markdown: held-out loss and agreement per range, what was merged, and `facts`."""
-    agreement = COMPARISONS[task].agreement_name
+    agreement = COMPARISONS[kind].agreement_name
     lines = [
         f"# {title}",
         "",
@@ -66,7 +66,7 @@ def _remarks(rows: list[RangeAgreement]) -> list[str]:
 
 
 def write_report(
-    folder: Path, text: str, rows: list[RangeAgreement], distilled: Distilled, task: str
+    folder: Path, text: str, rows: list[RangeAgreement], distilled: Distilled, kind: str
 ) -> None:
     """report.md and its plots into `folder`."""
     with replace_file(folder / "report.md") as partial:
@@ -81,7 +81,7 @@ def write_report(
 
     for name, plot in ((AGREEMENT_PLOT, _plot_agreement), (LOSS_PLOT, _plot_losses)):
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        plot(axes, rows, distilled, task)
+        plot(axes, rows, distilled, kind)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         with replace_file(folder / name) as partial:
@@ -89,13 +89,13 @@ def write_report(
         pyplot.close(figure)
 
 
-def _plot_agreement(axes, rows: list[RangeAgreement], distilled: Distilled, task: str) -> None:
+def _plot_agreement(axes, rows: list[RangeAgreement], distilled: Distilled, kind: str) -> None:
     places = range(len(rows))
     axes.bar([p - 0.2 for p in places], [row.plain for row in rows], 0.4, label="plain guider")
     axes.bar([p + 0.2 for p in places], [row.expert for row in rows], 0.4, label="expert")
     axes.set_xticks(places, [str(row.noise_range) for row in rows], fontsize=8)
     axes.set_xlabel("noise range (sigma of the VE form)")
-    axes.set_ylabel(f"agreement with the clean guider\n({COMPARISONS[task].agreement_name})")
+    axes.set_ylabel(f"agreement with the clean guider\n({COMPARISONS[kind].agreement_name})")
     axes.set_ylim(min(0.0, *(row.plain for row in rows)), 1.0)
     axes.legend(frameon=False)
 

@@ -29,8 +29,11 @@ def label_answers(labels: Tensor, num_classes: int) -> Tensor:
 
 def read_labels(path: Path, files: list[str], guider: Guider) -> Tensor:
     """Class indices (N,) of `files` from a CSV "file,class", classes by name or number."""
-    if guider.info.task != "class":
-        raise ValueError(f"labels are for classifiers; the guider predicts {guider.info.task}")
+    if guider.info.kind != "class":
+        raise ValueError(
+            f"labels are for classifiers whose classes exclude each other; the guider predicts "
+            f"{guider.info.kind}: leave labels out, and its own answers are learned"
+        )
     with path.open(newline="", encoding="utf-8") as file:
         rows = {row[0].strip(): row[1] for row in csv.reader(file) if len(row) >= 2}
     if missing := [name for name in files if name not in rows]:

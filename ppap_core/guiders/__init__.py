@@ -2,7 +2,9 @@
 
 `load_guider` reads a folder with `config.json` and `model.safetensors` into a `Guider`;
 `list_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`. A `Guider` carries its
-`Preprocessing`, and a `GuiderInfo` with its task, its labels and the `fingerprint` of its weights.
+`Preprocessing`, and a `GuiderInfo` with its task, its labels, what its answer means and the
+`fingerprint` of its weights; `describe` puts them into words. `check_by_trial` asks it about a
+picture once.
 
 To add a library: write `<library>_guider.py` with a function (folder, config) -> Guider, and add to
 _LOADERS the key of config.json that tells its folders from others.
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import one_line
+from .card import describe
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import no_larger_than_its_file, read_settings
 from .preprocessing import Preprocessing
@@ -19,6 +22,7 @@ from .presets import PRESETS, Preset, fetch_preset
 from .timm_guider import load_timm_folder
 from .torchvision_guider import load_torchvision_folder
 from .transformers_guider import load_transformers_folder
+from .trial import check_by_trial
 
 __all__ = [
     "PRESETS",
@@ -26,6 +30,8 @@ __all__ = [
     "GuiderInfo",
     "Preprocessing",
     "Preset",
+    "check_by_trial",
+    "describe",
     "fetch_preset",
     "fingerprint",
     "list_guiders",
@@ -42,7 +48,10 @@ _LOADERS = {
 
 
 def load_guider(folder: Path | str) -> Guider:
-    """Load the vision model in `folder`. ValueError if it is missing, unsafe or unknown."""
+    """Load the vision model in `folder`, and try it once.
+
+    ValueError, in one line, if it is missing, unsafe, unknown, or does not answer as its task asks.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"no guider folder {folder}")
@@ -60,11 +69,13 @@ def _load(load: Callable[[Path, dict], Guider], folder: Path, config: dict) -> G
     """`load`, but every error that a library raises becomes a ValueError in one line."""
     try:
         with no_larger_than_its_file(folder):
-            return load(folder, config)
+            guider = load(folder, config)
     except ValueError as error:
         raise ValueError(one_line(error)) from None
     except Exception as error:
         raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from error
+    check_by_trial(guider, folder.name)
+    return guider
 
 
 def list_guiders(root: Path | str) -> list[str]:

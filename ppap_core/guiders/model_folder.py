@@ -1,6 +1,11 @@
-"""A folder with `config.json` and `model.safetensors`, as the Hugging Face hub lays it out."""
+"""A folder with `config.json` and safetensors weights, as the Hugging Face hub lays it out.
+
+The weights are `model.safetensors`, or that name with a variant (`model.fp16.safetensors`), or
+several files that an index names (`model.safetensors.index.json`).
+"""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +40,7 @@ def read_settings(folder: Path, name: str = CONFIG) -> dict:
         raise ValueError(
             f"{path} holds no settings (a JSON object): download it from the model's page again"
         )
-    if "auto_map" in config:
+    if any("auto_map" in part for part in (config, *config.values()) if isinstance(part, dict)):
         raise ValueError(
             f"guider {folder.name!r} wants to run code of its own ('auto_map' in {name}), which "
             f"this pack never does: choose a model that timm, transformers or torchvision knows"
@@ -44,22 +49,70 @@ def read_settings(folder: Path, name: str = CONFIG) -> dict:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of `folder`/model.safetensors.
+    """The tensors of all `weight_files`: the same from one file and from several.
 
-    ValueError if the file is missing or damaged; pickles beside it are named, never read.
+    ValueError if a file is missing or damaged; pickles beside it are named, never read.
     """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        pickles = sorted(p.name for kind in ("*.bin", "*.pth", "*.pt") for p in folder.glob(kind))
-        found = f" (found only {', '.join(pickles)}; pickles can run code)" if pickles else ""
+    weights: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            weights |= load_file(path)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is truncated or no safetensors file: {one_line(error)}"
+            ) from None
+    if not weights:
         raise ValueError(
-            f"guider {folder.name!r} has no {WEIGHTS}{found}: download the safetensors file into "
-            f"{folder}"
+            f"guider {folder.name!r} has no {WEIGHTS}{_found_instead(folder)}: download the "
+            f"safetensors file into {folder}"
         )
+    return weights
+
+
+def _found_instead(folder: Path) -> str:
+    """For the message that there are no weights: what there is in their place."""
+    if shards := sorted(path.name for path in folder.glob("*-of-*.safetensors")):
+        return f" (found {shards[0]}, but not {WEIGHTS}.index.json, which names all parts)"
+    pickles = sorted(p.name for kind in ("*.bin", "*.pth", "*.pt") for p in folder.glob(kind))
+    return f" (found only {', '.join(pickles)}; pickles can run code)" if pickles else ""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files with `folder`'s weights, empty if there are none.
+
+    ValueError if its index is damaged or names a file that is not here.
+    """
+    middle = f".{variant}" if (variant := weights_variant(folder)) else ""
+    whole, index = folder / f"model{middle}.safetensors", folder / f"{WEIGHTS}.index{middle}.json"
+    if whole.is_file() or not index.is_file():
+        return [whole] if whole.is_file() else []
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file: {one_line(error)}") from None
+        names = sorted(
+            {str(n) for n in json.loads(index.read_text("utf-8"))["weight_map"].values()}
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of weights: {one_line(error)}") from None
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{index} names {name!r}, which is no safetensors file of {folder}")
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"{index.name} names {name}, which is not in {folder}: download it from the "
+                f"model's page"
+            )
+    return [folder / name for name in names]
+
+
+def weights_variant(folder: Path) -> str | None:
+    """ "fp16" for a folder with model.fp16.safetensors or an index of that variant.
+
+    None if there are weights without a variant, or no weights.
+    """
+    if (folder / WEIGHTS).is_file() or (folder / f"{WEIGHTS}.index.json").is_file():
+        return None
+    whole, index = r"model\.([^.]+)(?<!-of-\d{5})\.safetensors", r".*\.index\.([^.]+)\.json"
+    found = (re.fullmatch(kind, path.name) for kind in (whole, index) for path in folder.iterdir())
+    return min((match[1] for match in found if match), default=None)
 
 
 @contextmanager
@@ -67,10 +120,9 @@ def no_larger_than_its_file(folder: Path) -> Iterator[None]:
     """Inside, a network with many more parameters than `folder`'s weights file cannot be built.
 
     Without this a wrong number in config.json could take all memory before `fill` compares the
-    weights. Every parameter takes at least one byte of the file.
+    weights. Every parameter takes at least one byte of its file.
     """
-    path = folder / WEIGHTS
-    room = path.stat().st_size + ROOM if path.is_file() else ROOM
+    room = sum(path.stat().st_size for path in weight_files(folder)) + ROOM
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal room

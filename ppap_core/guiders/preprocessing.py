@@ -1,6 +1,7 @@
 """From an image in [-1, 1] to the input that a vision model was trained on, differentiably."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,14 +9,16 @@ from torch.nn import functional as F
 
 Sides = tuple[int, int]
 INTERPOLATIONS = ("bilinear", "bicubic")
-CROP_MODES = ("center", "squash", "shortest", "fit", "own")
+CROP_MODES = ("center", "squash", "border", "shortest", "fit", "own")
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue in grey: ITU-R BT.601, as PIL takes them
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Resize, crop, normalise, as timm, transformers and torchvision do it for evaluation.
 
-    `size`: (height, width) of the model's input. `mean`, `std`: per channel, for pixels in [0, 1].
+    `size`: (height, width) of the model's input. `mean`, `std`: per channel, for pixels in [0, 1];
+    three channels are colour, one is grey.
     `crop_fraction`: the share of the resized picture's shorter side that the crop keeps;
     `resize_to`: the size to resize to, in pixels, in place of `crop_fraction`. `floor_crop`: a crop
     that cannot be centred exactly is rounded down (transformers), not to even. `reverse_channels`:
@@ -23,6 +26,7 @@ class Preprocessing:
 
     - "center" keeps the picture's proportions and cuts off what is outside `size`.
     - "squash" stretches the whole picture to `size`.
+    - "border" keeps the whole picture and its proportions inside `size`, and fills up with `mean`.
 
     The other modes keep the whole picture and its proportions, so the input's size varies:
 
@@ -34,8 +38,8 @@ class Preprocessing:
     """
 
     size: Sides
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
     crop_mode: str = "center"
@@ -55,18 +59,27 @@ class Preprocessing:
             raise ValueError(f"crop_fraction is in (0, 1], got {self.crop_fraction}")
         if self.crop_mode not in CROP_MODES:
             raise ValueError(f"crop_mode is one of {CROP_MODES}, got {self.crop_mode!r}")
+        if {len(self.mean), len(self.std)} not in ({1}, {3}):
+            raise ValueError(
+                f"mean and std are for three channels (colour) or one (grey), got {len(self.mean)} "
+                f"and {len(self.std)} numbers"
+            )
         if self.multiple < 1 or (self.antialias and self.align_corners):
             raise ValueError(
                 f"multiple is at least 1, and align_corners needs antialias off; got {self}"
             )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """`image`: (B, 3, H, W) in [-1, 1], any H and W -> (B, 3, h, w), normalised.
+        """`image`: (B, 3, H, W) in [-1, 1], any H and W -> (B, 3 or 1, h, w), normalised.
 
-        (h, w) is `size` in the modes "center" and "squash".
+        (h, w) is `size` in the modes "center", "squash" and "border".
         """
+        if len(self.mean) == 1:
+            image = (image * image.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
         image = self._resize(image)
-        if self.crop_mode in ("center", "squash"):
+        if self.crop_mode == "border":
+            image = self._add_borders(image)
+        if self.crop_mode in ("center", "squash", "border"):
             image = self._crop(image)
         if self.reverse_channels:
             image = image.flip(1)
@@ -96,6 +109,9 @@ class Preprocessing:
         wanted = self.resize_to or tuple(math.floor(s / self.crop_fraction) for s in self.size)
         if self.crop_mode == "squash":
             return wanted
+        if self.crop_mode == "border":
+            ratio = max(side / want for want, side in zip(wanted, sides, strict=True))
+            return tuple(round(side / ratio) for side in sides)
         want, short = max(zip(wanted, sides, strict=True), key=lambda pair: pair[0] / pair[1])
         if self.crop_mode == "shortest":
             want, short = wanted[0], min(sides)
@@ -113,9 +129,29 @@ class Preprocessing:
         height, width = (max(1, number) * self.multiple for number in multiples)
         return height, width
 
+    def _add_borders(self, image: Tensor) -> Tensor:
+        """At least `size`, the picture in the middle of a frame of colour `mean` in 8 bits."""
+        down, across = (
+            max(0, want - have) for have, want in zip(image.shape[-2:], self.size, strict=True)
+        )
+        mean = image.new_tensor([round(255 * value) for value in self.mean]) / 127.5 - 1
+        frame = (mean.flip(0) if self.reverse_channels else mean)[:, None, None]
+        sides = (across // 2, across - across // 2, down // 2, down - down // 2)
+        return F.pad(image - frame, sides) + frame
+
     def _crop(self, image: Tensor) -> Tensor:
         whole = math.floor if self.floor_crop else round
         top, left = (
             whole((have - want) / 2) for have, want in zip(image.shape[-2:], self.size, strict=True)
         )
         return image[..., top : top + self.size[0], left : left + self.size[1]]
+
+
+def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """`mean` or `std` for a model that reads `channels`: their average if they are more or fewer.
+
+    That is timm's own rule for models that were given another number of channels.
+    """
+    if len(values) == channels:
+        return tuple(values)
+    return (sum(values) / len(values),) * channels

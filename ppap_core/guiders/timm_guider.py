@@ -6,8 +6,15 @@ import torch
 
 from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
+from .labels import WD_TAGGER, numbered, read_tags
 from .model_folder import fill, read_weights
-from .preprocessing import Preprocessing
+from .timm_config import (
+    TimmConfig,
+    read_timm_config,
+    timm_answer,
+    timm_labels,
+    timm_preprocessing,
+)
 
 
 def load_timm_folder(folder: Path, config: dict) -> Guider:
@@ -17,64 +24,40 @@ def load_timm_folder(folder: Path, config: dict) -> Guider:
     that do not fit.
     """
     weights = read_weights(folder)
-    backbone = _build(config, folder)
+    try:
+        parsed = read_timm_config(config)
+        columns, tags = read_tags(folder) or ([], [])
+        # The WD taggers read blue, green, red, which their config.json does not say.
+        preprocessing = timm_preprocessing(parsed.weights, reverse_channels=columns == WD_TAGGER)
+        labels = numbered(tags, parsed.args["num_classes"]) if tags else timm_labels(parsed)
+        answer = timm_answer(config, len(labels), is_tagger=bool(tags))
+    except ValueError as error:
+        raise ValueError(f"guider {folder.name!r}: {one_line(error)}") from None
+    backbone = _build(parsed, folder)
     fill(backbone, weights, folder)
     info = GuiderInfo(
         source=f"timm/{folder.name}",
-        architecture=config["architecture"],
+        architecture=parsed.architecture,
         task="class",
-        labels=_labels(config, backbone.num_classes),
+        labels=labels,
         fingerprint=fingerprint(weights),
+        answer=answer,
     )
-    # Older folders of the hub have no "pretrained_cfg": its entries are beside "architecture".
-    preprocessing = timm_preprocessing(config.get("pretrained_cfg") or config)
     return Guider(backbone, preprocessing, info)
 
 
-def timm_preprocessing(pretrained_cfg: dict) -> Preprocessing:
-    """The evaluation transform that timm makes from `pretrained_cfg`."""
-    from timm.data import resolve_data_config
-
-    data = resolve_data_config(pretrained_cfg=pretrained_cfg)
-    return Preprocessing(
-        size=tuple(data["input_size"][1:]),
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
-        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
-        crop_fraction=data["crop_pct"],
-        crop_mode=data["crop_mode"],
-    )
-
-
-def _build(config: dict, folder: Path) -> torch.nn.Module:
+def _build(config: TimmConfig, folder: Path) -> torch.nn.Module:
     import timm
 
-    name = config["architecture"]
-    if not timm.is_model(name):
+    name = config.architecture
+    if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"guider {folder.name!r}: timm {timm.__version__} has no model {name!r}")
-    settings = dict(config.get("model_args") or {})
-    settings.setdefault("num_classes", config.get("num_classes", 1000))
-    if not settings["num_classes"]:
-        raise ValueError(
-            f"guider {folder.name!r} has no classes (num_classes is 0): choose a classifier"
-        )
     try:
         with torch.inference_mode(False):
-            return timm.create_model(name, pretrained=False, **settings)
+            return timm.create_model(
+                name, pretrained=False, pretrained_cfg=config.weights, **config.args
+            )
     except TypeError as error:
         raise ValueError(
             f"guider {folder.name!r}: its model_args do not fit: {one_line(error)}"
         ) from None
-
-
-def _labels(config: dict, num_classes: int) -> tuple[str, ...]:
-    names = config.get("label_names") or (config.get("pretrained_cfg") or {}).get("label_names")
-    if names and len(names) == num_classes:
-        return tuple(map(str, names))
-    from timm.data import ImageNetInfo, infer_imagenet_subset
-
-    subset = infer_imagenet_subset({"num_classes": num_classes})
-    if subset is None:
-        return tuple(str(index) for index in range(num_classes))
-    info = ImageNetInfo(subset)
-    return tuple(info.index_to_description(index) for index in range(num_classes))

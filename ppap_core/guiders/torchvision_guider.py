@@ -3,7 +3,8 @@
 torchvision has no folder layout of its own; ours is `model.safetensors` (the state dict) and
 `config.json`: {"torchvision": "<builder>"}. Optional entries: "weights", a name in the builder's
 weights enum such as "IMAGENET1K_V1", whose labels and preprocessing are used (its default entry
-otherwise); "num_classes" and "labels", if they differ from those; "args" for the builder.
+otherwise); "num_classes" and "labels" (a list, or an object of numbers and names), if they differ
+from those; "problem_type", if the classes do not exclude each other; "args" for the builder.
 """
 
 from pathlib import Path
@@ -13,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
-from .guider import Guider, GuiderInfo, fingerprint
+from .answers import (
+    class_answer,
+    refuse_overlapping_classes,
+    segmentation_labels,
+    with_background,
+)
+from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
+from .labels import numbered
 from .model_folder import fill, read_weights
 from .preprocessing import Preprocessing
 
@@ -24,7 +32,10 @@ NOT_OURS = ("detection", "video", "optical_flow", "quantization")
 
 
 class TorchvisionModel(nn.Module):
-    """Pixels (B, 3, h, w) -> logits (B, K) or (B, K, h, w), without auxiliary outputs."""
+    """Pixels (B, 3, h, w) -> logits (B, K) or (B, K, h, w), without auxiliary outputs.
+
+    One class of segmentation comes with its background.
+    """
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -33,7 +44,7 @@ class TorchvisionModel(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         answer = self.model(pixels)
         if isinstance(answer, dict):
-            return answer["out"]
+            return with_background(answer["out"])
         return answer[0] if isinstance(answer, tuple) else answer
 
     def get_classifier(self) -> nn.Module | None:
@@ -56,12 +67,22 @@ def load_torchvision_folder(folder: Path, config: dict) -> Guider:
     entry, task = _weights_entry(config, folder)
     model = _build(config, weights, entry, task, folder)
     fill(model, weights, folder)
+    try:
+        labels, answer = _labels(config, entry), ANSWERS[task][0]
+        if task == "class":
+            answer = class_answer(config, len(labels))
+        else:
+            refuse_overlapping_classes(config, len(labels))
+            labels = segmentation_labels(labels)
+    except ValueError as error:
+        raise ValueError(f"guider {folder.name!r}: {one_line(error)}") from None
     info = GuiderInfo(
         source=f"torchvision/{folder.name}",
         architecture=config["torchvision"],
         task=task,
-        labels=_labels(config, entry),
+        labels=labels,
         fingerprint=fingerprint(weights),
+        answer=answer,
     )
     preprocessing = torchvision_preprocessing(entry.transforms(), task)
     return Guider(TorchvisionModel(model), preprocessing, info)
@@ -128,9 +149,10 @@ def _build(
 
 
 def _labels(config: dict, entry: "WeightsEnum") -> tuple[str, ...]:
+    """The folder's own labels; those of torchvision's weights, if they are named or meant."""
     known_labels = entry.meta["categories"]
     num_classes = config.get("num_classes", len(known_labels))
-    for labels in (config.get("labels"), known_labels):
-        if labels and len(labels) == num_classes:
-            return tuple(map(str, labels))
-    return tuple(map(str, range(num_classes)))
+    if config.get("labels"):
+        return numbered(config["labels"], num_classes)
+    is_known = "weights" in config or "num_classes" not in config
+    return numbered(known_labels if is_known else None, num_classes)

@@ -7,8 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
-from .guider import Guider, GuiderInfo, fingerprint
-from .model_folder import CONFIG, WEIGHTS, read_weights
+from .answers import (
+    class_answer,
+    refuse_overlapping_classes,
+    segmentation_labels,
+    with_background,
+)
+from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
+from .labels import numbered
+from .model_folder import CONFIG, WEIGHTS, read_weights, weights_variant
 from .transformers_preprocessing import transformers_preprocessing
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
@@ -27,8 +34,9 @@ MIN_DEPTH = 1e-3  # metres
 class TransformersModel(nn.Module):
     """A transformers model that answers with one tensor: pixels (B, 3, h, w) -> what a Guider does.
 
-    Class and segmentation logits are passed on. Universal segmentation models answer with masks and
-    the class of each: these become the logarithms of a semantic map. Depth becomes nearness, larger
+    Class and segmentation logits are passed on, one class of segmentation with its background.
+    Universal segmentation models, and DETR, answer with masks and the class of each: these become
+    the logarithms of a semantic map. Depth becomes nearness, larger
     is nearer: `metric` models answer in metres, so that is 1 / depth.
     ComfyUI's patchers set a module's `device`, which transformers' own modules refuse: this one
     takes it.
@@ -44,7 +52,11 @@ class TransformersModel(nn.Module):
         answer = self.model(pixel_values=pixels, return_dict=True)
         if "masks_queries_logits" in answer:
             return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
-        if self.task != "depth":
+        if "pred_masks" in answer:
+            return _semantic_logits(answer.logits, answer.pred_masks)
+        if self.task == "segmentation":
+            return with_background(answer.logits)
+        if self.task == "class":
             return answer.logits
         depth = answer.predicted_depth
         return 1 / depth.clamp(min=MIN_DEPTH) if self.metric else depth
@@ -67,14 +79,21 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     task, loader = _kind(config, folder)
     metric = task == "depth" and _is_metric(config, folder)
     model = _load(loader, folder)
+    try:
+        answer = _answer(model.config, task)
+    except ValueError as error:
+        raise ValueError(f"guider {folder.name!r}: {one_line(error)}") from None
     info = GuiderInfo(
         source=f"transformers/{folder.name}",
         architecture=type(model).__name__,
         task=task,
         labels=_labels(model.config, task),
         fingerprint=fingerprint(weights),
+        answer=answer,
     )
-    preprocessing = transformers_preprocessing(folder, whole=task != "class")
+    preprocessing = transformers_preprocessing(
+        folder, whole=task != "class", channels=_channels(model.config)
+    )
     return Guider(TransformersModel(model, task, metric), preprocessing, info)
 
 
@@ -83,8 +102,13 @@ def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
 
     The logarithm of the sum over queries of class probability times mask, which is MaskFormer's
     semantic inference (Cheng et al., 2021, section 3.4). A softmax turns the logarithm into shares.
+    One class has no other to share with: its map is of background and class, where a pixel shows
+    the class if at least one query says so.
     """
     probabilities = classes.softmax(dim=-1)[..., :-1]
+    if probabilities.shape[-1] == 1:
+        absent = (1 - probabilities[..., None] * masks.sigmoid()).prod(dim=1, keepdim=True)
+        return torch.cat([absent, 1 - absent], 1).clamp(min=1e-8).log()
     return torch.einsum("bqk,bqhw->bkhw", probabilities, masks.sigmoid()).clamp(min=1e-8).log()
 
 
@@ -145,6 +169,7 @@ def _load(loader: str, folder: Path) -> nn.Module:
             model, report = getattr(transformers, loader).from_pretrained(
                 folder,
                 use_safetensors=True,
+                variant=weights_variant(folder),
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -161,7 +186,27 @@ def _load(loader: str, folder: Path) -> nn.Module:
     return model
 
 
+def _answer(config: "PretrainedConfig", task: str) -> str:
+    """What the answer's numbers are: one of ANSWERS[task].
+
+    ValueError for segmentation models whose classes overlap.
+    """
+    settings = config.to_dict()
+    if task == "class":
+        return class_answer(settings, config.num_labels)
+    if task == "segmentation":
+        refuse_overlapping_classes(settings, config.num_labels)
+    return ANSWERS[task][0]
+
+
 def _labels(config: "PretrainedConfig", task: str) -> tuple[str, ...]:
     if task == "depth":
         return ()
-    return tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    labels = numbered(config.id2label, config.num_labels)
+    return segmentation_labels(labels) if task == "segmentation" else labels
+
+
+def _channels(config: "PretrainedConfig") -> int:
+    """How many channels the network's pictures have."""
+    parts = (config, getattr(config, "backbone_config", None))
+    return next((p.num_channels for p in parts if getattr(p, "num_channels", None)), 3)

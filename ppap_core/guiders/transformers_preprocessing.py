@@ -1,4 +1,8 @@
-"""The preprocessing of a transformers model, from the settings of its image processor."""
+"""The preprocessing of a transformers model, from the settings of its image processor.
+
+Older folders keep these in preprocessor_config.json, newer ones may keep them in
+processor_config.json, under "image_processor".
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,53 +12,63 @@ import torch
 from ..errors import one_line
 from ..pixels import bytes_to_image
 from .model_folder import read_settings
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, for_channels
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
     from transformers.image_processing_utils import BaseImageProcessor
 
-PROCESSOR = "preprocessor_config.json"
+PROCESSOR, COMMON_PROCESSOR = "preprocessor_config.json", "processor_config.json"
+STATISTICS = ("image_mean", "image_std")
 OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
 TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
 
-def transformers_preprocessing(folder: Path, whole: bool) -> Preprocessing:
-    """What `folder`/preprocessor_config.json describes.
+def transformers_preprocessing(folder: Path, whole: bool, channels: int = 3) -> Preprocessing:
+    """What `folder`/preprocessor_config.json or processor_config.json describes.
 
-    `whole`: the model answers with maps, so nothing may be cut off or padded. A centre crop becomes
-    a resize of the shorter side; ZoeDepth's padded borders are left out; DINOv2's DPT, which pads
-    to a multiple of 14, gets a resize down to one.
+    `channels`: of the pictures that the network reads, 3 (colour) or 1 (grey). `whole`: the model
+    answers with maps, so nothing may be cut off or padded. A centre crop becomes a resize of the
+    shorter side; ZoeDepth's padded borders are left out; DINOv2's DPT, which pads to a multiple of
+    14, gets a resize down to one.
     ValueError if the file is missing, unknown to transformers, or asks for more than a resize, a
-    crop and a normalisation: the result is compared with the processor's own.
+    crop and a normalisation: the result is compared with the processor's own. Another number of
+    channels is refused too.
     """
-    read_settings(folder, PROCESSOR)
+    if channels not in (1, 3):
+        raise ValueError(
+            f"guider {folder.name!r}: it reads pictures of {channels} channels: choose a model for "
+            f"colour (3) or grey (1)"
+        )
+    files = [f for f in (PROCESSOR, COMMON_PROCESSOR) if (folder / f).is_file()] or [PROCESSOR]
+    for file in files:
+        read_settings(folder, file)
     from transformers import AutoImageProcessor
 
     try:
         processor = AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        preprocessing = _from_settings(processor.to_dict(), whole)
+        preprocessing = _from_settings(processor.to_dict(), whole, channels)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{folder / PROCESSOR} is not understood: {one_line(error)}") from None
+        raise ValueError(f"{folder / files[0]} is not understood: {one_line(error)}") from None
     _check(preprocessing, processor, folder, whole)
     return preprocessing
 
 
-def _from_settings(settings: dict, whole: bool) -> Preprocessing:
-    name = settings.get("image_processor_type", "")
+def _from_settings(settings: dict, whole: bool, channels: int) -> Preprocessing:
+    processor = settings.get("image_processor_type", "")
     # Ours normalises pixels in [0, 1]; a processor those in [0, 255] or what it has rescaled.
     scale = 255 * (settings["rescale_factor"] if settings.get("do_rescale") else 1)
-    mean, std = (0.0,) * 3, (1.0,) * 3
+    mean, std = (0.0,) * channels, (1.0,) * channels
     if settings.get("do_normalize"):
-        mean, std = settings["image_mean"], settings["image_std"]
+        mean, std = (for_channels(settings[name], channels) for name in STATISTICS)
     common = {
         "mean": tuple(value / scale for value in mean),
         "std": tuple(value / scale for value in std),
         # 0: nearest, 1: Lanczos; neither has a useful gradient in torch.
         "interpolation": "bilinear" if int(settings.get("resample") or 0) in (0, 2) else "bicubic",
-        "antialias": not name.startswith(("DepthPro", "ZoeDepth")),
-        "align_corners": name.startswith("ZoeDepth"),
+        "antialias": not processor.startswith(("DepthPro", "ZoeDepth")),
+        "align_corners": processor.startswith("ZoeDepth"),
         "floor_crop": True,
         "reverse_channels": bool(settings.get("do_flip_channel_order")),
     }
@@ -98,9 +112,13 @@ def _check(
     picture = torch.stack(
         [rows[:, None] + 0 * columns, 0 * rows[:, None] + columns, rows[:, None] * columns]
     )
-    pixels = (picture * 255).round().to(torch.uint8)
     options = {"do_center_crop": False, "do_pad": False} if whole else {}
-    wanted = processor(images=[pixels.numpy()], return_tensors="pt", **options)["pixel_values"]
+    if grey := len(preprocessing.mean) == 1:
+        picture = picture[:1].expand(3, -1, -1)
+        options |= {k: for_channels(getattr(processor, k) or (0.0,), 1) for k in STATISTICS}
+    pixels = (picture * 255).round().to(torch.uint8)
+    shown = pixels[:1] if grey else pixels
+    wanted = processor(images=[shown.numpy()], return_tensors="pt", **options)["pixel_values"]
     got = preprocessing(bytes_to_image(pixels[None]))
     if got.shape != wanted.shape or (got - wanted).abs().max() > TOLERANCE:
         raise ValueError(

@@ -1,15 +1,16 @@
 """Targets: what a guider should answer about the picture, as a log-likelihood to be raised.
 
-`ClassTarget`, `DepthTarget` and `SegmentationTarget` belong to the guiders' tasks. Each has `task`
-and `log_likelihood`: the guider's answer for B pictures -> (B,), in float32. It has one row for the
-whole batch, or a row for each picture. Log-likelihoods are means over pixels, so a guidance scale
-means the same at every resolution. `parse_classes`, `parse_class_rows` and `find_class` read class
-names that a user typed. map_target.py makes depth and segmentation targets from pictures, for which
-palettes.py reads and paints colours.
+`ClassTarget`, `DepthTarget` and `SegmentationTarget` belong to the guiders' tasks. Each has `task`,
+`answer` (what the guider's numbers have to mean) and `log_likelihood`: the guider's answer for B
+pictures -> (B,), in float32. It has one row for the whole batch, or a row for each picture.
+Log-likelihoods are means over pixels, so a guidance scale means the same at every resolution.
+`parse_classes`, `parse_class_rows` and `find_class` read class names that a user typed.
+map_target.py makes depth and segmentation targets from pictures, for which palettes.py reads and
+paints colours.
 
-A new task needs: its name in guiders.guider.TASKS; a loader in guiders/ whose guiders answer it; a
-target here, also in `Target`; a comparison of student and teacher in distillation/losses.py; what a
-preview asks for in comfy_bridge/preview.py; a node that makes the target.
+A new task needs: its name in guiders.guider.ANSWERS; a loader in guiders/ whose guiders answer it;
+a target here, also in `Target`; a comparison of student and teacher in distillation/losses.py; what
+a preview asks for in comfy_bridge/preview.py; a node that makes the target.
 """
 
 from .class_names import find_class, parse_class_rows, parse_classes

@@ -1,4 +1,4 @@
-"""Classes that a classifier should, or should not, see in the picture."""
+"""Classes that a classifier should, or should not, see in the picture; or scores to raise."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..maps import check_rows
 
@@ -14,22 +15,35 @@ Classes = Mapping[int, float]  # class index -> weight
 
 @dataclass(frozen=True)
 class ClassTarget:
-    """log sum_k w_k p(class_k | image) + sum_j |w_j| log(1 - p(class_j | image)).
+    """What is asked of a classifier; `answer` is that of its GuiderInfo, and says how.
 
-    The first sum runs over the weights above 0, divided by their total: a mixture. The second runs
-    over those below 0: classes that the picture should not show, each with the strength |w_j|.
+    - "softmax": log sum_k w_k p(class_k | image) + sum_j |w_j| log(1 - p(class_j | image)). The
+      first sum runs over the weights above 0, divided by their total: a mixture. The second runs
+      over those below 0: classes that the picture should not show, each with the strength |w_j|.
+    - "sigmoid": sum_k w_k log p(class_k | image) + sum_j |w_j| log(1 - p(class_j | image)), a
+      product: the picture should show all of the first and none of the second.
+    - "score": sum_k w_k score_k(image), the logarithm of a distribution tilted towards high scores.
+
     `classes`: index -> weight for all pictures, or a sequence of such mappings, one for each
-    picture of the batch. `temperature` divides the logits.
+    picture of the batch. `temperature` divides the logits or scores.
     """
 
     classes: Classes | Sequence[Classes]
     num_classes: int
     temperature: float = 1.0
+    answer: str = "softmax"
     task = "class"
 
     def __post_init__(self) -> None:
         if not self.rows:
             raise ValueError("no target class given")
+        if self.answer not in LIKELIHOODS:
+            raise ValueError(f"answer is one of {', '.join(LIKELIHOODS)}, got {self.answer!r}")
+        if self.answer == "softmax" and self.num_classes == 1:
+            raise ValueError(
+                "the guider knows one class only, and a softmax over one class is always sure of "
+                "it: there is nothing to ask for"
+            )
         for row in self.rows:
             _check_classes(row, self.num_classes)
         if not self.temperature > 0:
@@ -41,7 +55,7 @@ class ClassTarget:
         return (self.classes,) if isinstance(self.classes, Mapping) else tuple(self.classes)
 
     def log_likelihood(self, prediction: Tensor) -> Tensor:
-        """`prediction`: logits (B, K) -> (B,), in float32."""
+        """`prediction`: logits or scores (B, K) -> (B,), in float32."""
         if prediction.ndim != 2:
             raise ValueError(
                 f"a class target reads logits (B, K), the guider answers "
@@ -53,10 +67,12 @@ class ClassTarget:
                 f"{prediction.shape[-1]}: connect the same guider to both nodes"
             )
         check_rows(len(self.rows), len(prediction), "target")
-        log_p = (prediction.float() / self.temperature).log_softmax(dim=-1)
-        parts = log_p.split(1) if len(self.rows) > 1 else [log_p]
+        values = prediction.float() / self.temperature
+        if self.answer == "softmax":
+            values = values.log_softmax(dim=-1)
+        parts = values.split(1) if len(self.rows) > 1 else [values]
         pairs = zip(self.rows, parts, strict=True)
-        return torch.cat([_log_sum(classes, part) for classes, part in pairs])
+        return torch.cat([LIKELIHOODS[self.answer](classes, part) for classes, part in pairs])
 
 
 def _check_classes(classes: Classes, num_classes: int) -> None:
@@ -72,12 +88,10 @@ def _check_classes(classes: Classes, num_classes: int) -> None:
                 f"the weight of class {index} is a finite number other than 0 (below 0: away from "
                 f"it), got {weight}"
             )
-    if num_classes == 1 and min(classes.values()) < 0:
-        raise ValueError("the guider knows one class only: there is nothing else to move to")
 
 
 def _log_sum(classes: Classes, log_p: Tensor) -> Tensor:
-    """The log-likelihood of one mapping. `log_p`: (B, K) log-probabilities -> (B,)."""
+    """A mixture, for classes that exclude each other. `log_p`: (B, K) log-probabilities -> (B,)."""
     wanted = {index: weight for index, weight in classes.items() if weight > 0}
     total = log_p.new_zeros(len(log_p))
     if wanted:
@@ -88,3 +102,20 @@ def _log_sum(classes: Classes, log_p: Tensor) -> Tensor:
             others = [k for k in range(log_p.shape[-1]) if k != index]
             total = total - weight * log_p[:, others].logsumexp(dim=-1)
     return total
+
+
+def _log_product(classes: Classes, logits: Tensor) -> Tensor:
+    """All of the classes above 0 and none of those below. `logits`: (B, K) of sigmoids -> (B,)."""
+    parts = [  # 1 - sigmoid(z) is sigmoid(-z)
+        abs(weight) * F.logsigmoid(logits[:, k] if weight > 0 else -logits[:, k])
+        for k, weight in classes.items()
+    ]
+    return torch.stack(parts).sum(0)
+
+
+def _weighted_scores(classes: Classes, scores: Tensor) -> Tensor:
+    """(B, K) -> (B,)."""
+    return torch.stack([weight * scores[:, k] for k, weight in classes.items()]).sum(0)
+
+
+LIKELIHOODS = {"softmax": _log_sum, "sigmoid": _log_product, "score": _weighted_scores}

@@ -26,6 +26,7 @@ class DepthTarget:
     nearness: Tensor
     mask: Tensor | None = None
     task = "depth"
+    answer = "nearness"
 
     def __post_init__(self) -> None:
         nearness = own_maps(self.nearness, torch.float32)

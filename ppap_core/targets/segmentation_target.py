@@ -28,6 +28,7 @@ class SegmentationTarget:
     # size -> shares: only those of the last size are kept
     _shares: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
     task = "segmentation"
+    answer = "softmax"
 
     def __post_init__(self) -> None:
         if self.labels.is_floating_point():

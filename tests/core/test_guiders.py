@@ -95,7 +95,7 @@ def test_every_pixel_inside_the_crop_has_a_gradient():
         ({"interpolation": "lanczos"}, "interpolation"),
         ({"crop_fraction": 0.0}, "crop_fraction"),
         ({"crop_fraction": 1.5}, "crop_fraction"),
-        ({"crop_mode": "border"}, "crop_mode"),
+        ({"crop_mode": "mirror"}, "crop_mode"),
     ],
 )
 def test_impossible_preprocessing_is_refused(settings, message):
@@ -145,9 +145,10 @@ def test_old_timm_config_with_top_level_preprocessing_is_read(tmp_path):
     assert guider.preprocessing == timm_preprocessing(cfg)
 
 
-def test_thousand_classes_without_names_get_imagenet_labels(tmp_path):
+def test_timms_own_thousand_classes_without_names_are_imagenets(tmp_path):
     args = MODEL_ARGS | {"num_classes": 1000}
     config = CONFIG | {"num_classes": 1000, "model_args": args, "label_names": None}
+    config["pretrained_cfg"] = CONFIG["pretrained_cfg"] | {"tag": "a1_in1k"}
     weights = timm.create_model("resnet10t", **args).state_dict()
     labels = load_guider(write_folder(tmp_path, config, weights)).info.labels
     assert labels[0].startswith("tench") and labels[999].startswith("toilet tissue")

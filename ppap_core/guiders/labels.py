@@ -1,0 +1,63 @@
+"""Names of classes, as the folders of timm and torchvision give them."""
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import one_line
+
+log = logging.getLogger(__name__)
+
+TAGS = "selected_tags.csv"  # beside the weights of taggers: a line for each output, with its `name`
+WD_TAGGER = ["tag_id", "name", "category", "count"]  # the columns of the WD taggers' file
+
+
+def numbered(
+    names: Sequence[str] | Mapping[str, str] | None,
+    num_classes: int,
+    descriptions: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """`num_classes` labels from a list or a mapping index -> name; the others are their numbers.
+
+    `descriptions`: name -> description. The label is then the description with the name as a
+    synonym. ValueError for indices that are no numbers. Names that cannot belong to these classes
+    are left out, with a warning.
+    """
+    try:
+        pairs = names.items() if isinstance(names, Mapping) else enumerate(names or ())
+        found = {int(index): str(name) for index, name in pairs}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"label names are a list, or an object of class numbers and names: {one_line(error)}"
+        ) from None
+    if isinstance(names, Sequence) and names and len(names) != num_classes:
+        log.warning("%d label names for %d classes: classes have numbers", len(names), num_classes)
+        found = {}
+    if beyond := sorted(index for index in found if not 0 <= index < num_classes):
+        log.warning("%d classes, but label names up to number %d", num_classes, beyond[-1])
+    described = {
+        index: _described(name, str((descriptions or {}).get(name, name)))
+        for index, name in found.items()
+    }
+    return tuple(described.get(index, str(index)) for index in range(num_classes))
+
+
+def _described(name: str, description: str) -> str:
+    parts = {part.strip() for part in description.split(",")}
+    return description if name in parts else f"{description}, {name}"
+
+
+def read_tags(folder: Path) -> tuple[list[str], list[str]] | None:
+    """(column names, tags in the order of the outputs) of `folder`'s tag file; None without one."""
+    path = folder / TAGS
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        columns = list(rows.fieldnames or [])
+        if "name" not in columns:
+            raise ValueError(
+                f"{path} has no column 'name': download it from the model's page again"
+            )
+        return columns, [row["name"] for row in rows]

@@ -1,0 +1,56 @@
+"""One trial pass of a guider that was just loaded: does it answer what its task promises?"""
+
+import torch
+from torch import Tensor
+
+from ..errors import one_line
+from .guider import Guider
+
+DIMENSIONS = {"class": 2, "depth": 3, "segmentation": 4}
+SHAPES = {"class": "(1, {})", "depth": "(1, h, w)", "segmentation": "(1, {}, h, w)"}
+HEIGHT, WIDTH = 96, 128  # not square, so that swapped sides are noticed
+
+
+def check_by_trial(guider: Guider, name: str) -> None:
+    """Ask `guider` about one small picture. ValueError, in one line, for an answer that is wrong.
+
+    Checked are that it can read a picture, the shape of the answer, that its numbers are finite and
+    have not been through a softmax, and that a gradient comes through.
+    """
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            answer = guider(_picture().requires_grad_(True))
+    except Exception as error:  # any library's, for any reason: it cannot guide
+        raise ValueError(
+            f"guider {name!r} cannot read a picture: {one_line(error)}; look whether config.json "
+            f"belongs to these weights, or choose another model"
+        ) from error
+    if fault := _fault(guider, answer):
+        raise ValueError(f"guider {name!r} {fault}: choose another model")
+
+
+def _fault(guider: Guider, answer: Tensor) -> str:
+    """What is wrong with `answer`; "" if nothing is."""
+    info, shape = guider.info, tuple(answer.shape)
+    channels = list(shape[1:2]) if info.task != "depth" else []
+    wanted = [len(info.labels)] if info.task != "depth" else []
+    if answer.ndim != DIMENSIONS[info.task] or shape[0] != 1 or channels != wanted:
+        expected = SHAPES[info.task].format(*wanted)
+        return f"answers {shape} about one picture; {info.task} guiders answer {expected}"
+    if not answer.isfinite().all():
+        return "answers with numbers that are not finite"
+    if info.answer == "softmax" and wanted[0] > 1 and _are_shares(answer):
+        return "answers with probabilities; this pack needs the logits before them"
+    return "" if answer.requires_grad else "answers without a gradient, so it cannot guide"
+
+
+def _are_shares(answer: Tensor) -> bool:
+    sums = answer.sum(dim=1)
+    return bool((answer >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+
+
+def _picture() -> Tensor:
+    """(1, 3, HEIGHT, WIDTH) in [-1, 1]: waves of three colours."""
+    rows, columns = (torch.linspace(0, 6, side) for side in (HEIGHT, WIDTH))
+    waves = [torch.sin(rows[:, None] * k + columns * (3 - k)) for k in range(3)]
+    return torch.stack(waves)[None]
