@@ -94,8 +94,8 @@ class Comparison:
     """How answers of one kind are compared.
 
     `loss`: (answer, teacher, temperature) -> scalar; answers without logits ignore the temperature.
-    `agreement`: (answer, teacher) -> (B,). `constant`: (teacher, temperature) -> the answer (1, ...)
-    with the least loss among those that ignore the picture.
+    `agreement`: (answer, teacher) -> (B,). `constant`: (teacher, temperature) -> the answer, of one
+    row, that has the least loss among those that ignore the picture.
     """
 
     loss: Callable[..., Tensor]

@@ -100,7 +100,7 @@ def _plot_agreement(axes, rows: list[RangeAgreement], distilled: Distilled, kind
     axes.legend(frameon=False)
 
 
-def _plot_losses(axes, rows: list[RangeAgreement], distilled: Distilled, task: str) -> None:
+def _plot_losses(axes, rows: list[RangeAgreement], distilled: Distilled, kind: str) -> None:
     for phase, losses in zip(distilled.phases, distilled.losses, strict=True):
         window = max(1, len(losses) // 50)
         means = [
