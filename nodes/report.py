@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..ppap_core.comfy_bridge.hook import outcomes_of
+from ..ppap_core.comfy_bridge.hook import guidances_of, outcomes_for
 from ..ppap_core.guidance_figures import plot_curves, show_steps
 from ..ppap_core.guidance_report import describe
 from ..ppap_core.pixels import pil_to_bhwc
@@ -25,7 +25,11 @@ class GuidanceReport(io.ComfyNode):
                     tooltip="The guided model: of PPAP Apply Guidance, or the second output of "
                     "PPAP Guided KSampler.",
                 ),
-                io.Latent.Input("latent", tooltip="What was sampled with it: says when to look."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="What was sampled with it, as the sampler put it out: the report tells "
+                    "of the run that made it.",
+                ),
                 io.Int.Input(
                     "num_steps",
                     default=6,
@@ -43,13 +47,9 @@ class GuidanceReport(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_):
-        return float("nan")  # what guidance remembers is not among the inputs
-
-    @classmethod
     def execute(cls, model, latent, num_steps):
-        outcomes = outcomes_of(model)
-        text = describe(outcomes)
+        outcomes = outcomes_for(latent)
+        text = describe(outcomes, is_guided=bool(guidances_of(model)))
         curves, steps = plot_curves(outcomes), show_steps(outcomes, num_steps)
         pictures = pil_to_bhwc(curves), pil_to_bhwc(steps)
         return io.NodeOutput(*pictures, text, ui=ui.PreviewText(text))

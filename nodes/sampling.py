@@ -3,7 +3,7 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..ppap_core.comfy_bridge.guide import guide
+from ..ppap_core.comfy_bridge.guide import guide, warn_of_no_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
 from ..ppap_core.comfy_bridge.views import VIEWS
 from ..ppap_core.jacobian import JACOBIANS
@@ -103,9 +103,10 @@ def guide_model(
     vae=None,
     options=NO_SHAPING,
 ):
-    """`model` with guidance; as it is if there is no guider or no target."""
+    """`model` with guidance; as it is, and said why, if there is no guider or no target."""
     strength = Strength(guidance_scale, scale_rule, start_percent, end_percent)
     if guider is None or target is None:
+        warn_of_no_guidance(guider, target, strength)
         return model
     return guide(
         model,

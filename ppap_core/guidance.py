@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .experts import NoiseExperts
 from .guiders import Guider
-from .jacobian import JACOBIANS, Denoiser
+from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
 from .noise import per_sample
 from .reading import INPUTS
 from .shaping import NO_SHAPING, Shaping
@@ -26,12 +26,14 @@ class Score(NamedTuple):
 
     `log_likelihood`: (B,). `image`: what the guider read, (N, 3, H, W) in about [-1, 1], where N
     counts the frames of videos. `is_lost`: some picture's gradient was not finite, and is 0.
+    `is_stale`: the Jacobian was left out, since a cache answered for the diffusion model.
     """
 
     gradient: Tensor
     log_likelihood: Tensor
     image: Tensor
     is_lost: bool
+    is_stale: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +79,23 @@ class Guidance:
     ) -> Score:
         """The gradient of log p(target | x_vp) in `x_vp` (B, ...), and log p itself.
 
-        For the input "x0_hat", `denoised` is the estimate at `x_vp` and `denoise` makes others.
-        Works anywhere, inside torch.inference_mode() too. Leaves the expert of `sigma_ve` merged.
+        For the input "x0_hat", `denoised` is the estimate at `x_vp` and `denoise` makes others; if
+        it raises StaleEstimate, the Jacobian is "none". Works anywhere, inside
+        torch.inference_mode() too. Leaves the expert of `sigma_ve` merged.
         """
         self.guider.switch.activate(self.experts and self.experts.select(sigma_ve))
         score = self._differentiate(x_vp if self.input == "x_t" else denoised)
         if self.input == "x_t":
             return score
         levels = score.gradient.new_full((len(x_vp),), sigma_ve)
-        through_model = JACOBIANS[self.jacobian]
-        gradient = through_model(score.gradient, x_vp, levels, denoised, denoise)
+        place = score.gradient, x_vp, levels, denoised, denoise
+        try:
+            gradient, is_stale = JACOBIANS[self.jacobian](*place), False
+        except StaleEstimate:
+            gradient, is_stale = without_jacobian(*place), True
         gradient, is_lost = _finite(gradient)
-        return score._replace(gradient=gradient, is_lost=is_lost or score.is_lost)
+        is_lost = is_lost or score.is_lost
+        return score._replace(gradient=gradient, is_lost=is_lost, is_stale=is_stale)
 
     def _differentiate(self, state: Tensor) -> Score:
         """The score in `state`, which is what the guider reads."""

@@ -8,14 +8,22 @@ WEAK = 0.005  # of the noise: smaller shifts can hardly be seen
 CERTAIN = -0.05  # mean log-likelihood of a class that the guider sees from the start
 
 
-def describe(outcomes: Sequence[Outcome]) -> str:
-    """Some lines for each guidance, and what to change where it had no effect."""
-    if not outcomes:
+def describe(outcomes: Sequence[Outcome], is_guided: bool = True) -> str:
+    """Some lines for each guidance, and what to change where it had no effect.
+
+    `is_guided`: whether the model would guide, for the case that there are no outcomes.
+    """
+    if outcomes:
+        return "\n".join(line for outcome in outcomes for line in _lines(outcome))
+    if not is_guided:
         return (
             "nothing guides this model: guidance_scale is 0, the interval never opens, or a guider "
             "or target is missing"
         )
-    return "\n".join(line for outcome in outcomes for line in _lines(outcome))
+    return (
+        "no guided sampling is known that made this latent: connect the LATENT as the sampler put "
+        "it out (not scaled, cropped or loaded from a file); with denoise 0 a sampler does nothing"
+    )
 
 
 def summary(outcome: Outcome) -> str:
@@ -23,7 +31,7 @@ def summary(outcome: Outcome) -> str:
     records = outcome.records
     name = f"PPAP {outcome.info.task} guidance by {outcome.info.architecture}"
     if not records:
-        strength = outcome.guidance.strength
+        strength = outcome.strength
         return (
             f"{name} did nothing: no step's noise lies in its part of the schedule, "
             f"{strength.start_percent:g} to {strength.end_percent:g}"
@@ -47,6 +55,16 @@ def lost_steps(outcome: Outcome) -> str:
     )
 
 
+def stale_steps(outcome: Outcome) -> str:
+    """How many steps a cache answered in place of the diffusion model; "" if none did."""
+    if not outcome.stale_steps:
+        return ""
+    return (
+        f"a step cache answered in place of the diffusion model {outcome.stale_steps} times: there "
+        f"guidance made no evaluation of its own (jacobian none, or the shift of the step before)"
+    )
+
+
 def progress(run: GuidanceRun) -> str:
     """How far a run with at least one record has come, in one short line."""
     first, last = run.records[0], run.records[-1]
@@ -62,6 +80,8 @@ def _lines(outcome: Outcome) -> list[str]:
     if not records:
         return [*lines, "    widen start_percent and end_percent, or look at denoise"]
     lines.append(f"    {_who_answered(outcome)}")
+    if told := stale_steps(outcome):
+        lines.append(f"    {told}")
     if outcome.num_bytes:
         lines.append(f"    its backward pass keeps {outcome.num_bytes / 2**20:.0f} MB")
     if max(float(record.share) for record in records) < WEAK:
@@ -75,7 +95,7 @@ def _who_answered(outcome: Outcome) -> str:
     used = sorted({record.expert for record in outcome.records if record.expert is not None})
     if not used:
         return "the guider answered without experts: it cannot read strong noise"
-    return f"experts {', '.join(map(str, used))} of {len(outcome.guidance.experts)} answered"
+    return f"experts {', '.join(map(str, used))} of {outcome.num_experts} answered"
 
 
 def _was_certain(outcome: Outcome) -> bool:

@@ -1,6 +1,7 @@
 """One sampling under a guidance: from each state a shift of the estimate, and a record of it."""
 
 import time
+import weakref
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from .guidance import Guidance
 from .guiders import GuiderInfo
 from .jacobian import Denoiser
 from .shaping import Moments
-from .strength import RULES, noise_norm, norms
+from .strength import RULES, Strength, noise_norm, norms
 
 THUMBNAIL = 128  # pixels
 
@@ -36,26 +37,38 @@ class GuidanceRecord:
     where: Tensor  # (h, w), from 0 on
 
     def to_cpu(self) -> "GuidanceRecord":
-        tensors = ("log_likelihood", "gradient", "share", "seen", "where")
-        return replace(self, **{name: getattr(self, name).cpu() for name in tensors})
+        tensors = ("log_likelihood", "gradient", "share", "where")
+        moved = {name: getattr(self, name).cpu() for name in tensors}
+        return replace(self, **moved, seen=self.seen.half().cpu())  # graphs keep many of them
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run did. `num_bytes`: kept for the backward pass; 0 if unknown.
+    """What a finished run did. It keeps no model alive; `guidance` points to what it followed.
 
+    `info`: what the guider says of itself. `num_bytes`: kept for the backward pass; 0 if unknown.
     `lost_steps`: how many steps left a picture unguided because its gradient was not finite.
+    `stale_steps`: how many steps a cache answered in place of the diffusion model.
     """
 
-    guidance: Guidance
+    guidance: weakref.ref[Guidance]
+    info: GuiderInfo
+    strength: Strength
+    num_experts: int
     records: tuple[GuidanceRecord, ...]
     lost_steps: int
+    stale_steps: int
     num_bytes: int
 
-    @property
-    def info(self) -> GuiderInfo:
-        """What the guider says of itself."""
-        return self.guidance.guider.info
+    def followed_by(self, later: "Outcome") -> "Outcome":
+        """What both did together: two samplings by one guidance, each for a part of the steps."""
+        return replace(
+            self,
+            records=self.records + later.records,
+            lost_steps=self.lost_steps + later.lost_steps,
+            stale_steps=self.stale_steps + later.stale_steps,
+            num_bytes=max(self.num_bytes, later.num_bytes),
+        )
 
 
 class GuidanceRun:
@@ -66,6 +79,7 @@ class GuidanceRun:
         self.num_bytes = num_bytes
         self.records: list[GuidanceRecord] = []
         self.lost_steps = 0
+        self.stale_steps = 0
         self._moments = Moments(guidance.shaping)
         self._evaluations = 0
 
@@ -92,6 +106,7 @@ class GuidanceRun:
         guidance, level = self.guidance, float(sigma_ve[0])
         score = guidance.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
+        self.stale_steps += score.is_stale
         gradient, share = self._moments.update(score.gradient), 1.0
         if (region := guidance.shaping.region_like(gradient)) is not None:
             gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
@@ -114,8 +129,17 @@ class GuidanceRun:
 
     def outcome(self) -> Outcome:
         """What this run has done so far; its tensors are on the CPU, where a graph keeps them."""
-        records = tuple(record.to_cpu() for record in self.records)
-        return Outcome(self.guidance, records, self.lost_steps, self.num_bytes)
+        guidance = self.guidance
+        return Outcome(
+            guidance=weakref.ref(guidance),
+            info=guidance.guider.info,
+            strength=guidance.strength,
+            num_experts=len(guidance.experts or ()),
+            records=tuple(record.to_cpu() for record in self.records),
+            lost_steps=self.lost_steps,
+            stale_steps=self.stale_steps,
+            num_bytes=self.num_bytes,
+        )
 
 
 def _magnitude(shift: Tensor) -> Tensor:

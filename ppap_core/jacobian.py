@@ -17,6 +17,11 @@ from .strength import norms
 Denoiser = Callable[[Tensor], Tensor]
 """x_vp -> the denoised estimate, both (B, ...), at the noise level of the current step."""
 
+
+class StaleEstimate(Exception):
+    """A Denoiser could not make an estimate: some cache would have answered with an earlier one."""
+
+
 STEP = 0.1
 """Length of the finite difference, in expected norms of the noise: longer ones leave the region
 where the denoiser is linear, shorter ones drown in the rounding of half precision."""

@@ -2,13 +2,15 @@
 
 Read in ComfyUI 0.30.0. Its weights and conditionings are inference tensors, which autograd cannot
 save, or are in buffers that the next layer overwrites (ops.py, cast_bias_weight). Some of its
-attention implementations (SageAttention) have no backward pass and cut the graph silently.
+attention implementations (SageAttention, --use-ck-attention) have no backward pass and cut the
+graph silently.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import comfy.ldm.modules.attention as host_attention
 import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
@@ -53,6 +55,33 @@ def differentiable() -> Iterator[None]:
             yield
     finally:
         comfy.model_management.in_training = before
+
+
+def attention_has_backward_pass(model) -> bool:
+    """Whether the attention that this host gives `model` (MODEL) lets the right gradient through.
+
+    Told by a small pass, since hosts and packs add implementations under ever new names.
+    """
+    dtype = getattr(model.model, "get_dtype_inference", lambda: torch.float32)()
+    with differentiable():
+        tokens = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
+        tokens = tokens.to(model.load_device, dtype).requires_grad_(True)
+        expected, found = (
+            _gradient(attention, tokens)
+            for attention in (attention_pytorch, host_attention.optimized_attention)
+        )
+    return found is not None and torch.allclose(found, expected, rtol=0.1, atol=0.1)
+
+
+def _gradient(attention: Callable, tokens: torch.Tensor) -> torch.Tensor | None:
+    """Of the answer's square; None where autograd does not reach."""
+    try:
+        answer = attention(tokens, tokens, tokens, heads=1)
+        return torch.autograd.grad(answer.float().square().sum(), tokens)[0].float()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # each implementation has errors of its own
+        return None
 
 
 def with_torch_attention(model_options: dict) -> dict:

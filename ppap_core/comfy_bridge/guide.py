@@ -1,13 +1,18 @@
 """The one way to guide a MODEL: with a guider and a target, for any sampler node."""
 
+import logging
+
 from ..guidance import Guidance
 from ..reading import AUTO, OPEN, Reading
 from ..shaping import NO_SHAPING, Shaping
 from ..strength import Strength
 from ..targets import Target
 from .hook import install_guidance
+from .live import show_on_node
 from .loaded_guider import LoadedGuider
 from .views import build_view, has_tiny_decoder, works_on_pixels
+
+log = logging.getLogger(__name__)
 
 
 def guide(
@@ -31,6 +36,7 @@ def guide(
         guider.expert_set.header.check_latent_format(type(latent_format).__name__)
     reading = settle_reading(reading, guider, latent_format, vae)
     if strength.is_off:
+        warn_of_no_guidance(guider, target, strength)
         return model
     built = build_view(reading.view, model, vae)
     guidance = Guidance(
@@ -44,6 +50,27 @@ def guide(
         shaping=shaping,
     )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
+
+
+def warn_of_no_guidance(
+    guider: LoadedGuider | None, target: Target | None, strength: Strength
+) -> None:
+    """On the running node and in the log: why pictures will be unguided. Scale 0 says it itself."""
+    if strength.guidance_scale == 0:
+        return
+    named = {"guider": guider, "target": target}
+    if missing := [name for name, value in named.items() if value is None]:
+        reason = (
+            f"no {' and no '.join(missing)} is connected, or what is connected is muted or bypassed"
+        )
+    else:
+        reason = (
+            f"start_percent {strength.start_percent:g} is not below end_percent "
+            f"{strength.end_percent:g}"
+        )
+    told = f"PPAP: the pictures will be unguided, since {reason}"
+    log.warning(told)
+    show_on_node([told])
 
 
 def settle_reading(reading: Reading, guider: LoadedGuider, latent_format, vae=None) -> Reading:

@@ -13,12 +13,14 @@ pre-CFG functions give their result.
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 
 import comfy.samplers
 from torch import Tensor
 
-from ..jacobian import Denoiser
+from ..jacobian import Denoiser, StaleEstimate
+from .apart import Apart, Witness
 from .differentiable import with_torch_attention
 
 ESTIMATES = {  # a post-CFG function's conditioning: the estimate made of it
@@ -33,7 +35,9 @@ log = logging.getLogger(__name__)
 class GuidedEvaluation:
     """`executor`, `x`, `timestep`, `model_options`, `seed`: as a PREDICT_NOISE wrapper gets them.
 
-    `shift_of`: an estimate, and a function that makes others, -> what is added to it.
+    `shift_of`: an estimate, and a function that makes others, -> what is added to it. `apart` makes
+    those others, and must be there if they are asked for; `needs_fresh`: they are compared with the
+    estimate, so no cache may have had a part in it.
     """
 
     def __init__(
@@ -44,15 +48,23 @@ class GuidedEvaluation:
         model_options: dict,
         seed: int | None,
         shift_of: Callable[[Tensor, Denoiser], Tensor],
+        apart: Apart | None = None,
+        needs_fresh: bool = False,
     ):
         self.executor, self.x, self.timestep, self.seed = executor, x, timestep, seed
+        self.witness = Witness(executor, model_options)
         self.model_options = model_options
-        self.shift_of = shift_of
+        self.shift_of, self.apart, self.needs_fresh = shift_of, apart, needs_fresh
         self.shift: Tensor | None = None
+
+    @property
+    def was_skipped(self) -> bool:
+        """Whether a cache gave back an earlier estimate, with the shift that was added to it."""
+        return self.shift is None and not self.witness.reached_model
 
     def predict_noise(self) -> Tensor:
         """The guided estimate, shaped like `x`."""
-        options = dict(self.model_options)  # the sampler's own dict stays as it is
+        options = self.witness.options
         before = options.get("sampler_pre_cfg_function", [])
         options["sampler_pre_cfg_function"] = [self.find_shift, *before, self.add_shift]
         after = options.get("sampler_post_cfg_function", [])
@@ -60,20 +72,36 @@ class GuidedEvaluation:
         models, samplers = after[: len(own)], after[len(own) :]  # CFG++ samplers append theirs
         options["sampler_post_cfg_function"] = [*map(self.without_shift, models), *samplers]
         denoised = self.executor(self.x, self.timestep, options, self.seed)
-        if self.shift is not None:
+        if self.shift is not None or self.was_skipped:
             return denoised
         if samplers:
             _warn_of_cfg_pp()
-        return denoised + self.shift_of(denoised, self.denoise_whole).to(denoised)
+        return denoised + self._shift(denoised, self.model_options, self.denoise_whole).to(denoised)
 
     def find_shift(self, args: dict) -> list[Tensor]:
         """The first pre-CFG function: no other has changed the estimates yet."""
         if self.shift is None:
             index = next(i for i, cond in enumerate(args["conds"]) if cond is not None)
-            estimate = args["conds_out"][index]
-            shift = self.shift_of(estimate, lambda x: denoise_one(args, index, x))
+            estimate, options = args["conds_out"][index], args["model_options"]
+            shift = self._shift(estimate, options, partial(denoise_one, args, index))
             self.shift = shift.to(estimate)
         return args["conds_out"]
+
+    def _shift(
+        self, estimate: Tensor, options: dict, evaluate: Callable[[Tensor, dict], Tensor]
+    ) -> Tensor:
+        """`evaluate`: another x, and options like `options`, -> what `estimate` is of this x."""
+
+        def denoise(x: Tensor) -> Tensor:
+            if not self.witness.is_fresh:
+                raise StaleEstimate
+            chosen = with_torch_attention(options) if x.requires_grad else options
+            return self.apart.evaluate(self.executor, chosen, partial(evaluate, x))
+
+        if self.needs_fresh and self.apart.may_be_stale():
+            with suppress(StaleEstimate):
+                estimate = denoise(self.x)
+        return self.shift_of(estimate, denoise)
 
     def add_shift(self, args: dict) -> list[Tensor]:
         """The last pre-CFG function."""
@@ -93,29 +121,23 @@ class GuidedEvaluation:
 
         return call
 
-    def denoise_whole(self, x: Tensor) -> Tensor:
+    def denoise_whole(self, x: Tensor, options: dict) -> Tensor:
         """The unguided estimate of the whole guider node for another `x`."""
-        options = _options_for(x, self.model_options)
         return self.executor(x, self.timestep, options, self.seed)
 
 
-def denoise_one(args: dict, index: int, x: Tensor) -> Tensor:
+def denoise_one(args: dict, index: int, x: Tensor, options: dict) -> Tensor:
     """What `conds_out[index]` of a pre-CFG function's `args` is, for another `x`."""
-    options = _options_for(x, args["model_options"])
-    conds = args["conds"][index : index + 1]
+    conds = [cond if i == index else None for i, cond in enumerate(args["conds"])]
     if batch := options.get("sampler_calc_cond_batch_function"):
         call = {"conds": conds, "input": x, "sigma": args["sigma"]}
-        return batch({**call, "model": args["model"], "model_options": options})[0]
-    return comfy.samplers.calc_cond_batch(args["model"], conds, x, args["sigma"], options)[0]
-
-
-def _options_for(x: Tensor, model_options: dict) -> dict:
-    return with_torch_attention(model_options) if x.requires_grad else model_options
+        return batch({**call, "model": args["model"], "model_options": options})[index]
+    return comfy.samplers.calc_cond_batch(args["model"], conds, x, args["sigma"], options)[index]
 
 
 @cache
 def _warn_of_cfg_pp() -> None:
     log.warning(
-        "PPAP guidance will be too strong: this guider node hides the estimates that CFG++ "
-        "samplers read; choose a sampler without cfg_pp"
+        "PPAP guidance will be too strong: this guider node hides the estimates that this sampler "
+        "reads (it is of the CFG++ kind); choose another sampler, or CFGGuider"
     )

@@ -12,20 +12,21 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..guidance import Guidance
-from ..guidance_report import lost_steps, progress, summary
+from ..guidance_report import lost_steps, progress, stale_steps, summary
 from ..guidance_run import GuidanceRun, Outcome
 from ..jacobian import Denoiser
 from ..noise import per_sample
 from ..shaping import without_conflict
-from .differentiable import differentiable
+from .apart import KEY, Apart
+from .differentiable import attention_has_backward_pass, differentiable
 from .guided_evaluation import GuidedEvaluation
 from .live import show_on_node
 from .memory import guidance_bytes, with_room
 from .noise_levels import is_in_interval, noise_coefficients, sigma_to_sigma_ve
-
-KEY = "ppap"
+from .outcomes import LastEstimate, Outcomes, as_the_host_stores, joined
 
 log = logging.getLogger(__name__)
+_KEPT = Outcomes()
 
 
 def install_guidance(model, guidance: Guidance, *patchers):
@@ -64,6 +65,12 @@ def outcomes_of(model) -> tuple[Outcome, ...]:
     return installed.outcomes if installed else ()
 
 
+def outcomes_for(latent: dict) -> tuple[Outcome, ...]:
+    """What guidance did in the sampling that made `latent` (LATENT); none if it is not known."""
+    samples = latent.get("samples")
+    return () if samples is None else _KEPT.of(samples)
+
+
 def _installed(model) -> "ModelGuidance | None":
     wrappers = model.get_wrappers(WrappersMP.PREDICT_NOISE, KEY)
     return wrappers[0].__self__ if wrappers else None
@@ -79,14 +86,33 @@ class ModelGuidance:
         self.guidances = guidances
         self.outcomes = tuple(GuidanceRun(guidance).outcome() for guidance in guidances)
         self._runs: tuple[GuidanceRun, ...] = ()
+        self._apart: Apart | None = None
 
-    def sample(self, executor, *args, **kwargs):
+    def sample(
+        self,
+        executor,
+        noise,
+        latent_image,
+        sampler,
+        sigmas,
+        mask=None,
+        callback=None,
+        *args,
+        **kwargs,
+    ):
         """The OUTER_SAMPLE wrapper: one sampling."""
-        self._runs = ()
+        self._runs, self._apart = (), None
+        # A sampling without noise of its own resumes one: the second half of SplitSigmas, say.
+        earlier = () if torch.count_nonzero(noise) else _KEPT.of(latent_image)
+        last = callback and LastEstimate(callback)
         try:
-            samples = executor(*args, **kwargs)
+            samples = executor(noise, latent_image, sampler, sigmas, mask, last, *args, **kwargs)
         finally:
             self._end()
+        made = [samples, as_the_host_stores(samples)]
+        if last:
+            made += last.as_latent(executor.class_obj.model_patcher.model)
+        _KEPT.keep(made, joined(earlier, self.outcomes))
         for outcome in self.outcomes:
             log.log(logging.INFO if outcome.records else logging.WARNING, summary(outcome))
         show_on_node(summary(outcome) for outcome in self.outcomes if not outcome.records)
@@ -97,14 +123,14 @@ class ModelGuidance:
             guidance.guider.switch.restore()
         self.outcomes = tuple(run.outcome() for run in self._runs)
         for outcome in self.outcomes:
-            if told := lost_steps(outcome):
-                log.warning(told)
-        self._runs = ()
+            for told in filter(None, (lost_steps(outcome), stale_steps(outcome))):
+                log.warning("PPAP guidance: %s", told)
+        self._runs, self._apart = (), None
 
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
         check_latent(noise_shape)
-        self._warn_of_sage_attention()
+        self._warn_of_attention(model)
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)
         return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
@@ -112,14 +138,12 @@ class ModelGuidance:
     def _begin(self, shape: torch.Size) -> None:
         self._runs = tuple(GuidanceRun(g, guidance_bytes(g, shape)) for g in self.guidances)
 
-    def _warn_of_sage_attention(self) -> None:
-        differentiated = any(
-            g.input == "x0_hat" and g.jacobian == "backprop" for g in self.guidances
-        )
-        if differentiated and comfy.model_management.sage_attention_enabled():
+    def _warn_of_attention(self, model) -> None:
+        differentiated = any(_uses(guidance, "backprop") for guidance in self.guidances)
+        if differentiated and not attention_has_backward_pass(model):
             log.warning(
-                "PPAP's jacobian backprop replaces SageAttention, which has no backward pass, by "
-                "PyTorch attention; if your model ignores that, use jvp"
+                "PPAP's jacobian backprop replaces this ComfyUI's attention, which has no backward "
+                "pass, by PyTorch's; if your model ignores that, use jvp"
             )
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
@@ -128,6 +152,7 @@ class ModelGuidance:
         model_sampling = executor.class_obj.inner_model.model_sampling
         if not self._runs:  # someone samples without ComfyUI's preparation
             self._begin(x.shape)
+        self._look_around(executor, model_options)
         runs = [run for run in self._runs if _is_active(run, model_sampling, float(timestep[0]))]
         runs = [run for run in runs if run.takes_turn()]
         if not runs:
@@ -138,8 +163,27 @@ class ModelGuidance:
             show_on_node(progress(run) for run in runs)
             return shift
 
-        evaluation = GuidedEvaluation(executor, x, timestep, model_options or {}, seed, shift_of)
-        return evaluation.predict_noise()
+        evaluation = GuidedEvaluation(
+            executor,
+            x,
+            timestep,
+            model_options or {},
+            seed,
+            shift_of,
+            apart=self._apart,
+            needs_fresh=any(_uses(run.guidance, "jvp") for run in runs),
+        )
+        denoised = evaluation.predict_noise()
+        for run in runs if evaluation.was_skipped else ():
+            run.stale_steps += 1
+        return denoised
+
+    def _look_around(self, executor, model_options: dict | None) -> None:
+        """Before each evaluation, if some guidance makes evaluations of its own."""
+        if self._apart is None and any(_uses(g, "jvp", "backprop") for g in self.guidances):
+            self._apart = Apart(executor, model_options or {})
+        if self._apart:
+            self._apart.begin()
 
 
 def check_latent(shape: torch.Size) -> None:
@@ -149,6 +193,10 @@ def check_latent(shape: torch.Size) -> None:
             f"PPAP guidance reads images (B, C, H, W) and videos (B, C, T, H, W); this model's "
             f"latent is {tuple(shape)} (packed or audio), which is not supported"
         )
+
+
+def _uses(guidance: Guidance, *jacobians: str) -> bool:
+    return guidance.input == "x0_hat" and guidance.jacobian in jacobians
 
 
 def _is_active(run: GuidanceRun, model_sampling, sigma: float) -> bool:

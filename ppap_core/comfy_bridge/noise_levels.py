@@ -10,17 +10,17 @@ from torch import Tensor
 
 from ..noise import SIGMA_VE_MAX
 
-WITHOUT_NOISE_LEVEL = ("IMG_TO_IMG", "IMG_TO_IMG_FLOW")
-
 
 def noise_coefficients(model_sampling, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """(alpha, b) of x = alpha x_0 + b eps as samplers hold it, for the host's `sigma` (B,).
 
     Flow models: 1 - sigma, and sigma times their noise scale. All others: 1 and sigma.
     """
-    kinds = (getattr(comfy.model_sampling, name, None) for name in WITHOUT_NOISE_LEVEL)
-    if isinstance(model_sampling, tuple(kind for kind in kinds if kind)):
-        raise ValueError("PPAP guidance needs a noise level; image-to-image models have none")
+    if _is_image_to_image(model_sampling):
+        raise ValueError(
+            f"PPAP guidance needs a noise level; this model has none: its sampling "
+            f"({type(model_sampling).__name__}) turns one image into another without noise"
+        )
     if _is_flow(model_sampling):
         return 1 - sigma, sigma * _noise_scale(model_sampling)
     return torch.ones_like(sigma), sigma
@@ -43,6 +43,21 @@ def is_in_interval(model_sampling, sigma: float, start_percent: float, end_perce
     """Whether the host's `sigma` lies in this share of its schedule: (end, start]."""
     start, end = (float(model_sampling.percent_to_sigma(p)) for p in (start_percent, end_percent))
     return end < sigma <= start
+
+
+def _is_image_to_image(model_sampling) -> bool:
+    """Whether states hold no noise of strength sigma. New hosts add more such kinds.
+
+    Either sampling adds no noise to the image that it begins with, or the model gets states as they
+    are at every sigma, which only states of constant size allow, and its answer is the estimate.
+    """
+    sigma, zero, one = (torch.full((1, 1), value) for value in (0.5, 0.0, 1.0))
+    if not torch.count_nonzero(model_sampling.noise_scaling(sigma[0], one.clone(), zero)):
+        return True
+    answers = (model_sampling.calculate_denoised(sigma[0], one, x) for x in (zero, one))
+    if _is_flow(model_sampling) or not torch.equal(*answers):
+        return False
+    return torch.equal(model_sampling.calculate_input(sigma[0], one), one)
 
 
 def _is_flow(model_sampling) -> bool:

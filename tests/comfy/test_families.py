@@ -118,34 +118,60 @@ def test_attention_without_backward_pass_is_replaced_for_autograd(comfyui, load,
     assert probe.ratios == pytest.approx([1.0, 1.0], rel=1e-2)
 
 
-@pytest.mark.parametrize("jacobian", ["jvp", "backprop"])
-def test_sage_attention_with_backprop_logs_a_warning(
-    comfyui, load, guider, monkeypatch, caplog, jacobian
-):
-    import comfy.model_management
+def detached(q, k, v, heads, **_):
+    from comfy.ldm.modules.attention import attention_pytorch
 
-    monkeypatch.setattr(comfy.model_management, "sage_attention_enabled", lambda: True)
+    return attention_pytorch(q, k, v, heads).detach()
+
+
+def quantised(q, k, v, heads, **_):
+    """Only what is added after a kernel of integers carries a gradient, which is wrong."""
+    return detached(q, k, v, heads) + 0 * q
+
+
+def without_backward(q, k, v, heads, **_):
+    if q.requires_grad:
+        raise NotImplementedError("this kernel has no backward pass")
+    return detached(q, k, v, heads)
+
+
+@pytest.mark.parametrize("attention", [detached, quantised])
+@pytest.mark.parametrize("jacobian", ["jvp", "backprop"])
+def test_attention_without_backward_pass_and_backprop_logs_a_warning(
+    comfyui, load, guider, monkeypatch, caplog, jacobian, attention
+):
+    """SageAttention, --use-ck-attention and whatever comes: told by what it does."""
+    import comfy.ldm.modules.attention
+
+    monkeypatch.setattr(comfy.ldm.modules.attention, "optimized_attention", attention)
     model = guide(comfyui, load("SD15"), guider, guider_input="x0_hat", jacobian=jacobian)
     sample(model, "SD15", steps=1)
     assert ("has no backward pass" in caplog.text) == (jacobian == "backprop")
 
 
+@pytest.mark.parametrize("attention", [detached, quantised, without_backward, None])
+def test_attention_is_told_by_its_backward_pass(comfyui, load, monkeypatch, attention):
+    import comfy.ldm.modules.attention
+
+    if attention:
+        monkeypatch.setattr(comfy.ldm.modules.attention, "optimized_attention", attention)
+    module = comfyui.module("ppap_core.comfy_bridge.differentiable")
+    with torch.inference_mode():
+        assert module.attention_has_backward_pass(load("SD15")) == (attention is None)
+
+
 def test_jacobians_cost_the_expected_number_of_model_passes(comfyui, load, guider):
     """With CFG: none costs no evaluation of the model, jvp and backprop one of the prompt's."""
-    model = load("SD15").clone()
-    rows = []
-
-    def count(apply_model, args):
-        rows.append(len(args["input"]))
-        return apply_model(args["input"], args["timestep"], **args["c"])
-
-    model.set_model_unet_function_wrapper(count)
+    model, rows = load("SD15"), []
+    network = model.model.diffusion_model  # what counts on the MODEL would not see ours
+    handle = network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     costs, pictures = {}, []
     for jacobian in ("none", "jvp", "backprop"):
         rows.clear()
         guided = guide(comfyui, model, guider, jacobian=jacobian, **IN_X0)
         pictures.append(sample(guided, "SD15", cfg=4.0))
         costs[jacobian] = list(rows)
+    handle.remove()
     assert costs == {"none": [2, 2], "jvp": [2, 1, 2, 1], "backprop": [2, 1, 2, 1]}
     assert all(picture.isfinite().all() for picture in pictures)
     assert not torch.equal(pictures[1], pictures[2])

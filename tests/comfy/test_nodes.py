@@ -100,6 +100,36 @@ def test_guidance_that_is_off_gives_the_unguided_picture_bit_for_bit(comfyui, wo
     assert torch.equal(guided(comfyui, world, **off), plain(comfyui, world))
 
 
+@pytest.mark.parametrize(
+    ("off", "words"),
+    [
+        ({"guider": None}, "no guider and no target is connected"),
+        ({"start_percent": 0.9, "end_percent": 0.2}, "start_percent 0.9 is not below end_percent"),
+        ({"guidance_scale": 0.0}, None),
+    ],
+)
+def test_pictures_that_will_be_unguided_are_announced(
+    comfyui, world, monkeypatch, caplog, off, words
+):
+    """Unless that is what was asked for."""
+    shown = []
+    guide = comfyui.module("ppap_core.comfy_bridge.guide")
+    monkeypatch.setattr(guide, "show_on_node", lambda lines: shown.extend(lines))
+    guided(comfyui, world, **off)
+    told = [line for line in shown if "will be unguided" in line]
+    assert bool(told) == bool(words)
+    assert all(words in line and line in caplog.text for line in told)
+
+
+def test_a_target_that_is_missing_is_announced(comfyui, world, caplog):
+    model, _, guider, _ = world
+    node = comfyui.node("PPAP_ApplyGuidance")
+    with torch.inference_mode():
+        (same,) = node.execute(model=model, guider=guider, guidance_scale=10.0).args
+    assert same is model
+    assert "no target is connected, or what is connected is muted" in caplog.text
+
+
 def test_same_seed_gives_the_same_picture(comfyui, world):
     assert torch.equal(guided(comfyui, world, seed=7), guided(comfyui, world, seed=7))
 
@@ -382,10 +412,10 @@ def test_guidance_memory_is_added_to_comfyuis_estimate(comfyui, world, monkeypat
     assert with_guidance - without >= 2 * expected
 
 
-def report(comfyui, model, num_steps=4):
+def report(comfyui, model, latent, num_steps=4):
     with torch.inference_mode():
         node = comfyui.node("PPAP_GuidanceReport")
-        return node.execute(model=model, latent={}, num_steps=num_steps).args
+        return node.execute(model=model, latent=latent, num_steps=num_steps).args
 
 
 def run_and_report(comfyui, world, **settings):
@@ -394,7 +424,7 @@ def run_and_report(comfyui, world, **settings):
     values = {"guidance_scale": 0.1, "scale_rule": "relative"}
     values |= {"start_percent": 0.0, "end_percent": 1.0} | settings
     with torch.inference_mode():
-        _, guided_model = (
+        sampled, guided_model = (
             comfyui.node("PPAP_GuidedKSampler")
             .execute(
                 **{"model": model, "seed": 0, "steps": 6, "cfg": 1.0, "sampler_name": "ddim"},
@@ -405,7 +435,7 @@ def run_and_report(comfyui, world, **settings):
             )
             .args
         )
-    return report(comfyui, guided_model)
+    return report(comfyui, guided_model, sampled)
 
 
 def test_the_report_shows_what_guidance_did(comfyui, world):
