@@ -6,7 +6,7 @@ The command line and the node *Train PPAP Experts* differ only in how they fill 
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
@@ -29,7 +29,7 @@ from ..distillation.settings import DistillSettings
 from ..distillation.state import training_fingerprint
 from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
-from ..errors import one_line
+from ..errors import SettingError, one_line
 from ..expert_file import ExpertHeader, ExpertSet, save_experts
 from ..guiders import Guider
 from .checkpoint import Checkpoint
@@ -81,14 +81,34 @@ class Trainer:
         check_source(folder, self.checkpoint.fingerprint, self.files.force)
         comfy.model_management.load_models_gpu([self.patcher])
         pixels = self.checkpoint.works_on_pixels
-        return build_training_set(
+        wants_kept = self.distill.input == "x0_hat" and self.distill.estimates != "fresh"
+        data = build_training_set(
             folder,
             self.guider,
             process_in=None if pixels else self.checkpoint.latent_format.process_in,
             labels=Path(labels) if labels else None,
             cache=self.files.run_folder() / "teacher.safetensors",
+            with_estimates=wants_kept,
             watch=watch,
         )
+        return self._with_usable_estimates(data) if wants_kept else data
+
+    def _with_usable_estimates(self, data: TrainingSet) -> TrainingSet:
+        """`data`; without its kept estimates where they do not serve and need not."""
+        try:
+            if data.estimates is None:
+                raise SettingError(
+                    f"the pictures in {self.files.image_folder()} have no estimates: generate them "
+                    f"with some, or take fresh estimates",
+                    "estimates",
+                )
+            data.estimates.check_ranges(self.distill.ranges())
+        except SettingError as error:
+            if self.distill.estimates == "kept":
+                raise
+            log.info("experts read fresh estimates: %s", error)
+            return replace(data, estimates=None)
+        return data
 
     def reader(self) -> tuple[str, Reader]:
         """(view's name, reader): how these experts read the model's states."""
@@ -102,7 +122,8 @@ class Trainer:
         view, read = self.reader()
         comfy.model_management.load_models_gpu([self.patcher])
         training, heldout = data.split(self.distill.num_heldout)
-        inputs = data.fingerprint, self.checkpoint.fingerprint, view
+        kept = "kept estimates" if data.estimates else ""
+        inputs = data.fingerprint, self.checkpoint.fingerprint, view, kept
         distilled = distill(
             self.guider,
             training,
@@ -192,6 +213,8 @@ def _need_space(folder: Path, num_bytes: int) -> None:
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < num_bytes:
-        raise ValueError(
-            f"{existing} has {free / 1e9:.1f} GB free, this needs about {num_bytes / 1e9:.1f} GB"
+        raise SettingError(
+            f"{existing} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
+            f"{num_bytes / 1e9:.1f} GB: keep fewer estimates, or generate fewer pictures",
+            "num_estimates",
         )

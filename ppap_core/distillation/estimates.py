@@ -1,12 +1,13 @@
 """Estimates kept while training pictures were sampled: lessons for experts that read x0_hat.
 
 Each sampling step computes an estimate x0_hat at some noise level on its way to the finished
-picture. With that picture's teacher answer it is a training example that costs no pass of the
-model. A deterministic sampler's x_T decides the picture, so there the teacher's answer is a
-function of the estimate; a stochastic sampler's estimates are those of fresh noise (docs/method.md).
+picture. With the teacher's answer to that picture it is a training example that costs no pass of
+the model. A deterministic sampler's estimate leads to one picture, so the teacher's answer is a
+function of it; a stochastic sampler's estimates are those of fresh noise (docs/method.md).
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import one_line
+from ..errors import SettingError, one_line
 from ..noise import NoiseRange
 
 log = logging.getLogger(__name__)
@@ -41,15 +42,26 @@ class Estimates:
         return Estimates(self.sigma_ve[pictures], self.x0_hat[pictures])
 
     def within(self, noise_range: NoiseRange) -> tuple[Tensor, Tensor]:
-        """(pictures, columns) of all estimates in `noise_range`. ValueError if there are none."""
+        """(pictures, columns) of all estimates in `noise_range`."""
         found = (self.sigma_ve >= noise_range.low) & (self.sigma_ve < noise_range.high)
-        if not found.any():
-            raise ValueError(
-                f"no estimate was kept in the noise range {noise_range}: sample the pictures in "
-                f"more steps, keep more estimates, train fewer experts, or take fresh estimates"
-            )
         pictures, columns = found.nonzero(as_tuple=True)
         return pictures, columns
+
+    def check_ranges(self, ranges: list[NoiseRange]) -> None:
+        """SettingError, naming it, if some range has no estimate."""
+        for noise_range in ranges:
+            if not len(self.within(noise_range)[0]):
+                raise SettingError(
+                    f"no estimate was kept in the noise range {noise_range}: sample the pictures "
+                    f"in more steps, keep more estimates, train fewer experts, or take fresh "
+                    f"estimates",
+                    "estimates",
+                )
+
+    def nearest(self, noise_range: NoiseRange) -> Tensor:
+        """The column (N,) of each picture whose level is nearest to the middle of the range."""
+        middle = 0.5 * (math.log(noise_range.low) + math.log(noise_range.high))
+        return (self.sigma_ve.log() - middle).abs().argmin(dim=1)
 
 
 def choose_steps(num_evaluations: int, num_kept: int, seed: int) -> list[int]:
@@ -65,7 +77,7 @@ def choose_steps(num_evaluations: int, num_kept: int, seed: int) -> list[int]:
 def estimate_tensors(
     sigma_ve: Tensor, estimates: Tensor, seeds: list[int], num_kept: int
 ) -> dict[str, Tensor]:
-    """What a file of estimates holds: under each seed those kept, under "seed/sigma_ve" their levels.
+    """What a file of estimates holds: those kept, by seed, and their levels, by "seed/sigma_ve".
 
     sigma_ve: (T,). estimates: (B, T, C, ...), one row for each of `seeds`.
     """
