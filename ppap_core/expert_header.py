@@ -16,6 +16,7 @@ from .experts import LORA_A, LORA_B, PEFT_PREFIX
 from .guiders import Guider
 from .noise import NoiseRange, check_ranges, sigma_ve_to_timestep
 from .reading import INPUTS, Reading
+from .spectrum import GENERIC, DataSpectrum
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class ExpertHeader:
 
     `input`: what the experts read, one of INPUTS. `view`: how a latent becomes an image for them.
     `latent_format`: ComfyUI's name of the space the states live in. `checkpoint`: the diffusion
-    model that sampled the training images. `training`: a summary for people.
+    model that sampled the training images. `training`: a summary for people. `spectrum`: of the
+    training states (spectrum.py); older files have none.
     """
 
     source: str
@@ -65,11 +67,13 @@ class ExpertHeader:
     lora: LoraSpec
     preprocessing: dict
     training: dict = field(default_factory=dict)
+    spectrum: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self.noise_ranges)
         if self.input not in INPUTS:
             raise ValueError(f"input is one of {', '.join(INPUTS)}, got {self.input!r}")
+        _ = self.data_spectrum
 
     @classmethod
     def for_guider(cls, guider: Guider, **settings) -> "ExpertHeader":
@@ -92,6 +96,11 @@ class ExpertHeader:
                 f"({self.guider_fingerprint[:12]}), not for {guider.info.source} "
                 f"({guider.info.fingerprint[:12]}): load that guider, or train experts for this one"
             )
+
+    @property
+    def data_spectrum(self) -> DataSpectrum:
+        """Of the training states, or a generic one. ValueError for one that cannot be."""
+        return DataSpectrum(self.spectrum) if self.spectrum else GENERIC
 
     @property
     def reading(self) -> Reading:
@@ -152,9 +161,11 @@ def metadata_to_header(metadata: Mapping[str, str]) -> ExpertHeader:
             f"it has format version {version}, this pack reads {FORMAT_VERSION}: update the pack"
         )
     try:
+        metadata = {"ppap.spectrum": "[]", **metadata}  # files of earlier versions have none
         values = {
             entry.name: json.loads(metadata[f"ppap.{entry.name}"]) for entry in fields(ExpertHeader)
         }
+        values["spectrum"] = tuple(map(float, values["spectrum"]))
         values["noise_ranges"] = tuple(map(_to_noise_range, values["noise_ranges"]))
         values["lora"] = _to_lora_spec(values["lora"])
         return ExpertHeader(**values)

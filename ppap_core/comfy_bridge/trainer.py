@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
+import torch
 
 from ..atomic import replace_file
 from ..distillation.batch import Reader
@@ -32,12 +33,15 @@ from ..distillation.workers import barrier, rank
 from ..errors import SettingError, one_line
 from ..expert_file import ExpertHeader, ExpertSet, save_experts
 from ..guiders import Guider
+from ..spectrum import DataSpectrum
 from .checkpoint import Checkpoint
 from .loaded_guider import LoadedGuider
 from .memory import WholeModulePatcher
 from .pictures import build_sampler, picture_bytes
 from .preview import sample_preview
 from .reading import build_reader
+
+NUM_FOR_SPECTRUM = 512  # pictures
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +147,7 @@ class Trainer:
             read=read,
             temperature=self.distill.temperature,
         )
-        expert_set = _expert_set(self, distilled, rows, view, len(training))
+        expert_set = _expert_set(self, distilled, rows, view, training)
         save_experts(expert_set, self.files.out)
         _write_report(self, distilled, rows, len(training), len(heldout))
         _write_preview(self, expert_set, data)
@@ -151,11 +155,15 @@ class Trainer:
 
 
 def _expert_set(
-    trainer: Trainer, distilled: Distilled, rows: list[RangeAgreement], view: str, num_images: int
+    trainer: Trainer,
+    distilled: Distilled,
+    rows: list[RangeAgreement],
+    view: str,
+    data: TrainingSet,
 ) -> ExpertSet:
     experts = merge_silent(distilled.experts, rows)
     training = asdict(trainer.distill) | {
-        "num_images": num_images,
+        "num_images": len(data),
         "losses": distilled.final_losses(),
         "agreement": [[row.plain, row.expert] for row in rows],
     }
@@ -168,6 +176,9 @@ def _expert_set(
         noise_ranges=experts.ranges,
         lora=distilled.lora,
         training=training,
+        spectrum=DataSpectrum.of_states(
+            data.x_0(torch.arange(len(data))[:NUM_FOR_SPECTRUM])
+        ).density,
     )
     return ExpertSet(header, experts, Path(trainer.files.out).name)
 
