@@ -72,6 +72,17 @@ class GuidanceOptions(io.ComfyNode):
                     tooltip="Of a video, the latent frames that are guided, such as 0, 4, -1. "
                     "Empty: all. A frame of most video latents stands for 4 pictures.",
                 ),
+                io.Float.Input(
+                    "whitening",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Gives the frequencies of a shift more equal strength: 0 leaves them, "
+                    "0.5 keeps pictures nearer to unguided ones, 1 keeps them nearest and follows "
+                    "the target less. Use the rule relative with it.",
+                ),
             ],
             outputs=[OptionsSocket.Output(display_name="options")],
         )

@@ -79,8 +79,9 @@ def guidance_inputs():
             default="jvp",
             optional=True,
             tooltip="For x0_hat, how the gradient passes through the model. none: not at all, at "
-            "no cost, and enough for experts. jvp: one more evaluation, much better for a guider "
-            "alone. backprop: exact, slow, needs much memory.",
+            "no cost. jvp: one more evaluation, much better for a guider alone. backprop: exact, "
+            "slow, needs much memory. wiener: by the frequencies that the data have, at no cost; "
+            "with experts often as good as jvp.",
         ),
         io.Vae.Input("vae", optional=True, tooltip="The model's VAE, for the view vae."),
         OptionsSocket.Input(

@@ -16,7 +16,7 @@ from ..ppap_core.comfy_bridge.trainer import Trainer
 from ..ppap_core.comfy_bridge.views import VIEWS
 from ..ppap_core.distillation.evaluate import RangeAgreement, agreement_table
 from ..ppap_core.distillation.files import TrainingFiles
-from ..ppap_core.distillation.generate import GenerateSettings
+from ..ppap_core.distillation.generate import NUM_ESTIMATES, GenerateSettings
 from ..ppap_core.distillation.phases import plan_phases
 from ..ppap_core.distillation.settings import DistillSettings
 from ..ppap_core.expert_file import ExpertSet
@@ -156,6 +156,7 @@ def training_files(name: str) -> TrainingFiles:
 def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
     files, fingerprint = training_files(name), model_fingerprint(model)
     pictures = {key: widgets[key] for key in ("num_images", "width", "height", "seed")}
+    pictures["num_estimates"] = NUM_ESTIMATES if widgets["guider_input"] == "x0_hat" else 0
     experts = {key: widgets[key] for key in ("num_experts", "steps", "batch_size", "seed")}
     experts |= {"input": widgets["guider_input"], "view": widgets.get("view", "auto")}
     return Trainer(

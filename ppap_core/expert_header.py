@@ -13,6 +13,7 @@ from .experts import LORA_A, LORA_B, PEFT_PREFIX
 from .guiders import Guider
 from .noise import NoiseRange, check_ranges, range_to_timesteps
 from .reading import INPUTS, Reading
+from .spectrum import GENERIC, DataSpectrum
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class LoraSpec:
 class ExpertHeader:
     """`input`: what the experts read, one of INPUTS. `view`: how they see a latent as an image.
     `latent_format`: ComfyUI's name of the space the states live in. `checkpoint`: the diffusion
-    model that sampled the training images. `training`: a summary for people.
+    model that sampled the training images. `training`: a summary for people. `spectrum`: of the
+    training states (spectrum.py); older files have none.
     """
 
     source: str
@@ -64,11 +66,13 @@ class ExpertHeader:
     lora: LoraSpec
     preprocessing: dict
     training: dict = field(default_factory=dict)
+    spectrum: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self.noise_ranges)
         if self.input not in INPUTS:
             raise ValueError(f"input is one of {', '.join(INPUTS)}, got {self.input!r}")
+        _ = self.data_spectrum
 
     @classmethod
     def for_guider(cls, guider: Guider, **settings) -> "ExpertHeader":
@@ -91,6 +95,11 @@ class ExpertHeader:
                 f"({self.guider_fingerprint[:12]}), not for {guider.info.source} "
                 f"({guider.info.fingerprint[:12]}): load that guider, or train experts for this one"
             )
+
+    @property
+    def data_spectrum(self) -> DataSpectrum:
+        """Of the training states, or a generic one. ValueError for one that cannot be."""
+        return DataSpectrum(self.spectrum) if self.spectrum else GENERIC
 
     @property
     def reading(self) -> Reading:
@@ -146,9 +155,11 @@ def metadata_to_header(metadata: Mapping[str, str]) -> ExpertHeader:
             f"it has format version {version}, this pack reads {FORMAT_VERSION}: update the pack"
         )
     try:
+        metadata = {"ppap.spectrum": "[]", **metadata}  # files of earlier versions have none
         values = {
             entry.name: json.loads(metadata[f"ppap.{entry.name}"]) for entry in fields(ExpertHeader)
         }
+        spectrum = tuple(map(float, values["spectrum"]))
         ranges = tuple(NoiseRange(low, high) for low, high in values["noise_ranges"])
         lora = LoraSpec(
             rank=int(values["lora"]["rank"]),
@@ -158,7 +169,8 @@ def metadata_to_header(metadata: Mapping[str, str]) -> ExpertHeader:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"its header is damaged: {error!r}") from None
-    return ExpertHeader(**values | {"noise_ranges": ranges, "lora": lora})
+    settled = {"noise_ranges": ranges, "lora": lora, "spectrum": spectrum}
+    return ExpertHeader(**values | settled)
 
 
 def describe(header: ExpertHeader) -> str:

@@ -5,6 +5,7 @@ through one sampling.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
 from .noise import per_sample
 from .reading import INPUTS
 from .shaping import NO_SHAPING, Shaping
+from .spectrum import GENERIC, DataSpectrum
 from .strength import Strength
 from .targets import Target
 from .views import View, identity
@@ -42,8 +44,8 @@ class Guidance:
 
     `input`: what the guider reads through `view`, the noisy state ("x_t", the paper) or the model's
     denoised estimate ("x0_hat"). `jacobian`: how a gradient in the estimate becomes one in the
-    state (jacobian.py). A video's log-likelihood is the sum over its frames, so every frame is
-    guided as a picture of its own would be.
+    state (jacobian.py). `spectrum`: of the data, for the Jacobian "wiener". The log-likelihood of a
+    video is the sum over its frames, so every frame is guided as a picture of its own would be.
     """
 
     guider: Guider
@@ -54,6 +56,7 @@ class Guidance:
     view: View = identity
     jacobian: str = "jvp"
     shaping: Shaping = NO_SHAPING
+    spectrum: DataSpectrum = GENERIC
 
     def __post_init__(self):
         if self.guider.info.task != self.target.task:
@@ -89,8 +92,11 @@ class Guidance:
             return score
         levels = score.gradient.new_full((len(x_vp),), sigma_ve)
         place = score.gradient, x_vp, levels, denoised, denoise
+        through_model = JACOBIANS[self.jacobian]
+        if self.jacobian == "wiener":
+            through_model = partial(through_model, spectrum=self.spectrum)
         try:
-            gradient, is_stale = JACOBIANS[self.jacobian](*place), False
+            gradient, is_stale = through_model(*place), False
         except StaleEstimate:
             gradient, is_stale = without_jacobian(*place), True
         gradient, is_lost = _finite(gradient)

@@ -12,6 +12,7 @@ from .guidance import Guidance
 from .guiders import GuiderInfo
 from .jacobian import Denoiser
 from .shaping import Moments
+from .spectrum import whiten
 from .strength import RULES, Strength, noise_norm, norms
 
 THUMBNAIL = 128  # pixels
@@ -107,7 +108,8 @@ class GuidanceRun:
         score = guidance.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
-        gradient, share = self._moments.update(score.gradient), 1.0
+        gradient = self._moments.update(score.gradient)
+        gradient, share = whiten(gradient, 1 - guidance.shaping.whitening), 1.0
         if (region := guidance.shaping.region_like(gradient)) is not None:
             gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .errors import one_line
 from .noise import per_sample
+from .spectrum import GENERIC, DataSpectrum
 from .strength import norms
 
 Denoiser = Callable[[Tensor], Tensor]
@@ -65,4 +66,16 @@ def backpropagation(
             ) from error
 
 
-JACOBIANS = {"none": without_jacobian, "jvp": finite_difference, "backprop": backpropagation}
+def of_stationary_data(
+    g: Tensor, x_vp: Tensor, sigma_ve: Tensor, denoised: Tensor, _, spectrum: DataSpectrum = GENERIC
+) -> Tensor:
+    """J of stationary Gaussian data with this `spectrum`: no pass of the model."""
+    return spectrum.jacobian(g, sigma_ve)
+
+
+JACOBIANS = {
+    "none": without_jacobian,
+    "jvp": finite_difference,
+    "backprop": backpropagation,
+    "wiener": of_stationary_data,
+}

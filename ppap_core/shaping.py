@@ -23,7 +23,8 @@ class Shaping:
     guided. `gives_way`: the part of the shift that opposes the guidances before it is left out
     (gradient surgery: Yu et al., 2020). `region`: (R or 1, H, W) in [0, 1], where in the picture
     guidance acts, stretched over it. `frames`: of a video's latent, which are guided; below 0 they
-    count from the end, and none named means all.
+    count from the end, and none named means all. `whitening`: 0 leaves the gradient's spectrum, 1
+    gives all its frequencies one magnitude, 0.5 lies between (spectrum.py).
     """
 
     momentum: float = 0.0
@@ -33,6 +34,7 @@ class Shaping:
     gives_way: bool = False
     region: Tensor | None = None
     frames: tuple[int, ...] = ()
+    whitening: float = 0.0
 
     def __post_init__(self):
         for name in ("momentum", "second_moment"):
@@ -40,6 +42,8 @@ class Shaping:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.max_norm < math.inf:
             raise ValueError(f"max_norm is 0 (no limit) or above, got {self.max_norm}")
+        if not 0 <= self.whitening <= 1:
+            raise ValueError(f"whitening lies in [0, 1], got {self.whitening}")
         if self.every < 1:
             raise ValueError(f"every is 1 or above, got {self.every}")
         if self.region is not None:

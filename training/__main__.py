@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
         return
     config = read_config(args)
     check_given(args.command, config)
+    if args.command == "all" and config.distill.input == "x_t":  # nothing would read estimates
+        config = replace(config, generate=replace(config.generate, num_estimates=0))
     distils = args.command in ("all", "distill")
     if distils:
         config.files.check_out()

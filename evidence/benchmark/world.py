@@ -104,11 +104,11 @@ class World:
     def reader(self, settings):
         from ppap_core.comfy_bridge.denoise import Denoiser
         from ppap_core.comfy_bridge.pixel_model import empty_conditioning
-        from ppap_core.distillation.batch import read_x_t
+        from ppap_core.distillation.batch import FROM_NOISE, Reader
 
         if settings.input == "x_t":
-            return read_x_t()
-        return Denoiser(self.model, empty_conditioning(), empty_conditioning())
+            return FROM_NOISE
+        return Reader(Denoiser(self.model, empty_conditioning(), empty_conditioning()))
 
     def teach(self, guider: str, teaching: Teaching, seed: int) -> None:
         """Teach experts and write their file; resumes if it was stopped."""

@@ -5,6 +5,7 @@ import logging
 from ..guidance import Guidance
 from ..reading import AUTO, OPEN, Reading
 from ..shaping import NO_SHAPING, Shaping
+from ..spectrum import GENERIC
 from ..strength import Strength
 from ..targets import Target
 from .hook import install_guidance
@@ -48,6 +49,7 @@ def guide(
         view=built.view,
         jacobian=jacobian,
         shaping=shaping,
+        spectrum=guider.expert_set.header.data_spectrum if guider.expert_set else GENERIC,
     )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..distillation.generate import GenerateSettings, Pictures, SamplePictures
 from .checkpoint import Checkpoint
 from .conditioning import encode_prompts, stack_conditioning
+from .harvest import Harvest
 from .pixel_model import empty_conditioning
 from .sampling import sample_seeds
 
@@ -24,12 +26,11 @@ def picture_size(checkpoint: Checkpoint, settings: GenerateSettings) -> tuple[in
 
 
 def picture_bytes(checkpoint: Checkpoint, settings: GenerateSettings) -> int:
-    """About what one picture takes on disk: a PNG at two thirds, a latent in half precision."""
+    """About what one picture takes on disk: a PNG at two thirds, latent and estimates in half."""
     width, height = picture_size(checkpoint, settings)
-    latent = 0
-    if not checkpoint.works_on_pixels:
-        latent = 2 * torch.Size(checkpoint.latent_shape(width, height)).numel()
-    return 2 * width * height + latent
+    state = 2 * torch.Size(checkpoint.latent_shape(width, height)).numel()
+    latent = 0 if checkpoint.works_on_pixels else state
+    return 2 * width * height + latent + settings.num_estimates * state
 
 
 def conditioning_of(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, list]:
@@ -46,15 +47,18 @@ def build_sampler(
     conditioning: dict[str, list],
     model=None,
 ) -> SamplePictures:
-    """Sampling by `settings` as a function of seeds and prompts. `model`: in place of the
-    checkpoint's own, a guided one for instance. `conditioning`: CONDITIONING by prompt.
+    """Sampling by `settings` as a function of seeds and prompts.
+
+    `model`: in place of the checkpoint's own, a guided one for instance; only the checkpoint's own
+    estimates are recorded. `conditioning`: CONDITIONING by prompt.
     """
     shape = checkpoint.latent_shape(*picture_size(checkpoint, settings))
     negative = conditioning.get("")
+    harvest = Harvest(checkpoint.model) if model is None and settings.num_estimates else None
 
-    def sample(seeds: list[int], positive: list) -> Tensor:
-        return sample_seeds(
-            model or checkpoint.model,
+    def sample(seeds: list[int], positive: list) -> Sampled:
+        latents = sample_seeds(
+            harvest.model if harvest else model or checkpoint.model,
             seeds,
             shape,
             settings.steps,
@@ -64,27 +68,44 @@ def build_sampler(
             positive,
             negative,
         )
+        return Sampled(latents, *(harvest.take() if harvest else (None, None)))
 
     def sample_pictures(seeds: list[int], prompts: list[str]) -> Pictures:
         stacked = stack_conditioning([conditioning[prompt] for prompt in prompts])
         if stacked is not None:
-            latents = sample(seeds, stacked)
+            latents, sigma_ve, estimates = sample(seeds, stacked)
         else:
-            latents = _one_prompt_at_a_time(sample, conditioning, seeds, prompts)
+            latents, sigma_ve, estimates = _one_prompt_at_a_time(
+                sample, conditioning, seeds, prompts
+            )
         image = checkpoint.decode(latents)
-        return Pictures(image, None if checkpoint.works_on_pixels else latents)
+        latent = None if checkpoint.works_on_pixels else latents
+        return Pictures(image, latent, sigma_ve, estimates)
 
     return sample_pictures
 
 
-def _one_prompt_at_a_time(sample: Callable, conditioning, seeds, prompts) -> Tensor:
+class Sampled(NamedTuple):
+    """`latents`: (B, C, ...); `sigma_ve`: (T,) and `estimates`: (B, T, C, ...), if recorded."""
+
+    latents: Tensor
+    sigma_ve: Tensor | None
+    estimates: Tensor | None
+
+
+def _one_prompt_at_a_time(
+    sample: Callable[[list[int], list], Sampled],
+    conditioning: dict[str, list],
+    seeds: list[int],
+    prompts: list[str],
+) -> Sampled:
     """For prompts whose encodings differ in length."""
     order = sorted(range(len(seeds)), key=lambda i: prompts[i])
-    latents = {}
-    for prompt, group in groupby(order, key=lambda i: prompts[i]):
-        group = list(group)
-        for i, latent in zip(
-            group, sample([seeds[i] for i in group], conditioning[prompt]), strict=True
-        ):
-            latents[i] = latent
-    return torch.stack([latents[i] for i in range(len(seeds))])
+    groups = [list(group) for _, group in groupby(order, key=lambda i: prompts[i])]
+    parts = [sample([seeds[i] for i in g], conditioning[prompts[g[0]]]) for g in groups]
+    back = torch.tensor(order).argsort()
+    latents = torch.cat([part.latents for part in parts])[back]
+    if parts[0].estimates is None:
+        return Sampled(latents, None, None)
+    estimates = torch.cat([part.estimates for part in parts])[back]
+    return Sampled(latents, parts[0].sigma_ve, estimates)

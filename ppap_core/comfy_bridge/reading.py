@@ -2,7 +2,7 @@
 
 import comfy.model_management
 
-from ..distillation.batch import Reader, read_x_t
+from ..distillation.batch import Reader
 from ..distillation.settings import DistillSettings
 from .checkpoint import Checkpoint
 from .denoise import Denoiser
@@ -22,8 +22,8 @@ def build_reader(
     view = build_view(settings.view, checkpoint.model, checkpoint.vae)
     if settings.input == "x_t":
         comfy.model_management.load_models_gpu(view.patchers)
-        return view.name, read_x_t(view.view)
+        return view.name, Reader(view=view.view)
     model = checkpoint.model.clone()
     model.set_additional_models(KEY, [*view.patchers, *patchers])
     denoise = Denoiser(model, conditioning, conditioning, cfg)
-    return view.name, lambda x_0, sigma_ve, eps: view.view(denoise(x_0, sigma_ve, eps))
+    return view.name, Reader(denoise, view.view)

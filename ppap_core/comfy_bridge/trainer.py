@@ -6,10 +6,11 @@ The command line and the node *Train PPAP Experts* differ only in how they fill 
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
+import torch
 
 from ..atomic import replace_file
 from ..distillation.batch import Reader
@@ -29,16 +30,19 @@ from ..distillation.settings import DistillSettings
 from ..distillation.state import training_fingerprint
 from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
-from ..errors import one_line
+from ..errors import SettingError, one_line
 from ..expert_file import ExpertSet, save_experts
 from ..expert_header import ExpertHeader
 from ..guiders import Guider
+from ..spectrum import DataSpectrum
 from .checkpoint import Checkpoint
 from .loaded_guider import LoadedGuider
 from .memory import WholeModulePatcher
 from .pictures import build_sampler, picture_bytes
 from .preview import sample_preview
 from .reading import build_reader
+
+NUM_FOR_SPECTRUM = 512  # pictures
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +86,34 @@ class Trainer:
         check_source(folder, self.checkpoint.fingerprint, self.files.force)
         comfy.model_management.load_models_gpu([self.patcher])
         pixels = self.checkpoint.works_on_pixels
-        return build_training_set(
+        wants_kept = self.distill.input == "x0_hat" and self.distill.estimates != "fresh"
+        data = build_training_set(
             folder,
             self.guider,
             process_in=None if pixels else self.checkpoint.latent_format.process_in,
             labels=Path(labels) if labels else None,
             cache=self.files.run_folder() / "teacher.safetensors",
+            with_estimates=wants_kept,
             watch=watch,
         )
+        return self._with_usable_estimates(data) if wants_kept else data
+
+    def _with_usable_estimates(self, data: TrainingSet) -> TrainingSet:
+        """`data`; without its kept estimates where they do not serve and need not."""
+        try:
+            if data.estimates is None:
+                raise SettingError(
+                    f"the pictures in {self.files.image_folder()} have no estimates: generate them "
+                    f"with some, or take fresh estimates",
+                    "estimates",
+                )
+            data.estimates.check_ranges(self.distill.ranges())
+        except SettingError as error:
+            if self.distill.estimates == "kept":
+                raise
+            log.info("experts read fresh estimates: %s", error)
+            return replace(data, estimates=None)
+        return data
 
     def reader(self) -> tuple[str, Reader]:
         """(view's name, reader): how these experts read the model's states."""
@@ -103,7 +127,8 @@ class Trainer:
         view, read = self.reader()
         comfy.model_management.load_models_gpu([self.patcher])
         training, heldout = data.split(self.distill.num_heldout)
-        inputs = data.fingerprint, self.checkpoint.fingerprint, view
+        kept = "kept estimates" if data.estimates else ""
+        inputs = data.fingerprint, self.checkpoint.fingerprint, view, kept
         distilled = distill(
             self.guider,
             training,
@@ -123,7 +148,7 @@ class Trainer:
             read=read,
             temperature=self.distill.temperature,
         )
-        expert_set = _expert_set(self, distilled, rows, view, len(training))
+        expert_set = _expert_set(self, distilled, rows, view, training)
         save_experts(expert_set, self.files.out)
         _write_report(self, distilled, rows, len(training), len(heldout))
         _write_preview(self, expert_set, data)
@@ -131,11 +156,15 @@ class Trainer:
 
 
 def _expert_set(
-    trainer: Trainer, distilled: Distilled, rows: list[RangeAgreement], view: str, num_images: int
+    trainer: Trainer,
+    distilled: Distilled,
+    rows: list[RangeAgreement],
+    view: str,
+    data: TrainingSet,
 ) -> ExpertSet:
     experts = merge_silent(distilled.experts, rows)
     training = asdict(trainer.distill) | {
-        "num_images": num_images,
+        "num_images": len(data),
         "losses": distilled.final_losses(),
         "agreement": [[row.plain, row.expert] for row in rows],
     }
@@ -148,6 +177,9 @@ def _expert_set(
         noise_ranges=experts.ranges,
         lora=distilled.lora,
         training=training,
+        spectrum=DataSpectrum.of_states(
+            data.x_0(torch.arange(len(data))[:NUM_FOR_SPECTRUM])
+        ).density,
     )
     return ExpertSet(header, experts, Path(trainer.files.out).name)
 
@@ -193,6 +225,8 @@ def _need_space(folder: Path, num_bytes: int) -> None:
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < num_bytes:
-        raise ValueError(
-            f"{existing} has {free / 1e9:.1f} GB free, this needs about {num_bytes / 1e9:.1f} GB"
+        raise SettingError(
+            f"{existing} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
+            f"{num_bytes / 1e9:.1f} GB: keep fewer estimates, or generate fewer pictures",
+            "num_estimates",
         )

@@ -1,6 +1,7 @@
-"""A batch: random clean states with noise, read by the experts, and the teacher's answers."""
+"""A batch: what the experts read of random pictures at random noise, and the teacher's answers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,13 +12,23 @@ from .settings import DistillSettings
 from .training_set import TrainingSet
 from .workers import share_of
 
-# (x_0, sigma_ve, eps) -> the image that the guider reads, (B, 3, H, W) in [-1, 1]
-Reader = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Reader:
+    """How experts read: `noised` from clean states, `view` from estimates that were kept.
+
+    `noised`: (x_0, sigma_ve, eps) -> x_t, or a fresh estimate, (B, C, ...). `view`: (B, C, ...) ->
+    the image that the guider reads, (B, 3, H, W) in [-1, 1].
+    """
+
+    noised: Callable[[Tensor, Tensor, Tensor], Tensor] = add_noise
+    view: Callable[[Tensor], Tensor] = lambda state: state
+
+    def __call__(self, x_0: Tensor, sigma_ve: Tensor, eps: Tensor) -> Tensor:
+        return self.view(self.noised(x_0, sigma_ve, eps))
 
 
-def read_x_t(view: Callable[[Tensor], Tensor] = lambda x_vp: x_vp) -> Reader:
-    """The paper's input: the noisy state itself, through a view."""
-    return lambda x_0, sigma_ve, eps: view(add_noise(x_0, sigma_ve, eps))
+FROM_NOISE = Reader()  # the paper: the noisy state of a pixel model
 
 
 class Piece(NamedTuple):
@@ -58,15 +69,56 @@ def random_batch(
     """This process' share of a batch of `settings.batch_size`; `seed` decides all of it."""
     num = settings.batch_size
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(data), (num,), generator=generator)
-    sigma_ve = sample_sigma_ve(noise_range, num, generator).to(device)
-    x_0 = data.x_0(chosen).to(device)
-    noise = torch.Generator(device).manual_seed(seed)
-    eps = torch.randn(x_0.shape, generator=noise, device=device)
+    random_pictures = random_estimates if data.estimates else random_noise
+    chosen, sigma_ve, image_of = random_pictures(data, noise_range, read, num, generator, device)
     pieces, cuts = [], share_of(num, settings.accumulation)
     for cut in cuts:
         answer = data.answers[chosen[cut]].to(device).float()
-        image = read(x_0[cut], sigma_ve[cut], eps[cut])
-        pieces.append(Piece(image, answer, len(answer) / num))
+        pieces.append(Piece(image_of(cut), answer, len(answer) / num))
     mine = slice(cuts[0].start, cuts[-1].stop) if cuts else slice(0)
     return Batch(pieces, chosen[mine], sigma_ve[mine])
+
+
+class RandomPictures(NamedTuple):
+    """Rows of the training set (B,), their noise levels (B,), and the images of some of them."""
+
+    chosen: Tensor
+    sigma_ve: Tensor
+    image_of: Callable[[slice], Tensor]
+
+
+def random_noise(
+    data: TrainingSet,
+    noise_range: NoiseRange,
+    read: Reader,
+    num: int,
+    generator: torch.Generator,
+    device: torch.device,
+) -> RandomPictures:
+    """Random pictures with fresh noise."""
+    chosen = torch.randint(len(data), (num,), generator=generator)
+    sigma_ve = sample_sigma_ve(noise_range, num, generator).to(device)
+    x_0 = data.x_0(chosen).to(device)
+    noise = torch.Generator(device).manual_seed(generator.initial_seed())
+    eps = torch.randn(x_0.shape, generator=noise, device=device)
+    return RandomPictures(chosen, sigma_ve, lambda cut: read(x_0[cut], sigma_ve[cut], eps[cut]))
+
+
+def random_estimates(
+    data: TrainingSet,
+    noise_range: NoiseRange,
+    read: Reader,
+    num: int,
+    generator: torch.Generator,
+    device: torch.device,
+) -> RandomPictures:
+    """Random ones of the estimates that were kept in `noise_range`."""
+    pictures, columns = data.estimates.within(noise_range)
+    random = torch.randint(len(pictures), (num,), generator=generator)
+    chosen, columns = pictures[random], columns[random]
+
+    def image_of(cut: slice) -> Tensor:
+        x0_hat = data.estimates.x0_hat[chosen[cut], columns[cut]]
+        return read.view(x0_hat.to(device).float())
+
+    return RandomPictures(chosen, data.estimates.sigma_ve[chosen, columns], image_of)

@@ -16,7 +16,7 @@ import torch
 from ..expert_header import LoraSpec
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
-from .batch import Batch, Reader, random_batch, read_x_t
+from .batch import FROM_NOISE, Batch, Reader, random_batch
 from .learner import Learner
 from .lora_layers import choose_tensors
 from .phases import Phase, plan_phases
@@ -60,7 +60,7 @@ def distill(
     data: TrainingSet,
     settings: DistillSettings,
     *,
-    read: Reader | None = None,
+    read: Reader = FROM_NOISE,
     file: Path | None = None,
     fingerprint: str = "",
     save_every: int = 200,
@@ -81,9 +81,7 @@ def distill(
                 start = time.perf_counter()
                 seed = _seed(settings, state.phase, state.step)  # a step's own: eases resuming
                 torch.manual_seed(seed)  # for dropout in the student
-                batch = random_batch(
-                    data, phase.noise_range, settings, read or read_x_t(), seed, learner.device
-                )
+                batch = random_batch(data, phase.noise_range, settings, read, seed, learner.device)
                 ready = time.perf_counter()
                 loss = learner.learn(batch.pieces).item()
                 if not loss < math.inf:

@@ -1,5 +1,6 @@
 """A guider's agreement with its teacher on noisy images, per range, plain and with experts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from ..noise import NoiseRange, sample_sigma_ve
-from .batch import Reader, read_x_t
+from .batch import FROM_NOISE, Reader
 from .losses import compare, constant_loss, downscale
 from .training_set import TrainingSet
 
@@ -45,7 +46,7 @@ def agreement_per_range(
     experts: NoiseExperts,
     data: TrainingSet,
     *,
-    read: Reader | None = None,
+    read: Reader = FROM_NOISE,
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 64,
@@ -57,8 +58,11 @@ def agreement_per_range(
     for expert in experts.experts:
         figures = []
         for active in (None, expert):
-            answer = _answers(guider, active, expert.noise_range, data, read, seed, batch_size)
-            figures.append(compare(kind, answer, data.answers.float(), temperature))
+            guider.switch.activate(active)
+            rows_of = _of_estimates if data.estimates else _of_noise
+            parts = list(rows_of(guider, expert.noise_range, data, read, seed, batch_size))
+            answer, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
+            figures.append(compare(kind, answer, data.answers[chosen].float(), temperature))
         (plain_loss, plain), (expert_loss, agreed) = figures
         rows.append(
             RangeAgreement(expert.noise_range, plain_loss, expert_loss, plain, agreed, constant)
@@ -67,18 +71,42 @@ def agreement_per_range(
     return rows
 
 
-def _answers(guider, active, noise_range, data, read, seed, batch_size) -> Tensor:
-    guider.switch.activate(active)
+Answers = Iterator[tuple[Tensor, Tensor]]  # of the guider, with the pictures (B,) they are about
+
+
+def _of_noise(
+    guider: Guider,
+    noise_range: NoiseRange,
+    data: TrainingSet,
+    read: Reader,
+    seed: int,
+    batch_size: int,
+) -> Answers:
+    """Every picture with fresh noise."""
     device = next(guider.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    answers = []
     for chosen in torch.arange(len(data)).split(batch_size):
         x_0 = data.x_0(chosen)
         sigma_ve = sample_sigma_ve(noise_range, len(x_0), generator)
         eps = torch.randn(x_0.shape, generator=generator)
-        image = (read or read_x_t())(x_0.to(device), sigma_ve.to(device), eps.to(device))
-        answers.append(downscale(guider(image)).cpu())
-    return torch.cat(answers)
+        image = read(x_0.to(device), sigma_ve.to(device), eps.to(device))
+        yield downscale(guider(image)).cpu(), chosen
+
+
+def _of_estimates(
+    guider: Guider,
+    noise_range: NoiseRange,
+    data: TrainingSet,
+    read: Reader,
+    seed: int,
+    batch_size: int,
+) -> Answers:
+    """Every picture's kept estimate that is nearest to the range's middle."""
+    device = next(guider.parameters()).device
+    columns = data.estimates.nearest(noise_range)
+    for chosen in torch.arange(len(data)).split(batch_size):
+        x0_hat = data.estimates.x0_hat[chosen, columns[chosen]]
+        yield downscale(guider(read.view(x0_hat.to(device).float()))).cpu(), chosen
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..atomic import save_safetensors
 from .declaration import check_settings, setting
+from .estimates import estimate_tensors
 from .images import (
     append_manifest,
     check_source,
@@ -23,6 +24,8 @@ from .images import (
     write_source,
 )
 from .workers import barrier, rank, world_size
+
+NUM_ESTIMATES = 5
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class GenerateSettings:
     scheduler: str = setting("ddim_uniform", "ComfyUI's name of the scheduler")
     batch_size: int = setting(50, "pictures sampled at once", at_least=1)
     seed: int = setting(0, "seed of the first picture; the next ones count up")
+    num_estimates: int = setting(
+        NUM_ESTIMATES, "estimates of each picture that are kept, for experts on x0_hat", at_least=0
+    )
     prompts: str = setting("", "file with a prompt in each line; every picture gets a random one")
 
     def __post_init__(self):
@@ -58,10 +64,15 @@ def settings_of(folder: Path, default: GenerateSettings) -> GenerateSettings:
 
 
 class Pictures(NamedTuple):
-    """`image`: (B, 3, H, W) in [-1, 1]; `latent`: (B, C, ...), None if the image is the state."""
+    """`image`: (B, 3, H, W) in [-1, 1]; `latent`: (B, C, ...), None if the image is the state.
+
+    `sigma_ve`: (T,), `estimates`: (B, T, C, ...) of all evaluations of the model, if recorded.
+    """
 
     image: Tensor
     latent: Tensor | None
+    sigma_ve: Tensor | None = None
+    estimates: Tensor | None = None
 
 
 # (seeds, one prompt for each) -> pictures
@@ -114,7 +125,7 @@ def generate(
 def save_batch(
     batch: Pictures, seeds: list[int], prompts: list[str], settings: GenerateSettings, folder: Path
 ) -> list[dict]:
-    """Write pictures and latents; their manifest lines, which are all it takes to repeat them."""
+    """Write a batch; its lines for the manifest, which hold all it takes to sample it again."""
     recipe = {
         name: getattr(settings, name) for name in ("steps", "cfg", "sampler_name", "scheduler")
     }
@@ -122,11 +133,19 @@ def save_batch(
     if batch.latent is not None:
         latents = {str(seed): batch.latent[i].half().cpu() for i, seed in enumerate(seeds)}
         save_safetensors(latents, folder / latent_file)
+    estimate_file = f"estimates/{seeds[0]:07d}.safetensors"
+    if batch.estimates is not None:
+        kept = estimate_tensors(batch.sigma_ve, batch.estimates, seeds, settings.num_estimates)
+        save_safetensors(kept, folder / estimate_file)
     lines = []
     for image, seed, prompt in zip(batch.image, seeds, prompts, strict=True):
         name = f"images/{seed:07d}.png"
         save_png(image, folder / name)
         line = {"file": name, "seed": seed, "prompt": prompt, **recipe}
         line |= {"width": image.shape[2], "height": image.shape[1], "batch": [seeds[0], len(seeds)]}
-        lines.append(line | ({"latent": latent_file} if batch.latent is not None else {}))
+        if batch.latent is not None:
+            line["latent"] = latent_file
+        if batch.estimates is not None:
+            line["estimates"] = estimate_file
+        lines.append(line)
     return lines

@@ -54,6 +54,12 @@ class DistillSettings:
     input: str = setting(
         "x_t", "experts read the noisy state, or the model's estimate", choices=INPUTS
     )
+    estimates: str = setting(
+        "auto",
+        "experts on x0_hat read estimates kept while sampling, or fresh ones (a pass of the model "
+        "each); auto: kept ones if there are any",
+        choices=("auto", "kept", "fresh"),
+    )
     view: str = setting("auto", "latent to picture: auto, identity, linear_rgb, taesd, vae")
     num_experts: int = setting(5, "noise ranges, each with an expert", at_least=1)
     partition: str = setting(

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..atomic import load_safetensors, save_safetensors
 from ..guiders import Guider
 from ..pixels import bytes_to_image
+from .estimates import Estimates, read_estimates
 from .images import find_images, read_images, read_latent
 from .teacher import label_answers, read_labels, teacher_answers
 
@@ -29,12 +30,14 @@ ProcessIn = Callable[[Tensor], Tensor]  # from ComfyUI's LATENT to the model's o
 class TrainingSet:
     """`states`: (N, C, ...) clean states of the diffusion model: uint8 pixels, or latents in the
     model's own scale. `answers`: (N, ...) the teacher's answer to each clean picture.
-    `fingerprint`: changes with the pictures, the guider and the labels.
+    `fingerprint`: changes with the pictures, the guider and the labels. `estimates`: what experts
+    on x0_hat read, if it was kept; without, they read fresh estimates.
     """
 
     states: Tensor
     answers: Tensor
     fingerprint: str = ""
+    estimates: Estimates | None = None
 
     def __post_init__(self):
         if len(self.states) != len(self.answers):
@@ -51,10 +54,11 @@ class TrainingSet:
     def split(self, num_heldout: int) -> tuple["TrainingSet", "TrainingSet"]:
         """(training, held-out): the last `num_heldout`, at most a tenth, are never trained on."""
         cut = len(self) - min(num_heldout, len(self) // 10)
-        return (
-            TrainingSet(self.states[:cut], self.answers[:cut], self.fingerprint),
-            TrainingSet(self.states[cut:], self.answers[cut:], self.fingerprint),
-        )
+        return self._part(slice(cut)), self._part(slice(cut, None))
+
+    def _part(self, rows: slice) -> "TrainingSet":
+        estimates = self.estimates and self.estimates[rows]
+        return TrainingSet(self.states[rows], self.answers[rows], self.fingerprint, estimates)
 
 
 def build_training_set(
@@ -64,11 +68,13 @@ def build_training_set(
     process_in: ProcessIn | None = None,
     labels: Path | None = None,
     cache: Path | None = None,
+    with_estimates: bool = False,
     watch: Callable[[int], None] = lambda num: None,
 ) -> TrainingSet:
     """The training set of a folder; pictures that cannot be read are skipped, counted and named.
 
-    process_in: None trains on pixels. labels: a CSV of file and class, in place of the teacher's
+    process_in: None trains on pixels. with_estimates: those that were kept, if every picture has
+    some. labels: a CSV of file and class, in place of the teacher's
     answers. cache: a file that keeps the answers. ValueError if no picture is left.
     """
     lines = find_images(folder)
@@ -78,7 +84,9 @@ def build_training_set(
         states = [_state(folder, lines[i], process_in) for i in cached["kept"].tolist()]
         watch(len(lines))
         if all(state is not None for state in states):
-            return TrainingSet(torch.stack(states), cached["answers"], fingerprint)
+            kept = [lines[i] for i in cached["kept"].tolist()]
+            estimates = read_estimates(folder, kept) if with_estimates else None
+            return TrainingSet(torch.stack(states), cached["answers"], fingerprint, estimates)
     kept, states, answers = _ask_teacher(folder, lines, guider, process_in, watch)
     if labels is not None:
         files = [lines[i]["file"] for i in kept]
@@ -88,7 +96,8 @@ def build_training_set(
     if cache is not None:
         tensors = {"kept": torch.tensor(kept), "answers": answers}
         save_safetensors(tensors, cache, {"fingerprint": fingerprint})
-    return TrainingSet(states, answers, fingerprint)
+    estimates = read_estimates(folder, [lines[i] for i in kept]) if with_estimates else None
+    return TrainingSet(states, answers, fingerprint, estimates)
 
 
 def _ask_teacher(

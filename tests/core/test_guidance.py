@@ -1,7 +1,7 @@
 """Guidance against analytic gradients, the published algorithms and an exact posterior."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 import pytest
@@ -15,6 +15,7 @@ from ppap_core.guidance_report import lost_steps
 from ppap_core.guidance_run import GuidanceRun
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.noise import NoiseRange
+from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength, raw_shift, relative_shift
 from ppap_core.targets import ClassTarget
 
@@ -361,3 +362,17 @@ def test_an_impossible_strength_is_refused(settings, message):
 )
 def test_strength_is_off_at_scale_zero_or_empty_interval(settings, off):
     assert Strength(**{"guidance_scale": 1.0} | settings).is_off is off
+
+
+def test_whitening_changes_the_direction_of_a_shift_and_not_its_length():
+    guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
+    plain = guidance_of(guider, 0.2, "relative")
+    white = replace(plain, shaping=Shaping(whitening=1.0))
+    shifts = [shift_of(guidance, x, sigma_ve) for guidance in (plain, white)]
+    lengths = [shift.flatten(1).norm(dim=1) for shift in shifts]
+    torch.testing.assert_close(*lengths)
+    magnitudes = torch.fft.fft2(shifts[1]).abs()
+    spread = magnitudes.flatten(1).std(dim=1) / magnitudes.flatten(1).mean(dim=1)
+    assert (spread < 0.1).all()
+    with pytest.raises(ValueError, match=r"whitening lies in \[0, 1\]"):
+        Shaping(whitening=1.5)

@@ -8,6 +8,7 @@ import torch
 from ppap_core.guidance import Guidance
 from ppap_core.guidance_run import GuidanceRun
 from ppap_core.jacobian import JACOBIANS, backpropagation, finite_difference, without_jacobian
+from ppap_core.spectrum import DataSpectrum
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 from ppap_core.views import LinearRgb
@@ -121,6 +122,7 @@ def test_a_guider_that_sees_the_estimate_shifts_by_the_posterior_covariance(jaco
         Strength(2.5),
         input="x0_hat",
         jacobian=jacobian,
+        spectrum=DataSpectrum((variance, variance)),
     )
     run = GuidanceRun(guidance)
     shift = run.shift(x_vp, torch.full((2,), sigma_ve), gain * x_vp, lambda x: gain * x)
@@ -147,7 +149,7 @@ def test_x0_hat_guider_reads_only_the_estimate():
     ("settings", "message"),
     [
         ({"input": "x_0"}, "input is one of x_t, x0_hat, got 'x_0'"),
-        ({"jacobian": "vjp"}, "jacobian is one of none, jvp, backprop, got 'vjp'"),
+        ({"jacobian": "vjp"}, "jacobian is one of none, jvp, backprop, wiener, got 'vjp'"),
     ],
 )
 def test_an_unknown_setting_is_refused(settings, message):

@@ -1,0 +1,114 @@
+"""Which frequencies a shift moves, and which of them data have.
+
+A guider's gradient is strong in a few frequencies and paints them into pictures. Two ways to
+correct it, both picture by picture, for any size and number of channels, frame by frame:
+
+- `whiten` raises the magnitude of every frequency to a power: 1 leaves the gradient, 0 keeps its
+  phases only (white), 0.5 lies between. Compare the whitened gradients of arXiv 2602.08646.
+- `DataSpectrum.jacobian` weighs the frequencies as an ideal denoiser of stationary Gaussian data
+  does (Wiener, 1949), without a pass of the model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .noise import per_sample
+
+FLOOR = 1e-4  # of the largest magnitude: smaller ones are rounding, and are not raised
+NUM_BANDS = 16
+HIGHEST = 0.5**0.5  # cycles per pixel: the corner of the plane of frequencies
+CORNER = 0.03  # cycles per pixel, where the generic spectrum stops rising toward 0
+
+
+def whiten(gradient: Tensor, power: float) -> Tensor:
+    """`gradient` (B, ..., h, w), each frequency's magnitude raised to `power`; 1 changes nothing.
+
+    Its length changes too, and has no meaning: use the rule relative with it.
+    """
+    if power == 1:
+        return gradient
+    waves = torch.fft.rfft2(gradient.float())
+    magnitude = waves.abs()
+    floor = FLOOR * magnitude.flatten(1).amax(dim=1).clamp(min=1e-30)
+    floor = per_sample(floor, gradient)
+    waves = waves * (magnitude.maximum(floor) / floor) ** (power - 1)
+    return torch.fft.irfft2(waves, s=gradient.shape[-2:]).to(gradient)
+
+
+@dataclass(frozen=True)
+class DataSpectrum:
+    """Mean square of clean states at each radial frequency: a power spectral density.
+
+    `density`: positive values at equal distances from frequency 0 to HIGHEST cycles per pixel. Its
+    mean over the square of frequencies is the variance of a value.
+    """
+
+    density: tuple[float, ...]
+
+    def __post_init__(self):
+        if len(self.density) < 2 or not all(0 < value < float("inf") for value in self.density):
+            raise ValueError(f"a data spectrum has two or more positive values, got {self.density}")
+
+    @classmethod
+    def of_states(cls, states: Tensor) -> "DataSpectrum":
+        """Measured on clean states (N, C, [T,] h, w), over channels, frames and directions."""
+        planes = states.float().flatten(0, -3)
+        planes = planes - planes.mean(dim=(1, 2), keepdim=True)
+        power = torch.fft.fft2(planes, norm="ortho").abs().square().mean(dim=0)
+        band = (_radius(*states.shape[-2:]) / HIGHEST * (NUM_BANDS - 1)).round().long()
+        band[0, 0] = band[0, 1]  # the mean was taken out
+        power[0, 0] = power[0, 1]
+        sums = torch.zeros(NUM_BANDS).index_add_(0, band.flatten(), power.flatten())
+        counts = torch.zeros(NUM_BANDS).index_add_(0, band.flatten(), torch.ones(band.numel()))
+        return cls(tuple(_means(sums, counts).clamp(min=1e-8).tolist()))
+
+    def at(self, size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        """The density at the frequencies of rfft2 of planes of `size`: (h, w // 2 + 1)."""
+        height, width = size
+        density = _at(torch.tensor(self.density), _radius(height, width)[:, : width // 2 + 1])
+        return density.to(device)
+
+    def jacobian(self, g: Tensor, sigma_ve: Tensor) -> Tensor:
+        """J g for a gradient g (B, ..., h, w) in the estimate; sigma_ve: (B,).
+
+        E[x_0 | x_vp] of stationary Gaussian data multiplies each frequency of x_vp by
+        sqrt(1 + sigma_ve^2) S / (S + sigma_ve^2). For white data of variance 1 that is "none".
+        """
+        noise = per_sample(sigma_ve.float().square(), g)
+        density = self.at(g.shape[-2:], g.device)
+        gain = (1 + noise).sqrt() * density / (density + noise)
+        waves = torch.fft.rfft2(g.float()) * gain
+        return torch.fft.irfft2(waves, s=g.shape[-2:]).to(g)
+
+
+def _radius(height: int, width: int) -> Tensor:
+    """Cycles per pixel of each frequency of torch.fft.fft2, (height, width)."""
+    return torch.fft.fftfreq(height)[:, None].hypot(torch.fft.fftfreq(width)[None])
+
+
+def _at(density: Tensor, radius: Tensor) -> Tensor:
+    """`density` (K,) at each `radius`, linear between its values."""
+    place = (radius / HIGHEST * (len(density) - 1)).clamp(0, len(density) - 1)
+    below = place.floor().long().clamp(max=len(density) - 2)
+    return torch.lerp(density[below], density[below + 1], place - below)
+
+
+def _means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Means of the bands; a band without a frequency, on small planes, takes its neighbour's."""
+    means = sums / counts.clamp(min=1)
+    known = counts.nonzero().flatten()
+    nearest = (torch.arange(len(means))[:, None] - known).abs().argmin(dim=1)
+    return means[known[nearest]]
+
+
+def _generic() -> DataSpectrum:
+    frequency = torch.linspace(0, HIGHEST, NUM_BANDS)
+    density = 1 / (frequency.square() + CORNER**2)
+    return DataSpectrum(tuple((density / _at(density, _radius(64, 64)).mean()).tolist()))
+
+
+GENERIC = _generic()
+"""1 / f^2, as natural images have it (Field, 1987), for values of variance 1."""
