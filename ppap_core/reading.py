@@ -9,7 +9,7 @@ AUTO = "auto"
 @dataclass(frozen=True)
 class Reading:
     """`input`: the noisy state (x_t) or the model's estimate of the clean one (x0_hat). `view`: the
-    name of the map from states to images (views.py). "auto" leaves either open.
+    name of the map from states to images (comfy_bridge/views.py). "auto" leaves either open.
     """
 
     input: str = AUTO

@@ -71,7 +71,7 @@ def norms(values: Tensor) -> Tensor:
 
 
 def noise_norm(like: Tensor, sigma_ve: Tensor, share: Tensor | float = 1.0) -> Tensor:
-    """What a shift of `denoised`, shaped `like` (B, ...), has for a norm if it undoes all noise.
+    """The norm of the shift of `denoised`, shaped `like` (B, ...), that would undo all noise.
 
     In eps: sqrt(1 - alpha_bar) times the expected norm of eps. `share`: of the picture, in [0, 1].
     """

@@ -1,6 +1,6 @@
 """Views: how the state of a diffusion model becomes an image that a guider can read.
 
-A view maps x_vp, the variance-preserving state in the model's own latent space, (B, C, H, W) or
+A view maps a state in the model's own latent space (x_vp, or the estimate x0_hat), (B, C, H, W) or
 video (B, C, T, H, W), to images (B, 3, h, w) in about [-1, 1], differentiably. The frames of a
 video become pictures of the batch, video by video.
 """
