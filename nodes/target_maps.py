@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..ppap_core.maps import FITS
 from ..ppap_core.pixels import bhwc_to_image, image_to_bhwc
+from ..ppap_core.targets.index_maps import USUAL_VOID
 from ..ppap_core.targets.map_target import (
     SOURCES,
     Frame,
@@ -69,7 +70,8 @@ class TargetMap(io.ComfyNode):
                     "palette",
                     options=list(PALETTES),
                     tooltip="The colours of a segmentation map, and of the preview. Pixels near no "
-                    "colour ask for nothing; info says how many they are.",
+                    "colour ask for nothing; info says how many they are. Grey files of a data "
+                    "set have numbers of their own: ADE20K's begin at 1, Cityscapes has ids.",
                 ),
                 io.Combo.Input(
                     "fit",
@@ -98,13 +100,23 @@ class TargetMap(io.ComfyNode):
                     optional=True,
                     tooltip="Where the target counts; elsewhere guidance asks for nothing.",
                 ),
+                io.Int.Input(
+                    "void_value",
+                    default=USUAL_VOID,
+                    min=-1,
+                    max=65535,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For palettes of grey values: pixels of this value ask for nothing. "
+                    "-1: no value does.",
+                ),
             ],
             outputs=map_outputs(),
         )
 
     @classmethod
     def execute(
-        cls, guider, image, source, palette, fit, width, height, mask=None
+        cls, guider, image, source, palette, fit, width, height, mask=None, void_value=USUAL_VOID
     ) -> io.NodeOutput:
         made = build_map_target(
             task=guider.guider.info.task,
@@ -115,6 +127,7 @@ class TargetMap(io.ComfyNode):
             frame=Frame(width=width, height=height, fit=fit),
             mask=mask,
             predict=partial(ask_guider, guider),
+            void_value=void_value,
         )
         return map_output(made)
 

@@ -16,6 +16,8 @@ from .timm_config import (
     timm_preprocessing,
 )
 
+WRAPPER = "timm_model."  # before every name, if transformers' TimmWrapper saved the weights
+
 
 def load_timm_folder(folder: Path, config: dict) -> Guider:
     """Build the classifier that `config` names and load `folder`'s weights.
@@ -23,7 +25,7 @@ def load_timm_folder(folder: Path, config: dict) -> Guider:
     ValueError for a folder without safetensors, an architecture that timm does not know, or weights
     that do not fit.
     """
-    weights = read_weights(folder)
+    weights = {name.removeprefix(WRAPPER): value for name, value in read_weights(folder).items()}
     try:
         parsed = read_timm_config(config)
         columns, tags = read_tags(folder) or ([], [])

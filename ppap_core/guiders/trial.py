@@ -22,8 +22,8 @@ def check_by_trial(guider: Guider, name: str) -> None:
             answer = guider(_picture().requires_grad_(True))
     except Exception as error:  # any library's, for any reason: it cannot guide
         raise ValueError(
-            f"guider {name!r} cannot read a picture: {one_line(error)}; look whether config.json "
-            f"belongs to these weights, or choose another model"
+            f"guider {name!r} cannot read a picture: {one_line(error)}; look whether the "
+            f"folder's files belong together, or choose another model"
         ) from error
     if fault := _fault(guider, answer):
         raise ValueError(f"guider {name!r} {fault}: choose another model")

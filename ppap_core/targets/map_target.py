@@ -1,5 +1,6 @@
 """Depth and segmentation targets from a reference picture, a ready map, or a mask per class."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,11 @@ from torch.nn import functional as F
 from ..maps import check_rows, fit_frame, own_maps, shrink_or_grow
 from .class_names import find_class
 from .depth_target import DepthTarget
-from .palettes import HUES, class_colours, image_to_grey, image_to_labels, labels_to_image
+from .index_maps import GREY, INDEX_MAPS, USUAL_VOID, image_to_grey
+from .palettes import HUES, class_colours, image_to_labels, labels_to_image
 from .segmentation_target import VOID, SegmentationTarget
+
+log = logging.getLogger(__name__)
 
 REFERENCE = "reference picture"
 NEAR_IS_BRIGHT, FAR_IS_BRIGHT = "depth map (near is bright)", "depth map (far is bright)"
@@ -57,12 +61,14 @@ def build_map_target(
     frame: Frame,
     mask: Tensor | None,
     predict: Predict,
+    void_value: int = USUAL_VOID,
 ) -> MapTarget:
     """Make a target for a guider of `task` and `labels` from `image` (R, 3, H, W) in [-1, 1].
 
     `source`: what `image` is, a key of SOURCES. `mask`: where the target counts, (R or 1, h, w) in
-    [0, 1], of any size. `predict` asks the guider, without experts, about pictures. ValueError, in
-    one line, for what does not fit together.
+    [0, 1], of any size. `predict` asks the guider, without experts, about pictures. `void_value`:
+    the grey value of an index map that asks for nothing, -1 if there is none. ValueError, in one
+    line, for what does not fit together.
     """
     if task not in SOURCES[source]:
         raise ValueError(
@@ -74,7 +80,10 @@ def build_map_target(
         maps, notes = _image_to_nearness(image, source, predict), []
         make, void = DepthTarget, 0.0
     else:
-        maps, notes = _image_to_classes(image, source, palette, len(labels), predict)
+        if source == REFERENCE:
+            maps, notes = _predicted_classes(image, predict), []
+        else:
+            maps, notes = _read_classes(image, palette, len(labels), void_value)
         make, void = partial(SegmentationTarget, num_classes=len(labels)), VOID
     weight, mask_notes = _fit_mask(mask, maps)
     target = make(
@@ -135,17 +144,27 @@ def _image_to_nearness(image: Tensor, source: str, predict: Predict) -> Tensor:
     return grey if source == NEAR_IS_BRIGHT else -grey
 
 
-def _image_to_classes(
-    image: Tensor, source: str, palette: str, num_classes: int, predict: Predict
+def _predicted_classes(image: Tensor, predict: Predict) -> Tensor:
+    """What the guider sees in `image` (R, 3, H, W) in [-1, 1]: class indices (R, H, W)."""
+    classes = own_maps(predict(image).argmax(1), torch.float32)
+    return F.interpolate(classes[None], image.shape[-2:], mode="nearest-exact")[0].long()
+
+
+def _read_classes(
+    image: Tensor, palette: str, num_classes: int, void_value: int
 ) -> tuple[Tensor, list[str]]:
-    """`image`: (R, 3, H, W) in [-1, 1] -> class indices (R, H, W), and notes for the user."""
-    if source == REFERENCE:
-        classes = own_maps(predict(image).argmax(1), torch.float32)
-        grown = F.interpolate(classes[None], image.shape[-2:], mode="nearest-exact")[0]
-        return grown.long(), []
-    maps, unmatched = image_to_labels(image, palette, num_classes)
-    note = f"{unmatched:.1%} of the pixels have no colour of {palette} and are void"
-    return maps, [note] if unmatched else []
+    """A drawn map (R, 3, H, W) in [-1, 1] -> class indices (R, H, W), and notes for the user."""
+    maps, _, notes = image_to_labels(image, palette, num_classes, void_value)
+    for note in notes:
+        log.warning("the label map: %s", note)
+    if palette in INDEX_MAPS and (highest := int(maps.max())) >= num_classes:
+        others = " or ".join(repr(kind) for kind in INDEX_MAPS if kind != GREY)
+        raise ValueError(
+            f"the map asks for class {highest}, the guider knows 0 to {num_classes - 1}: if its "
+            f"numbers are a data set's own, choose the palette {others}; if {highest} means that "
+            f"nothing is asked for, set void_value to it"
+        )
+    return maps, list(notes)
 
 
 def _fit_mask(mask: Tensor | None, maps: Tensor) -> tuple[Tensor, list[str]]:

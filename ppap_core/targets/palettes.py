@@ -1,38 +1,26 @@
 """Classes as colours: a picture of a label map -> labels, and back."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..pixels import bytes_to_image, image_to_bytes
 from . import palette_tables
+from .index_maps import INDEX_MAPS, USUAL_VOID, LabelMap, read_index_map
 from .segmentation_target import VOID
 
-HUES, GREY = "evenly spaced hues", "grey value = index"
+HUES = "evenly spaced hues"
 TABLES = {
     "ADE20K": palette_tables.ADE20K,
     "COCO": palette_tables.COCO,
     "VOC": palette_tables.VOC,
     "Cityscapes": palette_tables.CITYSCAPES,
 }
-PALETTES = (*TABLES, HUES, GREY)
+PALETTES = (*TABLES, HUES, *INDEX_MAPS)
 
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 TOLERANCE = 20.0  # largest distance in RGB (0 to 255) between a pixel and its class's colour
-GREY_SCALES = (255.0, 255.996)  # ComfyUI 0.30 reads 8-bit grey files (not RGB) by the second
-GREY_VOID = 255  # the index that data sets give to ignored pixels
-
-
-class LabelMap(NamedTuple):
-    """`labels`: (R, H, W) int64, VOID where there is no class.
-
-    `unmatched`: the share of pixels, in [0, 1], that have neither a class's colour nor void's.
-    """
-
-    labels: Tensor
-    unmatched: float
 
 
 def class_colours(palette: str, num_classes: int) -> Tensor:
@@ -41,23 +29,26 @@ def class_colours(palette: str, num_classes: int) -> Tensor:
     return (colours if len(colours) >= num_classes else _hues(num_classes))[:num_classes]
 
 
-def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
-    """Read a coloured label map (R, 3, H, W) in [-1, 1]; each pixel takes the nearest colour.
+def image_to_labels(
+    image: Tensor, palette: str, num_classes: int, void: int = USUAL_VOID
+) -> LabelMap:
+    """Read a label map (R, 3, H, W) in [-1, 1]; each pixel takes the nearest colour.
 
-    Black is void; in VOC, whose background is black, void is the colour of its borders. ValueError
-    if no pixel has a colour of the palette.
+    Black is void; in VOC, whose background is black, void is the colour of its borders. `void`: the
+    grey value that is void in the maps of INDEX_MAPS, -1 if there is none. ValueError if no pixel
+    has a colour of the palette.
     """
-    if palette == GREY:
-        return LabelMap(_grey_to_labels(image), 0.0)
+    if palette in INDEX_MAPS:
+        return read_index_map(image, palette, void)
     colours = _colours(palette, num_classes)
-    void = VOC_BORDER if BLACK in {tuple(c) for c in colours.tolist()} else BLACK
+    border = VOC_BORDER if BLACK in {tuple(c) for c in colours.tolist()} else BLACK
     pixels = image_to_bytes(image).long()
     unique, where = (
         (pixels * torch.tensor([1 << 16, 1 << 8, 1]).view(3, 1, 1))
         .sum(1)
         .unique(return_inverse=True)
     )
-    nearest = _nearest(unique, torch.cat((colours, torch.tensor([void]))))
+    nearest = _nearest(unique, torch.cat((colours, torch.tensor([border]))))
     labels = nearest.where(nearest < len(colours), VOID)[where]  # the last colour is void
     unmatched = (nearest[where] > len(colours)).float().mean().item()
     if unmatched == 1:
@@ -65,28 +56,14 @@ def image_to_labels(image: Tensor, palette: str, num_classes: int) -> LabelMap:
             f"no pixel of the map has a colour of the palette {palette}: choose the palette that "
             f"the map was made with"
         )
-    return LabelMap(labels, unmatched)
+    note = f"{unmatched:.1%} of the pixels have no colour of {palette} and are void"
+    return LabelMap(labels, unmatched, (note,) if unmatched else ())
 
 
 def labels_to_image(labels: Tensor, colours: Tensor) -> Tensor:
     """Paint labels (R, H, W) in `colours` (K, 3), void in black: (R, 3, H, W) in [-1, 1]."""
     with_void = torch.cat((colours, torch.tensor([BLACK])))  # index -1 is the last
     return bytes_to_image(with_void[labels].movedim(-1, 1))
-
-
-def image_to_grey(image: Tensor) -> Tensor:
-    """(R, 3, H, W) in [-1, 1] -> (R, H, W) in [0, 1]; ValueError if it is coloured."""
-    if (image.amax(1) - image.amin(1)).max() > 0.2:
-        raise ValueError("the map is coloured: load a grey one, without a colour scheme")
-    return (image.mean(1) + 1) / 2
-
-
-def _grey_to_labels(image: Tensor) -> Tensor:
-    """The scale under which the grey values are nearest to whole numbers is the right one."""
-    grey = image_to_grey(image)
-    indices = min((grey * s for s in GREY_SCALES), key=lambda i: (i - i.round()).abs().max())
-    labels = indices.round().long()
-    return labels.where(labels < GREY_VOID, VOID)
 
 
 def _nearest(packed: Tensor, colours: Tensor) -> Tensor:

@@ -167,8 +167,9 @@ def test_an_eight_bit_index_file_is_read_exactly(comfyui, tmp_path, monkeypatch)
     with torch.inference_mode():
         image, _ = comfyui.nodes.LoadImage().load_image("labels.png")
     palettes = comfyui.module("ppap_core.targets.palettes")
+    grey = comfyui.module("ppap_core.targets.index_maps").GREY
     pixels = comfyui.module("ppap_core.pixels")
-    labels = palettes.image_to_labels(pixels.bhwc_to_image(image), palettes.GREY, 150).labels
+    labels = palettes.image_to_labels(pixels.bhwc_to_image(image), grey, 150).labels
     assert numpy.array_equal(labels[0].numpy(), indices)
 
 

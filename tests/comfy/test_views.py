@@ -279,7 +279,9 @@ def test_decoding_plan_shrinks_batch_then_size_with_memory(
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: needed / 4)
     assert "memory is short" not in caplog.text
     assert view(state).shape == view(state).shape == (3, 3, 32, 32)
-    assert caplog.text.count("memory is short: the PPAP guider sees the decoded picture at 50 %") == 1
+    assert (
+        caplog.text.count("memory is short: the PPAP guider sees the decoded picture at 50 %") == 1
+    )
 
 
 def test_vae_copy_is_made_once_and_freed_with_the_vae(comfyui, views, folder, model_of):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.distributions import Categorical, kl_divergence
+from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 from ppap_core.distillation.losses import (
     COMPARISONS,
@@ -13,7 +13,11 @@ from ppap_core.distillation.losses import (
     depth_agreement,
     depth_loss,
     downscale,
+    score_agreement,
+    score_loss,
     segmentation_loss,
+    tag_agreement,
+    tag_loss,
 )
 from ppap_core.distillation.teacher import label_answers
 
@@ -74,14 +78,63 @@ def test_class_loss_with_one_hot_teacher_is_cross_entropy():
     torch.testing.assert_close(class_loss(answer, label_answers(labels, 5)), expected)
 
 
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
+def test_tags_loss_is_the_kl_divergence_of_independent_yes_and_no(temperature):
+    torch.manual_seed(0)
+    answer, teacher = torch.randn(6, 5), torch.randn(6, 5)
+    expected = kl_divergence(Bernoulli(logits=teacher / temperature), Bernoulli(logits=answer))
+    torch.testing.assert_close(tag_loss(answer, teacher, temperature), expected.sum(1).mean())
+
+
+def test_one_tags_loss_is_that_of_a_softmax_over_it_and_its_opposite():
+    torch.manual_seed(0)
+    answer, teacher = torch.randn(6, 1), torch.randn(6, 1)
+    pairs = [torch.cat([torch.zeros_like(x), x], 1) for x in (answer, teacher)]
+    torch.testing.assert_close(tag_loss(answer, teacher), class_loss(*pairs))
+
+
+def test_tags_loss_of_certain_answers_is_finite_and_has_a_gradient():
+    answer = torch.tensor([[300.0, -300.0]], requires_grad=True)
+    loss = tag_loss(answer, -answer.detach())
+    (gradient,) = torch.autograd.grad(loss, answer)
+    torch.testing.assert_close(loss.detach(), torch.tensor(600.0))
+    assert gradient.isfinite().all() and gradient.abs().min() > 0
+
+
+def test_score_loss_is_the_kl_divergence_of_gaussians():
+    torch.manual_seed(0)
+    answer, teacher = torch.randn(6, 2), torch.randn(6, 2)
+    expected = kl_divergence(Normal(teacher, 0.5**0.5), Normal(answer, 0.5**0.5)).sum(1).mean()
+    torch.testing.assert_close(score_loss(answer, teacher, 0.5), expected)
+
+
+def test_tag_agreement_is_intersection_over_union():
+    teacher = torch.tensor([[1.0, 1, -1, -1], [-1, -1, -1, -1], [-1, -1, -1, -1], [1, 1, 1, 1]])
+    student = torch.tensor([[1.0, -1, 1, -1], [-1, -1, -1, -1], [1, -1, -1, -1], [1, 1, 1, 1]])
+    torch.testing.assert_close(tag_agreement(student, teacher), torch.tensor([1 / 3, 1, 0, 1]))
+
+
+def test_score_agreement_is_the_share_of_pairs_in_the_same_order():
+    scipy_stats = pytest.importorskip("scipy.stats")
+    torch.manual_seed(0)
+    answer, teacher = torch.randn(12, 1), torch.randn(12, 1)
+    tau = scipy_stats.kendalltau(answer[:, 0], teacher[:, 0]).statistic
+    assert score_agreement(answer, teacher).mean().item() == pytest.approx((tau + 1) / 2)
+    assert score_agreement(answer[:1], teacher[:1]).tolist() == [1.0]
+
+
 @pytest.mark.parametrize("task", COMPARISONS)
 def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
     """Compared with many random constant answers, none of which looks at the picture."""
     torch.manual_seed(0)
     slope = torch.arange(16.0).reshape(4, 4)  # the floor is near, the wall far: so most scenes are
-    teacher = {"class": torch.randn(40, 5), "segmentation": torch.randn(40, 3, 4, 4)}.get(
-        task, slope + 3 * torch.rand(40, 4, 4)
-    )
+    teacher = {
+        "class": torch.randn(40, 5),
+        "class, sigmoid": torch.randn(40, 5),
+        "class, score": torch.randn(40, 2),
+        "segmentation": torch.randn(40, 3, 4, 4),
+        "depth": slope + 3 * torch.rand(40, 4, 4),
+    }[task]
     best = constant_loss(task, teacher, 1.0)
     for _ in range(50):
         constant = torch.randn_like(teacher[:1]).expand_as(teacher)

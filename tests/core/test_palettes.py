@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ppap_core.targets import VOID
+from ppap_core.targets.index_maps import GREY
 from ppap_core.targets.palettes import (
-    GREY,
     HUES,
     PALETTES,
     TABLES,
