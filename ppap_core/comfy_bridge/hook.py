@@ -15,15 +15,15 @@ from ..guidance import Guidance
 from ..guidance_report import lost_steps, progress, stale_steps, summary
 from ..guidance_run import GuidanceRun, Outcome
 from ..jacobian import Denoiser
-from ..noise import per_sample
-from ..shaping import without_conflict
 from .apart import KEY, Apart
-from .differentiable import attention_has_backward_pass, differentiable
+from .differentiable import attention_has_backward_pass
 from .guided_evaluation import GuidedEvaluation
 from .live import show_on_node
 from .memory import guidance_bytes, with_room
-from .noise_levels import is_in_interval, noise_coefficients, sigma_to_sigma_ve
+from .noise_levels import is_in_interval
 from .outcomes import LastEstimate, Outcomes, as_the_host_stores, joined
+from .shift import total_shift
+from .streams import Streams
 
 log = logging.getLogger(__name__)
 _KEPT = Outcomes()
@@ -87,6 +87,7 @@ class ModelGuidance:
         self.outcomes = tuple(GuidanceRun(guidance).outcome() for guidance in guidances)
         self._runs: tuple[GuidanceRun, ...] = ()
         self._apart: Apart | None = None
+        self._streams = Streams()
 
     def sample(
         self,
@@ -102,6 +103,7 @@ class ModelGuidance:
     ):
         """The OUTER_SAMPLE wrapper: one sampling."""
         self._runs, self._apart = (), None
+        self._streams = Streams(kwargs.get("latent_shapes"))
         # A sampling without noise of its own resumes one: the second half of SplitSigmas, say.
         earlier = () if torch.count_nonzero(noise) else _KEPT.of(latent_image)
         last = callback and LastEstimate(callback)
@@ -129,13 +131,14 @@ class ModelGuidance:
 
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
-        check_latent(noise_shape)
+        check_latent(self._streams.shape_of_first(noise_shape))
         self._warn_of_attention(model)
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)
         return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
 
     def _begin(self, shape: torch.Size) -> None:
+        shape = self._streams.shape_of_first(shape)
         self._runs = tuple(GuidanceRun(g, guidance_bytes(g, shape)) for g in self.guidances)
 
     def _warn_of_attention(self, model) -> None:
@@ -159,7 +162,8 @@ class ModelGuidance:
             return executor(x, timestep, model_options, seed)
 
         def shift_of(denoised: Tensor, denoise: Denoiser) -> Tensor:
-            shift = total_shift(runs, model_sampling, x, timestep, denoised, denoise)
+            place = model_sampling, x, timestep, denoised, denoise, self._streams
+            shift = total_shift(runs, *place)
             show_on_node(progress(run) for run in runs)
             return shift
 
@@ -202,50 +206,3 @@ def _uses(guidance: Guidance, *jacobians: str) -> bool:
 def _is_active(run: GuidanceRun, model_sampling, sigma: float) -> bool:
     strength = run.guidance.strength
     return is_in_interval(model_sampling, sigma, strength.start_percent, strength.end_percent)
-
-
-def total_shift(
-    runs: list[GuidanceRun],
-    model_sampling,
-    x: Tensor,
-    sigma: Tensor,
-    denoised: Tensor,
-    denoise: Denoiser,
-) -> Tensor:
-    """What all `runs` together add to `denoised`, in the order of the nodes."""
-    total = None
-    for run in runs:
-        shift = guided_shift(run, model_sampling, x, sigma, denoised, denoise)
-        if run.guidance.shaping.gives_way and total is not None:
-            shift = without_conflict(shift, total.to(shift))
-        total = shift if total is None else total.to(shift) + shift
-    return total
-
-
-def guided_shift(
-    run: GuidanceRun,
-    model_sampling,
-    x: Tensor,
-    sigma: Tensor,
-    denoised: Tensor | None = None,
-    denoise: Denoiser | None = None,
-) -> Tensor:
-    """What `run` adds to `denoised`; `x` (B, ...) and `sigma` (B,) as a sampler calls the model.
-
-    `denoise`: another x of the sampler -> the estimate that `denoised` is of this one.
-    """
-    inference = torch.is_inference_mode_enabled()
-    with torch.inference_mode(False), torch.no_grad():
-        device = next(run.guidance.guider.parameters()).device
-        sigma = sigma.clone().to(device).float()
-        alpha, b = noise_coefficients(model_sampling, sigma)
-        c = per_sample((alpha.square() + b.square()).sqrt(), x)
-
-        def denoise_vp(x_vp: Tensor) -> Tensor:
-            like_x = (x_vp * c).to(x)
-            with differentiable() if x_vp.requires_grad else torch.inference_mode(inference):
-                return denoise(like_x).to(x_vp)
-
-        x_vp = x.clone().to(device).float() / c
-        estimate = None if denoised is None else denoised.clone().to(x_vp)
-        return run.shift(x_vp, sigma_to_sigma_ve(model_sampling, sigma), estimate, denoise_vp)
