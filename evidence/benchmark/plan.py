@@ -2,17 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from evidence.benchmark import methods
 from evidence.benchmark.budgets import Budget
-from evidence.benchmark.methods import (
-    CLASS_METHODS,
-    LATENT_METHODS,
-    MAP_METHODS,
-    NO_GUIDANCE,
-    SIZES,
-    Method,
-    ablations,
-    class_methods,
-)
+from evidence.benchmark.methods import Method
 from evidence.benchmark.pieces import MAPS, ConditionalLesson, Lesson, Piece, Row
 from evidence.benchmark.rows import Key, Tables
 
@@ -30,35 +22,37 @@ class Plan:
         first = self.budget.first_seed
         seeds = range(first, first + self.budget.training_seeds)
         for guider in self.budget.guiders:
-            yield from self._class_rows(guider, first, CLASS_METHODS)
+            yield from self._class_rows(guider, first, methods.CLASS_METHODS)
         for guider in self.budget.guiders:
-            for seed in seeds[1:] if guider not in SIZES else ():
-                yield from self._class_rows(guider, seed, [m for m in CLASS_METHODS if m.teaching])
+            for seed in seeds[1:] if guider not in methods.SIZES else ():
+                yield from self._class_rows(
+                    guider, seed, [m for m in methods.CLASS_METHODS if m.teaching]
+                )
             if guider == self.budget.guiders[0]:
                 yield from self._ablations()
                 yield from self._maps()
                 yield from self._latent(first)
-            yield from self._class_rows(guider, first, CLASS_METHODS, "DDPM-250")
+            yield from self._class_rows(guider, first, methods.CLASS_METHODS, "DDPM-250")
         for seed in seeds[1:]:
             yield from self._latent(seed)
 
     def _class_rows(
-        self, guider: str, seed: int, methods: Sequence[Method], sampler: str = "DDIM-25"
+        self, guider: str, seed: int, wanted: Sequence[Method], sampler: str = "DDIM-25"
     ) -> Iterator[Piece]:
         chosen = self.budget.methods
-        for method in class_methods(guider):
-            if method in methods and (not chosen or method.name in chosen):
+        for method in methods.class_methods(guider):
+            if method in wanted and (not chosen or method.name in chosen):
                 yield from self._rows("class", guider, method, seed, sampler)
 
     def _maps(self) -> Iterator[Piece]:
         for task in MAPS:
             if task in self.budget.tables:
-                for method in MAP_METHODS:
+                for method in methods.MAP_METHODS:
                     yield from self._rows(task, task, method, self.budget.first_seed, "DDIM-25")
 
     def _latent(self, seed: int) -> Iterator[Piece]:
         if "latent" in self.budget.tables:
-            for method in LATENT_METHODS:
+            for method in methods.LATENT_METHODS:
                 if method.teaching or seed == self.budget.first_seed:
                     yield from self._rows("latent", "resnet", method, seed, "Euler-25")
 
@@ -66,7 +60,7 @@ class Plan:
         if "ablations" not in self.budget.tables:
             return
         guider, seed = self.budget.guiders[0], self.budget.first_seed
-        for method in ablations():
+        for method in methods.ablations():
             missing = list(self._lesson(guider, method, seed))
             yield from missing
             for scale in self.budget.scales[1:3] if not missing else ():
@@ -93,7 +87,9 @@ class Plan:
         if table == "class" and sampler == "DDIM-25" and "noisy" in self.budget.tables:
             yield from self._noisy(guider, method, seed)
         fast = "DDIM-25" if sampler == "DDPM-250" else sampler
-        tuning = [] if method is NO_GUIDANCE else list(self._tuning(table, guider, method, fast))
+        tuning = (
+            [] if method is methods.NO_GUIDANCE else list(self._tuning(table, guider, method, fast))
+        )
         yield from tuning
         if tuning:
             return
@@ -139,7 +135,7 @@ class Plan:
         best (of n + 4 pictures, 2 more of them right: Agresti & Coull, 1998): larger scales only
         cost quality.
         """
-        if method is NO_GUIDANCE:
+        if method is methods.NO_GUIDANCE:
             return 0.0
         found = self.tables.find(
             table,
