@@ -1,61 +1,58 @@
 """The graphs of the shipped workflows; `python -m host.workflows` draws them in the front end."""
 
-from host.workflow_parts import (
-    COLUMN,
-    LATENT_MODEL,
-    RELATIVE,
-    ROW,
-    SAMPLING,
-    Graph,
-    Link,
-    Node,
-    class_target,
-    guide_by,
-    guider,
-    join,
-    map_target,
-    note,
-    reference,
-    replace_link,
-    sampler,
-    show,
-    shown_target,
-    start,
-    start_latent,
-)
+from collections.abc import Sequence
+
+from host import workflow_parts as parts
+from host.workflow_parts import COLUMN, RELATIVE, ROW, Graph, Link, Node, join
 
 PLAIN = {"seed": 4}
 GUIDED = PLAIN | {"guidance_scale": 0.1} | RELATIVE
 LATENT = PLAIN | {"sampler_name": "euler", "scheduler": "simple"}
 LATENT_GUIDED = {"guidance_scale": 0.2, "jacobian": "none"} | RELATIVE  # evidence.views's best
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
+UNGUIDED = (parts.sampler("plain", 1, PLAIN, guided=False), parts.show("plain", 1))
+TO_TARGET: Link = (("experts", "guider"), ("target", "guider"))
+TO_GUIDED = parts.guide_by("guided")
+
+
+def guided_pixels(
+    name: str,
+    guider: str,
+    *middle: Graph,
+    widgets: dict = GUIDED,
+    batch_size: int = 4,
+    after: Sequence[Graph] = (),
+    links: Sequence[Link] = TO_GUIDED,
+) -> Graph:
+    """The workflow `name`: the pixel model with a guider, and a guided sampler with its pictures.
+
+    `middle` and `after`: the other parts, made before and after the sampler.
+    """
+    return join(
+        parts.note(name),
+        parts.start(batch_size),
+        parts.guider(guider, 400),
+        *middle,
+        parts.sampler("guided", 0, widgets),
+        parts.show("guided", 0, saved=True),
+        *after,
+        links=links,
+    )
 
 
 def class_guidance() -> Graph:
-    return join(
-        note("class_guidance"),
-        start(batch_size=4),
-        guider("demo-shapes-resnet", 400),
-        Graph({"target": class_target("torus")}),
-        sampler("guided", 0, GUIDED),
-        show("guided", 0, saved=True),
-        sampler("plain", 1, PLAIN, guided=False),
-        show("plain", 1),
-        links=[(("experts", "guider"), ("target", "guider")), *guide_by("guided")],
+    return guided_pixels(
+        "class_guidance",
+        "demo-shapes-resnet",
+        Graph({"target": parts.class_target("torus")}),
+        after=UNGUIDED,
+        links=[TO_TARGET, *TO_GUIDED],
     )
 
 
 def depth_from_reference() -> Graph:
-    return join(
-        note("depth_from_reference"),
-        start(batch_size=4),
-        guider("demo-scenes-depth", 400),
-        reference(seed=11),
-        map_target(760, "reference decode", {"source": "reference picture"}),
-        sampler("guided", 0, GUIDED),
-        show("guided", 0, saved=True),
-        links=guide_by("guided"),
-    )
+    depth = parts.depth_of_reference(seed=11)
+    return guided_pixels("depth_from_reference", "demo-scenes-depth", depth)
 
 
 def solid_mask(y: int, value: int, width: int, height: int) -> Node:
@@ -74,7 +71,7 @@ def mask_target(y: int, widgets: dict) -> Node:
 
 
 def segmentation_from_masks() -> Graph:
-    preview = shown_target(1200)
+    preview = parts.shown_target(1200)
     masks = {
         "nothing": solid_mask(460, value=0, width=32, height=32),
         "floor": solid_mask(630, value=1, width=32, height=14),
@@ -95,84 +92,70 @@ def segmentation_from_masks() -> Graph:
         (("experts", "guider"), ("floor target", "guider")),
         (("experts", "guider"), ("target", "guider")),
     ]
-    return join(
-        note("segmentation_from_masks"),
-        start(batch_size=4),
-        guider("demo-scenes-segmentation", 400),
+    return guided_pixels(
+        "segmentation_from_masks",
+        "demo-scenes-segmentation",
         Graph(masks | preview.nodes),
-        sampler("guided", 0, GUIDED),
-        show("guided", 0, saved=True),
-        sampler("plain", 1, PLAIN, guided=False),
-        show("plain", 1),
-        links=[*links, *preview.links, *guide_by("guided")],
+        after=UNGUIDED,
+        links=[*links, *preview.links, *TO_GUIDED],
     )
 
 
 def class_and_depth() -> Graph:
     """Two guiders: Apply Guidance for the depth, the guided sampler for the class."""
     apply = Node("PPAP_ApplyGuidance", (-520, 660), (330, 300), {"guidance_scale": 0.1} | RELATIVE)
-    graph = join(
-        note("class_and_depth"),
-        start(batch_size=4),
-        guider("demo-scenes-depth", 400),
-        guider("demo-shapes-resnet", 460, prefix="class ", x=-COLUMN - 520),
-        Graph({"class target": class_target("cone", (-520, 460)), "apply": apply}),
-        reference(seed=11),
-        map_target(760, "reference decode", {"source": "reference picture"}),
-        sampler("guided", 0, GUIDED),
-        show("guided", 0, saved=True),
+    graph = guided_pixels(
+        "class_and_depth",
+        "demo-scenes-depth",
+        parts.guider("demo-shapes-resnet", 460, prefix="class ", x=-COLUMN - 520),
+        Graph({"class target": parts.class_target("cone", (-520, 460)), "apply": apply}),
+        parts.depth_of_reference(seed=11),
         links=[
-            *guide_by("apply"),
-            *guide_by("guided", "class experts", "class target"),
+            *parts.guide_by("apply"),
+            *parts.guide_by("guided", "class experts", "class target"),
             (("class experts", "guider"), ("class target", "guider")),
             (("model", "model"), ("apply", "model")),
         ],
     )
     unguided = (("model", "model"), ("guided", "model"))
-    return replace_link(graph, unguided, (("apply", "model"), ("guided", "model")))
+    return parts.replace_link(graph, unguided, (("apply", "model"), ("guided", "model")))
 
 
 def restyle_with_depth() -> Graph:
     """img2img of the reference picture at denoise 0.6, which keeps its depth."""
     copies = Node("RepeatLatentBatch", (COLUMN, 900 + ROW), (330, 60), {"amount": 4})
-    graph = join(
-        note("restyle_with_depth"),
-        start(batch_size=1),
-        guider("demo-scenes-depth", 400),
-        reference(seed=21),
-        map_target(760, "reference decode", {"source": "reference picture"}),
+    graph = guided_pixels(
+        "restyle_with_depth",
+        "demo-scenes-depth",
+        parts.depth_of_reference(seed=21),
         Graph({"copies": copies}),
-        sampler("guided", 0, PLAIN | {"guidance_scale": 0.1, "denoise": 0.6} | RELATIVE),
-        show("guided", 0, saved=True),
-        links=[*guide_by("guided"), (("reference", "LATENT"), ("copies", "samples"))],
+        widgets=PLAIN | {"guidance_scale": 0.1, "denoise": 0.6} | RELATIVE,
+        batch_size=1,
+        links=[*TO_GUIDED, (("reference", "LATENT"), ("copies", "samples"))],
     )
     empty = (("latent", "LATENT"), ("guided", "latent_image"))
-    return replace_link(graph, empty, (("copies", "LATENT"), ("guided", "latent_image")))
+    return parts.replace_link(graph, empty, (("copies", "LATENT"), ("guided", "latent_image")))
 
 
 def latent_class_guidance() -> Graph:
-    loaders = guider("demo-shapes-resnet", 400, experts=LATENT_EXPERTS)
+    loaders = parts.guider("demo-shapes-resnet", 400, experts=LATENT_EXPERTS)
+    fed = parts.LATENT_MODEL
     return join(
-        note("latent_class_guidance"),
-        start_latent(batch_size=4),
-        Graph(loaders.nodes | {"target": class_target("cone", (0, 760))}),
-        sampler("guided", 0, LATENT_GUIDED | LATENT, fed=LATENT_MODEL),
-        show("guided", 0, saved=True, scale=4.0),
-        sampler("plain", 1, LATENT, guided=False, fed=LATENT_MODEL),
-        show("plain", 1, scale=4.0),
-        links=[
-            *loaders.links,
-            (("experts", "guider"), ("target", "guider")),
-            (("vae", "VAE"), ("guided", "vae")),
-            *guide_by("guided"),
-        ],
+        parts.note("latent_class_guidance"),
+        parts.start_latent(batch_size=4),
+        Graph(loaders.nodes | {"target": parts.class_target("cone", (0, 760))}),
+        parts.sampler("guided", 0, LATENT_GUIDED | LATENT, fed=fed),
+        parts.show("guided", 0, saved=True, scale=4.0),
+        parts.sampler("plain", 1, LATENT, guided=False, fed=fed),
+        parts.show("plain", 1, scale=4.0),
+        links=[*loaders.links, TO_TARGET, (("vae", "VAE"), ("guided", "vae")), *TO_GUIDED],
     )
 
 
 def report_and_sweep() -> Graph:
     """What guidance did, and the same noise at several scales."""
     x = 2 * COLUMN + 330 + 520
-    scales = SAMPLING | RELATIVE | PLAIN | {"scales": "0, 0.03, 0.1, 0.2, 0.4"}
+    scales = parts.SAMPLING | RELATIVE | PLAIN | {"scales": "0, 0.03, 0.1, 0.2, 0.4"}
     return Graph(
         {
             "report": Node("PPAP_GuidanceReport", (x, 60), (330, 200)),
@@ -191,7 +174,7 @@ def report_and_sweep() -> Graph:
             (("model", "unconditional"), ("sweep", "negative")),
             (("latent", "LATENT"), ("sweep", "latent_image")),
             (("vae", "VAE"), ("sweep", "vae")),
-            *guide_by("sweep"),
+            *parts.guide_by("sweep"),
             (("sweep", "grid"), ("grid", "images")),
         ],
     )
@@ -199,19 +182,12 @@ def report_and_sweep() -> Graph:
 
 def strength_and_report() -> Graph:
     shown = report_and_sweep()
-    return join(
-        note("strength_and_report"),
-        start(batch_size=4),
-        guider("demo-shapes-resnet", 400),
-        Graph({"target": class_target("cone")}),
-        sampler("guided", 0, GUIDED),
-        show("guided", 0, saved=True),
-        Graph(shown.nodes),
-        links=[
-            (("experts", "guider"), ("target", "guider")),
-            *guide_by("guided"),
-            *shown.links,
-        ],
+    return guided_pixels(
+        "strength_and_report",
+        "demo-shapes-resnet",
+        Graph({"target": parts.class_target("cone")}),
+        after=[Graph(shown.nodes)],
+        links=[TO_TARGET, *TO_GUIDED, *shown.links],
     )
 
 

@@ -136,11 +136,6 @@ def show(name: str, row: int, saved: bool = False, scale: float = 8.0) -> Graph:
     )
 
 
-def reference(seed: int) -> Graph:
-    """An unguided picture, decoded, to take a depth target from."""
-    return join(sampler("reference", 1, {"seed": seed}, guided=False), show("reference", 1))
-
-
 def class_target(classes: str, position: tuple[int, int] = (0, 740)) -> Node:
     return Node("PPAP_TargetClass", position, (330, 130), {"classes": classes})
 
@@ -159,13 +154,20 @@ def shown_target(y: int) -> Graph:
     )
 
 
-def map_target(y: int, image: str, widgets: dict) -> Graph:
-    """A target from the picture of the node `image`, with its preview."""
-    target = Graph(
-        {"target": Node("PPAP_TargetMap", (0, y), (330, 220), widgets)},
-        [(("experts", "guider"), ("target", "guider")), ((image, "IMAGE"), ("target", "image"))],
+def depth_of_reference(seed: int) -> Graph:
+    """An unguided picture, a target of its depth, and the target's preview."""
+    widgets = {"source": "reference picture"}
+    target = Node("PPAP_TargetMap", (0, 760), (330, 220), widgets)
+    links = [
+        (("experts", "guider"), ("target", "guider")),
+        (("reference decode", "IMAGE"), ("target", "image")),
+    ]
+    return join(
+        sampler("reference", 1, {"seed": seed}, guided=False),
+        show("reference", 1),
+        Graph({"target": target}, links),
+        shown_target(1050),
     )
-    return join(target, shown_target(y + 290))
 
 
 def guide_by(guided: str, experts: str = "experts", target: str = "target") -> list[Link]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from demo.scenes import Scenes
 from demo.shapes import SHAPES
@@ -12,7 +11,10 @@ from evidence.benchmark.pieces import FIRST_SEED, asked_scenes
 from evidence.benchmark.plan import Plan
 from evidence.benchmark.world import BATCH, World
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.guidance import Guidance
 from ppap_core.noise import add_noise, sigma_ve_to_timestep, timestep_to_sigma_ve
+from ppap_core.strength import Strength
+from ppap_core.targets import ClassTarget
 
 SHOWN = (NAIVE, CLASS_METHODS[4], PPAP_5)  # off-the-shelf, single and experts
 TIMESTEPS = (920, 720, 520, 320, 120)
@@ -29,10 +31,6 @@ def draw_figures(plan: Plan, folder: Path) -> None:
 
 def draw_maps(world: World, guider: str):
     """The gradient of log p(torus | x_t) in x_t, each picture in its own range."""
-    from ppap_core.guidance import Guidance
-    from ppap_core.strength import Strength
-    from ppap_core.targets import ClassTarget
-
     network, _ = world.guider(guider)
     x_0 = world.heldout.pictures(slice(SCENE, SCENE + 1))
     eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
@@ -40,22 +38,17 @@ def draw_maps(world: World, guider: str):
     states = [add_noise(x_0, level, eps) for level in levels]
     rows = [GridRow("x_t", "", torch.cat(states))]
     for method in SHOWN:
-        experts = method.teaching and world.taught(guider, method.teaching, world.budget.first_seed)
+        experts = world.taught(guider, method.teaching, world.budget.first_seed)
         target = ClassTarget({SHAPES.index(ASKED): 1.0}, len(SHAPES))
         guidance = Guidance(network, target, Strength(1.0), experts=experts)
         gradients = [
             guidance.score(state, float(level)).gradient
             for state, level in zip(states, levels, strict=True)
         ]
-        rows.append(
-            GridRow(method.name, f"toward {ASKED}", torch.cat(list(map(_shown, gradients))))
-        )
+        shown = [g / g.abs().quantile(0.995).clamp(min=1e-20) for g in gradients]
+        rows.append(GridRow(method.name, f"toward {ASKED}", torch.cat(shown)))
     network.switch.restore()
     return draw_grid([f"t = {t}" for t in TIMESTEPS], rows)
-
-
-def _shown(gradient: Tensor) -> Tensor:
-    return gradient / gradient.abs().quantile(0.995).clamp(min=1e-20)
 
 
 def plot_confidence(plan: Plan, world: World, guider: str, path: Path) -> None:

@@ -14,6 +14,8 @@ from demo.shapes import SHAPES
 from evidence.benchmark.methods import Method, Teaching
 from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges, measure_quality
+from ppap_core.distillation.teacher import label_answers
+from ppap_core.distillation.training_set import TrainingSet, build_training_set
 from ppap_core.reading import Reading
 
 
@@ -38,16 +40,11 @@ class LatentWorld:
     @cached_property
     def generated(self):
         """Pictures of the latent model, with the guider's answers."""
-        from ppap_core.distillation.training_set import build_training_set
-
         space = self.models.checkpoint.latent_format
         guider = self.models.guider.guider
         return build_training_set(LATENT_GENERATED, guider, process_in=space.process_in)
 
     def training_set(self, guider: str, teaching: Teaching):
-        from ppap_core.distillation.teacher import label_answers
-        from ppap_core.distillation.training_set import TrainingSet
-
         if teaching.is_supervised:
             latents, labels = self.labelled
             return TrainingSet(latents, label_answers(labels, len(SHAPES)))

@@ -81,8 +81,7 @@ class Row:
         return FIRST_SEED[self.key.noise] + 10_000_000 * self.key.training_seed
 
     def _experts(self, world: World):
-        teaching, key = self.method.teaching, self.key
-        return teaching and world.taught(key.guider, teaching, key.training_seed)
+        return world.taught(self.key.guider, self.method.teaching, self.key.training_seed)
 
     def _run_latent(self, world: World) -> dict:
         return world.latents.row(
@@ -96,10 +95,8 @@ class Row:
     def _run_noisy(self, world: World) -> dict:
         """How often the guider recognises noisy scenes; nothing is sampled."""
         experts = self._experts(world)
-        right = world.noisy_accuracy(
-            self.key.guider, experts, timestep=self.key.scale, num=self.key.n
-        )
-        return {"value": right}
+        timestep = self.key.scale
+        return {"value": world.noisy_accuracy(self.key.guider, experts, timestep, self.key.n)}
 
 
 def asked_scenes(heldout: Scenes, num: int, noise: str) -> Scenes:

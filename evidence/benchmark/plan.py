@@ -2,17 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from evidence.benchmark import methods
 from evidence.benchmark.budgets import Budget
-from evidence.benchmark.methods import (
-    CLASS_METHODS,
-    LATENT_METHODS,
-    MAP_METHODS,
-    NO_GUIDANCE,
-    SIZES,
-    Method,
-    ablations,
-    class_methods,
-)
+from evidence.benchmark.methods import Method
 from evidence.benchmark.pieces import MAPS, ConditionalLesson, Lesson, Piece, Row
 from evidence.benchmark.rows import Key, Tables
 
@@ -25,48 +17,49 @@ class Plan:
 
     def __init__(self, name: str, budget: Budget, tables: Tables):
         self.name, self.budget, self.tables = name, budget, tables
+        self.first_seed = budget.first_seed
 
     def __iter__(self) -> Iterator[Piece]:
-        first = self.budget.first_seed
-        seeds = range(first, first + self.budget.training_seeds)
+        first, *others = range(self.first_seed, self.first_seed + self.budget.training_seeds)
         for guider in self.budget.guiders:
-            yield from self._class_rows(guider, first, CLASS_METHODS)
+            yield from self._class_rows(guider, first)
         for guider in self.budget.guiders:
-            for seed in seeds[1:] if guider not in SIZES else ():
-                yield from self._class_rows(guider, seed, [m for m in CLASS_METHODS if m.teaching])
+            for seed in others if guider not in methods.SIZES else ():
+                yield from self._class_rows(guider, seed)
             if guider == self.budget.guiders[0]:
                 yield from self._ablations()
                 yield from self._maps()
                 yield from self._latent(first)
-            yield from self._class_rows(guider, first, CLASS_METHODS, "DDPM-250")
-        for seed in seeds[1:]:
+            yield from self._class_rows(guider, first, "DDPM-250")
+        for seed in others:
             yield from self._latent(seed)
 
-    def _class_rows(
-        self, guider: str, seed: int, methods: Sequence[Method], sampler: str = "DDIM-25"
-    ) -> Iterator[Piece]:
+    def _asked(self, candidates: Sequence[Method], seed: int) -> Iterator[Method]:
+        """All with the first seed, with the others those whose experts differ by it."""
+        return (m for m in candidates if m.teaching or seed == self.first_seed)
+
+    def _class_rows(self, guider: str, seed: int, sampler: str = "DDIM-25") -> Iterator[Piece]:
         chosen = self.budget.methods
-        for method in class_methods(guider):
-            if method in methods and (not chosen or method.name in chosen):
+        for method in self._asked(methods.class_methods(guider), seed):
+            if not chosen or method.name in chosen:
                 yield from self._rows("class", guider, method, seed, sampler)
 
     def _maps(self) -> Iterator[Piece]:
         for task in MAPS:
             if task in self.budget.tables:
-                for method in MAP_METHODS:
-                    yield from self._rows(task, task, method, self.budget.first_seed, "DDIM-25")
+                for method in methods.MAP_METHODS:
+                    yield from self._rows(task, task, method, self.first_seed, "DDIM-25")
 
     def _latent(self, seed: int) -> Iterator[Piece]:
         if "latent" in self.budget.tables:
-            for method in LATENT_METHODS:
-                if method.teaching or seed == self.budget.first_seed:
-                    yield from self._rows("latent", "resnet", method, seed, "Euler-25")
+            for method in self._asked(methods.LATENT_METHODS, seed):
+                yield from self._rows("latent", "resnet", method, seed, "Euler-25")
 
     def _ablations(self) -> Iterator[Piece]:
         if "ablations" not in self.budget.tables:
             return
-        guider, seed = self.budget.guiders[0], self.budget.first_seed
-        for method in ablations():
+        guider, seed = self.budget.guiders[0], self.first_seed
+        for method in methods.ablations():
             missing = list(self._lesson(guider, method, seed))
             yield from missing
             for scale in self.budget.scales[1:3] if not missing else ():
@@ -93,12 +86,11 @@ class Plan:
         if table == "class" and sampler == "DDIM-25" and "noisy" in self.budget.tables:
             yield from self._noisy(guider, method, seed)
         fast = "DDIM-25" if sampler == "DDPM-250" else sampler
-        tuning = [] if method is NO_GUIDANCE else list(self._tuning(table, guider, method, fast))
-        yield from tuning
-        if tuning:
-            return
+        tuning = list(self._tuning(table, guider, method, fast))
         n = self.budget.pictures if sampler == fast else self.budget.slow_pictures
-        if n:
+        if tuning:
+            yield from tuning
+        elif n:
             scale = self.best_scale(table, guider, method)
             yield from self._row(table, self._key(guider, method, sampler, scale, seed, n), method)
 
@@ -110,9 +102,10 @@ class Plan:
 
     def _tuning(self, table: str, guider: str, method: Method, sampler: str) -> Iterator[Row]:
         """Rows of the first training seed; the other seeds and samplers take the same scale."""
-        n, seed = self.budget.tuning, self.budget.first_seed
-        for scale in (method.cfg or self.budget.scales) if n else ():
-            key = self._key(guider, method, sampler, scale, seed, n, noise="tuning")
+        n = self.budget.tuning
+        is_tuned = n and method is not methods.NO_GUIDANCE
+        for scale in (method.cfg or self.budget.scales) if is_tuned else ():
+            key = self._key(guider, method, sampler, scale, self.first_seed, n, noise="tuning")
             yield from self._row(table, key, method)
 
     def _key(
@@ -139,16 +132,10 @@ class Plan:
         best (of n + 4 pictures, 2 more of them right: Agresti & Coull, 1998): larger scales only
         cost quality.
         """
-        if method is NO_GUIDANCE:
+        if method is methods.NO_GUIDANCE:
             return 0.0
-        found = self.tables.find(
-            table,
-            budget=self.name,
-            guider=guider,
-            method=method.name,
-            noise="tuning",
-            n=self.budget.tuning,
-        )
+        wanted = {"budget": self.name, "noise": "tuning", "n": self.budget.tuning}
+        found = self.tables.find(table, guider=guider, method=method.name, **wanted)
         if not found:
             return self.budget.scales[0]
         values = {key.scale: row["value"] for key, row in found.items()}

@@ -8,18 +8,10 @@ from statistics import mean
 
 from demo.judges import NUM_FEATURES
 from demo.measures import MEASURES
+from evidence.benchmark import methods
 from evidence.benchmark.budgets import Budget
 from evidence.benchmark.files import GUIDERS
-from evidence.benchmark.methods import (
-    CLASS_METHODS,
-    LATENT_METHODS,
-    MAP_METHODS,
-    SIZES,
-    Method,
-    Teaching,
-    ablations,
-    class_methods,
-)
+from evidence.benchmark.methods import Method, Teaching
 from evidence.benchmark.pieces import MAPS
 from evidence.benchmark.plan import DECILES, Plan
 from evidence.benchmark.rows import MEASURED, Key
@@ -27,6 +19,8 @@ from evidence.benchmark.world import SAMPLERS
 from evidence.quality import interval
 from evidence.tables import markdown
 from ppap_core.comfy_bridge import headless
+from ppap_core.distillation.student import Student, count_trainable
+from ppap_core.guiders import load_guider
 
 NAMES = {"fid": "FID", "kid": "KID"}
 LARGE_ENOUGH = NUM_FEATURES + 1  # as many pictures give a Frechet distance of full rank
@@ -34,15 +28,11 @@ LARGE_ENOUGH = NUM_FEATURES + 1  # as many pictures give a Frechet distance of f
 
 @cache
 def _backbone(guider: str):
-    from ppap_core.guiders import load_guider
-
     return load_guider(GUIDERS[guider]).backbone
 
 
 def parameters(guider: str, teaching: Teaching, budget: Budget) -> tuple[int, float]:
     """Trained parameters of all experts together, and their share of the guider's."""
-    from ppap_core.distillation.student import Student, count_trainable
-
     backbone = _backbone(guider)
     adapter = teaching.settings(guider, budget, 0).adapter
     trained = teaching.num_experts * count_trainable(Student(backbone, adapter))
@@ -77,7 +67,7 @@ class Report:
         parts = ["# Class guidance"]
         for sampler in SAMPLERS:
             for guider in self.plan.budget.guiders:
-                rows = self._rows("class", guider, class_methods(guider), sampler)
+                rows = self._rows("class", guider, methods.class_methods(guider), sampler)
                 if rows:
                     parts += [f"## {guider}, {sampler}", markdown(rows)]
         if self.plan.budget.tuning:
@@ -86,21 +76,21 @@ class Report:
         return parts
 
     def _depth(self) -> list[str]:
-        return ["# Depth guidance", markdown(self._rows("depth", "depth", MAP_METHODS))]
+        return ["# Depth guidance", markdown(self._rows("depth", "depth", methods.MAP_METHODS))]
 
     def _segmentation(self) -> list[str]:
-        rows = self._rows("segmentation", "segmentation", MAP_METHODS)
+        rows = self._rows("segmentation", "segmentation", methods.MAP_METHODS)
         return ["# Segmentation guidance", markdown(rows)]
 
     def _latent(self) -> list[str]:
-        rows = self._rows("latent", "resnet", LATENT_METHODS, "Euler-25")
+        rows = self._rows("latent", "resnet", methods.LATENT_METHODS, "Euler-25")
         return ["# Class guidance of a latent model, through its decoder", markdown(rows)]
 
     def _rows(
-        self, table: str, guider: str, methods: Sequence[Method], sampler: str = "DDIM-25"
+        self, table: str, guider: str, chosen: Sequence[Method], sampler: str = "DDIM-25"
     ) -> list[dict[str, str]]:
         lines = []
-        for method in methods:
+        for method in chosen:
             scale = self.plan.best_scale(table, guider, method)
             found = self.found(table, guider, method.name, sampler=sampler, scale=scale)
             if found:
@@ -134,7 +124,7 @@ class Report:
 
     def _ablations(self) -> list[str]:
         guider, rows = self.plan.budget.guiders[0], []
-        for method in ablations():
+        for method in methods.ablations():
             found = self.found("ablations", guider, method.name)
             if not found:
                 continue
@@ -152,7 +142,7 @@ class Report:
         parts = ["# How often a guider is right about noisy scenes, by timestep"]
         for guider in self.plan.budget.guiders:
             rows = []
-            for method in CLASS_METHODS:
+            for method in methods.CLASS_METHODS:
                 found = self.found("noisy", guider, method.name)
                 if found:
                     right = {
@@ -173,13 +163,13 @@ class Report:
         matplotlib.use("Agg")
         from matplotlib import pyplot
 
-        guiders = [guider for guider in self.plan.budget.guiders if guider not in SIZES]
+        guiders = [guider for guider in self.plan.budget.guiders if guider not in methods.SIZES]
         figure, axes = pyplot.subplots(
             1, len(guiders), figsize=(6.5 * len(guiders), 5), sharey=True, squeeze=False
         )
         colours = pyplot.get_cmap("tab20").colors
         for axis, guider in zip(axes[0], guiders, strict=True):
-            for colour, method in zip(colours, CLASS_METHODS, strict=False):
+            for colour, method in zip(colours, methods.CLASS_METHODS, strict=False):
                 found = self.found("class", guider, method.name, noise="tuning")
                 points = sorted((key.scale, row["kid"], row["value"]) for key, row in found.items())
                 if points:

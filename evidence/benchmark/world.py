@@ -9,6 +9,7 @@ from torch import Tensor
 from demo.judges import load_judge
 from demo.measures import build_target, measure, own_accuracy, recognise
 from demo.paths import GENERATED, JUDGE, PIXEL_MODEL
+from demo.sampling import load_model
 from demo.scene_files import load_heldout_scenes, load_or_render
 from demo.scenes import Scenes
 from demo.shapes import SHAPES
@@ -17,8 +18,18 @@ from evidence.benchmark.budgets import Budget
 from evidence.benchmark.files import GUIDERS, conditional_file, experts_file, renders_file
 from evidence.benchmark.methods import Method, Teaching
 from evidence.quality import measure_quality
+from ppap_core.distillation.batch import FROM_NOISE, Reader
+from ppap_core.distillation.distill import distill
+from ppap_core.distillation.images import find_images, read_images
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.state import TrainingState, resume
+from ppap_core.distillation.teacher import label_answers, teacher_answers
+from ppap_core.distillation.training_set import TrainingSet
+from ppap_core.experts import Expert, NoiseExperts
+from ppap_core.guiders import load_guider
+from ppap_core.noise import add_noise, timestep_to_sigma_ve
+from ppap_core.reading import Reading
+from ppap_core.strength import Strength
 
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
@@ -36,15 +47,11 @@ class World:
 
     @cached_property
     def model(self):
-        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-
-        return load_pixel_model(PIXEL_MODEL)
+        return load_model()
 
     @cached_property
     def conditional_model(self):
-        from ppap_core.comfy_bridge.pixel_model import load_pixel_model
-
-        return load_pixel_model(conditional_file(self.budget))
+        return load_model(conditional_file(self.budget))
 
     @cached_property
     def latents(self):
@@ -68,8 +75,6 @@ class World:
     @cached_property
     def generated(self) -> Tensor:
         """(N, 3, 32, 32) uint8, sampled from the diffusion model."""
-        from ppap_core.distillation.images import find_images, read_images
-
         lines = find_images(GENERATED)[: self.budget.generated]
         return torch.stack([image for _, image in read_images(GENERATED, lines)])
 
@@ -81,20 +86,14 @@ class World:
     def _guider(self, name: str) -> tuple:
         """(guider, the patcher by which ComfyUI manages its memory)"""
         from ppap_core.comfy_bridge.memory import build_patcher
-        from ppap_core.guiders import load_guider
 
         guider = load_guider(GUIDERS[name])
         return guider, build_patcher(guider)
 
     def _answers(self, guider: str) -> Tensor:
-        from ppap_core.distillation.teacher import teacher_answers
-
         return teacher_answers(self.guider(guider)[0], self.generated)
 
     def training_set(self, guider: str, teaching: Teaching):
-        from ppap_core.distillation.teacher import label_answers
-        from ppap_core.distillation.training_set import TrainingSet
-
         if teaching.is_supervised:
             truth = label_answers(self.renders.label, len(SHAPES))
             return TrainingSet(self.renders.image, truth)
@@ -104,7 +103,6 @@ class World:
     def reader(self, settings):
         from ppap_core.comfy_bridge.denoise import Denoiser
         from ppap_core.comfy_bridge.pixel_model import empty_conditioning
-        from ppap_core.distillation.batch import FROM_NOISE, Reader
 
         if settings.input == "x_t":
             return FROM_NOISE
@@ -113,8 +111,6 @@ class World:
     def teach(self, guider: str, teaching: Teaching, seed: int) -> None:
         """Teach experts and write their file; resumes if it was stopped."""
         import comfy.model_management
-
-        from ppap_core.distillation.distill import distill
 
         settings = teaching.settings(guider, self.budget, seed)
         file = experts_file(guider, teaching, self.budget, seed)
@@ -126,8 +122,10 @@ class World:
         distill(network, data, settings, read=read, file=unfinished)
         unfinished.rename(file)
 
-    def taught(self, guider: str, teaching: Teaching, seed: int):
-        """The experts that `teach` has written."""
+    def taught(self, guider: str, teaching: Teaching | None, seed: int) -> NoiseExperts | None:
+        """The experts that `teach` has written; none without a teaching."""
+        if not teaching:
+            return None
         file = experts_file(guider, teaching, self.budget, seed)
         return self.experts(file, teaching.settings(guider, self.budget, seed))
 
@@ -146,8 +144,6 @@ class World:
         )
 
     def _experts(self, file: Path, settings: DistillSettings):
-        from ppap_core.experts import Expert, NoiseExperts
-
         state: TrainingState = resume(file, "")
         scaling = settings.adapter.lora_alpha / settings.adapter.rank
         pairs = zip(settings.ranges(), state.experts, strict=True)
@@ -159,15 +155,13 @@ class World:
         """(MODEL, keywords for `sample_pixels`) that ask for `scenes`, one for each picture."""
         from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-        from ppap_core.reading import Reading
-        from ppap_core.strength import Strength
 
         if method.cfg:
             return self.conditional_model, {"cfg": scale, "class_labels": scenes.label}
         if not method.input:
             return self.model, {}
         network, patcher = self.guider(guider)
-        experts = method.teaching and self.taught(guider, method.teaching, seed)
+        experts = self.taught(guider, method.teaching, seed)
         guided = guide(
             self.model,
             LoadedGuider(network, patcher, experts),
@@ -185,19 +179,13 @@ class World:
 
         parts, (name, steps) = [], SAMPLERS[sampler]
         for rows in torch.arange(num).split(BATCH):
-            seeds = (first_seed + rows).tolist()
-            model, conditioning = model_for(rows)
-            pictures = sample_pixels(
-                model, seeds, steps, name, SCHEDULER, width=SIZE, height=SIZE, **conditioning
-            )
-            parts.append(pictures)
+            seeds, (model, told) = (first_seed + rows).tolist(), model_for(rows)
+            parts.append(sample_pixels(model, seeds, steps, name, SCHEDULER, SIZE, SIZE, **told))
         return torch.cat(parts)
 
     @torch.no_grad()
     def noisy_accuracy(self, guider: str, experts, timestep: float, num: int) -> float:
         """Share of held-out scenes that the guider with these experts recognises in x_t."""
-        from ppap_core.noise import add_noise, timestep_to_sigma_ve
-
         network, _ = self.guider(guider)
         sigma_ve = timestep_to_sigma_ve(torch.tensor([timestep])).float()
         network.switch.activate(experts and experts.select(float(sigma_ve)))

@@ -20,8 +20,8 @@ class Family:
 
     config: str
     unet: dict
-    stored: str
     context: int
+    stored: str = ""
     pooled: int = 0
     is_masked: bool = False
 
@@ -67,182 +67,107 @@ WAN = {
     "model_type": "t2v",
 }
 FAMILIES = {
-    "SD15": Family(
-        "SD15",
-        {
-            **SD_UNET,
-            "num_res_blocks": [1], "transformer_depth": [1], "context_dim": 768,
-            "transformer_depth_output": [0, 0], "use_linear_in_transformer": False,
-            "adm_in_channels": None,
+    "SD15": Family("SD15", stored="checkpoints", context=768, unet={
+        **SD_UNET,
+        "num_res_blocks": [1], "transformer_depth": [1], "context_dim": 768,
+        "transformer_depth_output": [0, 0], "use_linear_in_transformer": False,
+        "adm_in_channels": None,
+    }),
+    # KOALA: the smallest network of SDXL's kind.
+    "SDXL": Family("KOALA_700M", stored="checkpoints", context=2048, pooled=1280, unet={
+        **SD_UNET,
+        "num_res_blocks": [3], "transformer_depth": [0, 2, 5], "context_dim": 2048,
+        "transformer_depth_output": [0] * 4, "use_linear_in_transformer": True,
+        "adm_in_channels": 2816, "num_classes": "sequential",
+    }),
+    "SD3": Family("SD3", stored="diffusion_models", context=64, pooled=2048, unet={
+        "in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 1,
+        "input_size": None, "adm_in_channels": 2048, "num_patches": 256,
+        "pos_embed_max_size": 16, "pos_embed_scaling_factor": None,
+        "context_embedder_config": {
+            "target": "torch.nn.Linear",
+            "params": {"in_features": 64, "out_features": 64},
         },
-        "checkpoints",
-        context=768,
-    ),
-    "SDXL": Family(  # KOALA: the smallest network of SDXL's kind
-        "KOALA_700M",
-        {
-            **SD_UNET,
-            "num_res_blocks": [3], "transformer_depth": [0, 2, 5], "context_dim": 2048,
-            "transformer_depth_output": [0] * 4, "use_linear_in_transformer": True,
-            "adm_in_channels": 2816, "num_classes": "sequential",
-        },
-        "checkpoints",
-        context=2048,
-        pooled=1280,
-    ),
-    "SD3": Family(
-        "SD3",
-        {
-            "in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 1,
-            "input_size": None, "adm_in_channels": 2048, "num_patches": 256,
-            "pos_embed_max_size": 16, "pos_embed_scaling_factor": None,
-            "context_embedder_config": {
-                "target": "torch.nn.Linear",
-                "params": {"in_features": 64, "out_features": 64},
-            },
-            "x_block_self_attn_layers": [],
-        },
-        "diffusion_models",
-        context=64,
-        pooled=2048,
-    ),
-    "Flux": Family(
-        "Flux", FLUX_DEV | {"guidance_embed": True}, "diffusion_models", context=32, pooled=32
-    ),
-    "FluxSchnell": Family(
-        "FluxSchnell", FLUX_DEV | {"guidance_embed": False},
-        "diffusion_models", context=32, pooled=32,
-    ),
-    "Flux2": Family(
-        "Flux2",
-        {
-            **FLUX,
-            "image_model": "flux2", "axes_dim": [32] * 4, "mlp_ratio": 3.0, "theta": 2000,
-            "in_channels": 128, "out_channels": 128, "patch_size": 1, "context_in_dim": 32,
-            "vec_in_dim": None, "global_modulation": True, "mlp_silu_act": True,
-            "qkv_bias": False, "ops_bias": False, "txt_ids_dims": [3], "guidance_embed": True,
-            "default_ref_method": "index", "ref_index_scale": 10.0, "yak_mlp": False,
-            "txt_norm": False,
-        },
-        "diffusion_models",
-        context=32,
-    ),
-    "Wan21": Family("WAN21_T2V", WAN, "diffusion_models", context=4096),
-    "HunyuanVideo": Family(
-        "HunyuanVideo",
-        {
-            **FLUX,
-            "image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16,
-            "patch_size": [1, 2, 2], "vec_in_dim": 768, "context_in_dim": 64, "theta": 256,
-            "meanflow": False, "meanflow_sum": False, "byt5": False, "guidance_embed": False,
-            "use_cond_type_embedding": False, "vision_in_dim": None,
-        },
-        "diffusion_models",
-        context=64,
-        pooled=768,
-    ),
-    "HunyuanImage21": Family(
-        "HunyuanImage21",
-        {
-            **FLUX,
-            "image_model": "hunyuan_video", "axes_dim": [64, 64], "patch_size": [1, 1],
-            "in_channels": 64, "out_channels": 64, "vec_in_dim": None, "context_in_dim": 64,
-            "theta": 256, "meanflow": False, "meanflow_sum": False, "byt5": False,
-            "guidance_embed": False, "use_cond_type_embedding": False, "vision_in_dim": None,
-        },
-        "diffusion_models",
-        context=64,
-    ),
-    "LTXV": Family(
-        "LTXV",
-        {
-            "image_model": "ltxv", "num_layers": 1, "attention_head_dim": 4,
-            "cross_attention_dim": 128,
-        },
-        "diffusion_models",
-        context=4096,
-        is_masked=True,
-    ),
-    "Cosmos": Family(
-        "CosmosT2V",
-        {
-            "image_model": "cosmos", "max_img_h": 240, "max_img_w": 240, "max_frames": 128,
-            "in_channels": 16, "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1,
-            "model_channels": 128, "num_blocks": 1, "num_heads": 1, "pos_emb_cls": "rope3d",
-            "block_config": "FA-CA-MLP", "block_x_format": "THWBD", "affline_emb_norm": True,
-            "use_adaln_lora": True, "adaln_lora_dim": 16, "crossattn_emb_channels": 32,
-            "extra_per_block_abs_pos_emb": True, "extra_per_block_abs_pos_emb_type": "learnable",
-        },
-        "",
-        context=32,
-    ),
-    "StableCascade": Family(
-        "Stable_Cascade_C",
-        {
-            "stable_cascade_stage": "c", "c_cond": 32, "c_hidden": [32, 32], "nhead": [1, 1],
-            "blocks": [[1, 1], [1, 1]], "c_clip_text": 32, "c_clip_text_pooled": 32,
-        },
-        "",
-        context=32,
-        pooled=32,
-    ),
-    "Chroma": Family("Chroma", CHROMA, "", context=32),
-    "ChromaRadiance": Family(
-        "ChromaRadiance",
-        {
-            **CHROMA,
-            "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3,
-            "patch_size": 16, "nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1,
-            "nerf_max_freqs": 8, "nerf_tile_size": 512, "nerf_final_head_type": "conv",
-            "nerf_embedder_dtype": torch.float32, "use_x0": False,
-            "use_sequential_txt_ids": False,
-        },
-        "",
-        context=32,
-    ),
-    "Lumina2": Family(
-        "Lumina2",
-        {
-            **LUMINA,
-            "dim": 48, "n_heads": 2, "n_kv_heads": 1, "axes_dims": [8, 8, 8],
-            "rope_theta": 10000.0, "ffn_dim_multiplier": 4.0,
-        },
-        "",
-        context=32,
-    ),
-    "ZImage": Family("ZImage", Z_IMAGE, "", context=32),
-    "ZImagePixelSpace": Family(
-        "ZImagePixelSpace",
-        {
-            **Z_IMAGE,
-            "image_model": "zimage_pixel", "in_channels": 3, "patch_size": 8,
-            "decoder_hidden_size": 32, "decoder_num_res_blocks": 1,
-        },
-        "",
-        context=32,
-    ),
-    "QwenImage": Family(
-        "QwenImage",
-        {
-            "image_model": "qwen_image", "in_channels": 64, "num_layers": 1,
-            "num_attention_heads": 1, "joint_attention_dim": 32,
-        },
-        "",
-        context=32,
-    ),
-    "Wan22": Family(
-        "WAN22_T2V", WAN | {"in_dim": 48, "out_dim": 48}, "diffusion_models", context=4096
-    ),
-    "SD20": Family(
-        "SD20",
-        {
-            **SD_UNET,
-            "num_res_blocks": [1], "transformer_depth": [1], "context_dim": 1024,
-            "transformer_depth_output": [0, 0], "use_linear_in_transformer": True,
-            "adm_in_channels": None,
-        },
-        "checkpoints",
-        context=1024,
-    ),
+        "x_block_self_attn_layers": [],
+    }),
+    "Flux": Family("Flux", stored="diffusion_models", context=32, pooled=32, unet={
+        **FLUX_DEV, "guidance_embed": True,
+    }),
+    "FluxSchnell": Family("FluxSchnell", stored="diffusion_models", context=32, pooled=32, unet={
+        **FLUX_DEV, "guidance_embed": False,
+    }),
+    "Flux2": Family("Flux2", stored="diffusion_models", context=32, unet={
+        **FLUX,
+        "image_model": "flux2", "axes_dim": [32] * 4, "mlp_ratio": 3.0, "theta": 2000,
+        "in_channels": 128, "out_channels": 128, "patch_size": 1, "context_in_dim": 32,
+        "vec_in_dim": None, "global_modulation": True, "mlp_silu_act": True,
+        "qkv_bias": False, "ops_bias": False, "txt_ids_dims": [3], "guidance_embed": True,
+        "default_ref_method": "index", "ref_index_scale": 10.0, "yak_mlp": False,
+        "txt_norm": False,
+    }),
+    "Wan21": Family("WAN21_T2V", stored="diffusion_models", context=4096, unet=WAN),
+    "HunyuanVideo": Family("HunyuanVideo", stored="diffusion_models", context=64, pooled=768, unet={
+        **FLUX,
+        "image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16,
+        "patch_size": [1, 2, 2], "vec_in_dim": 768, "context_in_dim": 64, "theta": 256,
+        "meanflow": False, "meanflow_sum": False, "byt5": False, "guidance_embed": False,
+        "use_cond_type_embedding": False, "vision_in_dim": None,
+    }),
+    "HunyuanImage21": Family("HunyuanImage21", stored="diffusion_models", context=64, unet={
+        **FLUX,
+        "image_model": "hunyuan_video", "axes_dim": [64, 64], "patch_size": [1, 1],
+        "in_channels": 64, "out_channels": 64, "vec_in_dim": None, "context_in_dim": 64,
+        "theta": 256, "meanflow": False, "meanflow_sum": False, "byt5": False,
+        "guidance_embed": False, "use_cond_type_embedding": False, "vision_in_dim": None,
+    }),
+    "LTXV": Family("LTXV", stored="diffusion_models", context=4096, is_masked=True, unet={
+        "image_model": "ltxv", "num_layers": 1, "attention_head_dim": 4,
+        "cross_attention_dim": 128,
+    }),
+    "Cosmos": Family("CosmosT2V", context=32, unet={
+        "image_model": "cosmos", "max_img_h": 240, "max_img_w": 240, "max_frames": 128,
+        "in_channels": 16, "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1,
+        "model_channels": 128, "num_blocks": 1, "num_heads": 1, "pos_emb_cls": "rope3d",
+        "block_config": "FA-CA-MLP", "block_x_format": "THWBD", "affline_emb_norm": True,
+        "use_adaln_lora": True, "adaln_lora_dim": 16, "crossattn_emb_channels": 32,
+        "extra_per_block_abs_pos_emb": True, "extra_per_block_abs_pos_emb_type": "learnable",
+    }),
+    "StableCascade": Family("Stable_Cascade_C", context=32, pooled=32, unet={
+        "stable_cascade_stage": "c", "c_cond": 32, "c_hidden": [32, 32], "nhead": [1, 1],
+        "blocks": [[1, 1], [1, 1]], "c_clip_text": 32, "c_clip_text_pooled": 32,
+    }),
+    "Chroma": Family("Chroma", context=32, unet=CHROMA),
+    "ChromaRadiance": Family("ChromaRadiance", context=32, unet={
+        **CHROMA,
+        "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3,
+        "patch_size": 16, "nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1,
+        "nerf_max_freqs": 8, "nerf_tile_size": 512, "nerf_final_head_type": "conv",
+        "nerf_embedder_dtype": torch.float32, "use_x0": False,
+        "use_sequential_txt_ids": False,
+    }),
+    "Lumina2": Family("Lumina2", context=32, unet={
+        **LUMINA,
+        "dim": 48, "n_heads": 2, "n_kv_heads": 1, "axes_dims": [8, 8, 8],
+        "rope_theta": 10000.0, "ffn_dim_multiplier": 4.0,
+    }),
+    "ZImage": Family("ZImage", context=32, unet=Z_IMAGE),
+    "ZImagePixelSpace": Family("ZImagePixelSpace", context=32, unet={
+        **Z_IMAGE,
+        "image_model": "zimage_pixel", "in_channels": 3, "patch_size": 8,
+        "decoder_hidden_size": 32, "decoder_num_res_blocks": 1,
+    }),
+    "QwenImage": Family("QwenImage", context=32, unet={
+        "image_model": "qwen_image", "in_channels": 64, "num_layers": 1,
+        "num_attention_heads": 1, "joint_attention_dim": 32,
+    }),
+    "Wan22": Family("WAN22_T2V", stored="diffusion_models", context=4096, unet={
+        **WAN, "in_dim": 48, "out_dim": 48,
+    }),
+    "SD20": Family("SD20", stored="checkpoints", context=1024, unet={
+        **SD_UNET,
+        "num_res_blocks": [1], "transformer_depth": [1], "context_dim": 1024,
+        "transformer_depth_output": [0, 0], "use_linear_in_transformer": True,
+        "adm_in_channels": None,
+    }),
 }
 # fmt: on
