@@ -96,7 +96,8 @@ class TrainExperts(io.ComfyNode):
                     options=list(INPUTS),
                     default="x_t",
                     tooltip="x_t: experts read the noisy state. x0_hat: they read the model's "
-                    "estimate of the picture, which costs a pass of the model per step.",
+                    "estimate of the picture, which guides better. Estimates are kept while the "
+                    "pictures are sampled.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Random seed for all stages."
