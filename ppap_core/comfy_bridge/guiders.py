@@ -18,6 +18,7 @@ from ..guiders import (
     Guider,
     GuiderInfo,
     Preprocessing,
+    check_by_trial,
     fetch_preset,
     fingerprint,
     list_guiders,
@@ -97,7 +98,10 @@ class Nearness(nn.Module):
 
 
 def load_depth_anything_3(path: Path) -> Guider:
-    """ComfyUI's network with weights of its own, in float32. ValueError for any other model."""
+    """ComfyUI's network with weights of its own, in float32, and tried once.
+
+    ValueError for any other model, and for one that does not answer with a map of nearness.
+    """
     kind = getattr(comfy.model_base, "DepthAnything3", None)  # hosts before 0.30 have none
     try:
         with torch.inference_mode(False):
@@ -127,4 +131,6 @@ def load_depth_anything_3(path: Path) -> Guider:
         crop_mode="fit",
         multiple=MULTIPLE,
     )
-    return Guider(Nearness(network), preprocessing, info)
+    guider = Guider(Nearness(network), preprocessing, info)
+    check_by_trial(guider, path.name)
+    return guider

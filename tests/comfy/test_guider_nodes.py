@@ -121,3 +121,86 @@ def test_ten_guiders_in_a_row_leave_memory_as_it_was(comfyui):
     comfy.model_management.cleanup_models_gc()
     assert len(seen) == 10 and not any(guider() for guider in seen)
     assert len(comfy.model_management.current_loaded_models) <= before
+
+
+def write_vit(comfyui, name, **settings):
+    """A random ViT of transformers in the pack's folder of guiders."""
+    import transformers
+
+    folder = comfyui.base / "models" / "ppap_guiders" / name
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(**tiny_guiders.vit(**settings))
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(**tiny_guiders.size(32)).save_pretrained(folder)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_labels": 3}, "3 classes, exactly one of them is right (softmax)"),
+        ({"num_labels": 1}, "1 class, each is present or absent on its own (sigmoid)"),
+        (
+            {"num_labels": 3, "problem_type": "multi_label_classification"},
+            "3 classes, each is present or absent on its own (sigmoid)",
+        ),
+        ({"num_labels": 1, "problem_type": "regression"}, "1 class, each is a score"),
+    ],
+)
+def test_the_node_shows_what_the_answer_means(comfyui, settings, words):
+    name = write_vit(comfyui, "meaning", **settings)
+    with torch.inference_mode():
+        shown = comfyui.node("PPAP_LoadGuider").execute(name).ui
+    shown = shown if isinstance(shown, dict) else shown.as_dict()
+    assert words in shown["text"][0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "expected"),
+    [
+        (
+            {"num_labels": 3, "problem_type": "multi_label_classification"},
+            "LABEL_0, LABEL_2:-1",
+            lambda z: z[:, 0].sigmoid().log() + (1 - z[:, 2].sigmoid()).log(),
+        ),
+        ({"num_labels": 1}, "0", lambda z: z[:, 0].sigmoid().log()),
+        ({"num_labels": 1}, "0:-1", lambda z: (1 - z[:, 0].sigmoid()).log()),
+        (
+            {"num_labels": 1, "problem_type": "regression"},
+            "LABEL_0:2",
+            lambda z: 2 * z[:, 0],
+        ),
+    ],
+)
+def test_target_class_follows_the_guiders_answer(comfyui, settings, text, expected):
+    loaded = load(comfyui, write_vit(comfyui, "meaning", **settings))
+    with torch.inference_mode():
+        target = comfyui.node("PPAP_TargetClass").execute(loaded, text, 1.0).args[0]
+    image = torch.rand(2, 3, 32, 32, requires_grad=True)
+    logits = loaded.guider(image)
+    value = target.log_likelihood(logits)
+    torch.testing.assert_close(value, expected(logits))
+    assert torch.autograd.grad(value.sum(), image)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "classes"), [("softmax", [2, 0]), ("sigmoid", [1, 2]), ("score", [1, 2])]
+)
+def test_a_previews_targets_follow_the_guiders_answer(comfyui, answer, classes):
+    guiders = comfyui.module("ppap_core.guiders")
+    preview = comfyui.module("ppap_core.comfy_bridge.preview")
+    info = guiders.GuiderInfo("timm/net", "net", "class", ("a, x", "b", "c"), "", answer)
+    seen = torch.tensor([[0.0, 2.5, 3.0], [0.0, 2.5, 3.0], [3.0, 2.5, -1.0]])
+    target, names, _ = preview.preview_targets(info, seen, 2)
+    assert [next(iter(row)) for row in target.rows] == classes and target.answer == answer
+    assert names == [info.labels[k].split(",")[0] for k in classes]
+
+
+def test_a_guider_that_cannot_answer_is_refused_when_it_is_loaded(comfyui):
+    import transformers
+
+    name = write_vit(comfyui, "sizes", num_labels=3)
+    folder = comfyui.base / "models" / "ppap_guiders" / name
+    transformers.ViTImageProcessor(**tiny_guiders.size(48)).save_pretrained(folder)
+    with pytest.raises(ValueError, match="guider 'sizes' cannot read a picture: "):
+        load(comfyui, name)
