@@ -24,7 +24,8 @@ KINDS = (
     WrappersMP.APPLY_MODEL,
     WrappersMP.DIFFUSION_MODEL,
 )
-INSIDE = ("patches", "patches_replace")
+PATCHES = ("patches", "patches_replace")
+FUNCTIONS = ("model_function_wrapper", "sampler_calc_cond_batch_function")
 
 
 class Witness:
@@ -79,6 +80,18 @@ def _has_others(executor, wrappers: dict) -> bool:
     return bool(inner) or any(name not in OURS for name in others)
 
 
+def _inside(executor, model_options: dict) -> list[object]:
+    """What takes part in an evaluation without being a wrapper that a witness watches.
+
+    Objects among the transformer options are the wrappers' own where there are some.
+    """
+    transformer = model_options.get("transformer_options", {})
+    watched = _has_others(executor, transformer.get("wrappers", {}))
+    names = PATCHES if watched else transformer.keys() - {"wrappers", "callbacks"}
+    functions = (model_options.get(name) for name in FUNCTIONS)
+    return [*functions, *(transformer.get(name) for name in names)]
+
+
 class Apart:
     """How all that hangs on a model stood before the sampling's first evaluation of it.
 
@@ -89,12 +102,7 @@ class Apart:
         model = getattr(executor.class_obj.inner_model, "diffusion_model", None)
         self._model = model
         self._start = Remembered(executor.wrappers, model_options, attributes_of=model)
-        transformer = model_options.get("transformer_options", {})
-        roots = [transformer.get(name) for name in INSIDE]
-        roots.append(model_options.get("model_function_wrapper"))
-        if not _has_others(executor, transformer.get("wrappers", {})):
-            roots.append(model_options)
-        self._inside = Remembered(*roots, attributes_of=model)
+        self._inside = Remembered(*_inside(executor, model_options), attributes_of=model)
         self._dice = _dice()
 
     def begin(self) -> None:

@@ -91,7 +91,8 @@ def _parts(value: object) -> Iterable[object]:
     if isinstance(value, tuple | frozenset):
         return value
     if isinstance(value, types.FunctionType):
-        return *(value.__closure__ or ()), *(value.__defaults__ or ()), value.__dict__
+        defaults = value.__defaults__, value.__kwdefaults__
+        return *(value.__closure__ or ()), *(each for each in defaults if each), value.__dict__
     if isinstance(value, types.MethodType):
         return value.__func__, value.__self__
     if isinstance(value, functools.partial):
