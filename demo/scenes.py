@@ -13,7 +13,7 @@ from torch import Tensor
 
 from demo.rays import Space, camera_rays, march
 from demo.shading import COLOURS, OBJECT, SEGMENTS, outlined
-from demo.shapes import DISTANCES, SHAPES, length
+from demo.shapes import SHAPES, SOLIDS, length
 
 SUPERSAMPLING = 2  # rays of a pixel along each side
 CHUNK = 64  # scenes traced together: 16 are 20 % slower
@@ -69,7 +69,7 @@ def random_parameters(num: int, seed: int) -> dict[str, Tensor]:
 
 def trace(shape: int, p: dict[str, Tensor], size: int, style: str = "shaded") -> Rays:
     """Send size x size rays into each scene of this shape. `p`: columns (B,) as in RANGES."""
-    distance, standing = list(DISTANCES.items())[shape]
+    distance, standing = SOLIDS[SHAPES[shape]]
     p = {name: column[:, None] for name, column in p.items()}
     space = Space(torch.stack((p["x"], p["size"] * standing, p["z"])), p["size"], p["yaw"])
     origin, ray = camera_rays(p["camera_height"], p["aim_height"], size)
