@@ -37,28 +37,19 @@ REPORTED_SIGMAS = (0.0, 0.1, 0.3, 0.7, 1.5, 4.0)
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """A timm network and the arguments that it is built with."""
-
-    name: str
-    arguments: dict
-
-
+Architecture = tuple[str, dict]  # a timm network's name and arguments
 # fmt: off
-RESNET = Architecture("resnet10t", {
+RESNET: Architecture = ("resnet10t", {
     "channels": (48, 96, 128, 192), "stem_width": 24,
     "replace_stem_pool": True, "output_stride": 16,
 })
+SMALL_RESNET: Architecture = ("resnet10t", RESNET[1] | {  # a fifth of the parameters
+    "channels": (20, 44, 60, 84), "stem_width": 12,
+})
+VIT: Architecture = ("vit_tiny_patch16_224", {
+    "img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3,
+})
 # fmt: on
-SMALL_RESNET = Architecture(  # a fifth of the parameters
-    RESNET.name, RESNET.arguments | {"channels": (20, 44, 60, 84), "stem_width": 12}
-)
-VIT = Architecture(
-    "vit_tiny_patch16_224",
-    {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3},
-)
 
 
 @dataclass(frozen=True)
@@ -147,15 +138,12 @@ def train_guider(
     scenes: Scenes, recipe: Recipe, folder: Path, architecture: Architecture = RESNET
 ) -> None:
     torch.manual_seed(recipe.seed)
-    guider = timm.create_model(
-        architecture.name,
-        num_classes=len(SHAPES),
-        pretrained_cfg_overlay=GUIDER_DESCRIPTION,
-        **architecture.arguments,
-    )
+    name, arguments = architecture
+    described = {"num_classes": len(SHAPES), "pretrained_cfg_overlay": GUIDER_DESCRIPTION}
+    guider = timm.create_model(name, **described, **arguments)
     train_classifier(guider, scenes, recipe, folder.name)
-    names = {"label_names": SHAPES}
-    save_for_hf(guider, folder, names, architecture.arguments, safe_serialization=True)
+    labels = {"label_names": SHAPES}
+    save_for_hf(guider, folder, labels, arguments, safe_serialization=True)
 
 
 def load_timm_network(folder: Path) -> nn.Module:

@@ -36,43 +36,31 @@ log = logging.getLogger(__name__)
 
 
 def build_depth_guider() -> DepthAnythingForDepthEstimation:
+    # fmt: off
     backbone = Dinov2Config(
-        image_size=32,
-        patch_size=4,
-        hidden_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=3,
-        mlp_ratio=3,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
+        image_size=32, patch_size=4, hidden_size=96, num_hidden_layers=4, num_attention_heads=3,
+        mlp_ratio=3, out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
     )
     config = DepthAnythingConfig(
-        backbone_config=backbone,
-        patch_size=4,
-        reassemble_hidden_size=96,
-        reassemble_factors=[2, 1, 0.5, 0.25],
-        neck_hidden_sizes=[32, 48, 64, 64],
-        fusion_hidden_size=32,
-        head_hidden_size=16,
+        backbone_config=backbone, patch_size=4,
+        reassemble_hidden_size=96, reassemble_factors=[2, 1, 0.5, 0.25],
+        neck_hidden_sizes=[32, 48, 64, 64], fusion_hidden_size=32, head_hidden_size=16,
     )
+    # fmt: on
     model = DepthAnythingForDepthEstimation(config)
     nn.init.constant_(model.head.conv3.bias, 0.5)  # a ReLU follows: start where it is alive
     return model
 
 
 def build_segmentation_guider() -> SegformerForSemanticSegmentation:
+    # fmt: off
     config = SegformerConfig(
-        hidden_sizes=[24, 48, 96, 128],
-        num_attention_heads=[1, 2, 3, 4],
-        sr_ratios=[4, 2, 1, 1],
-        strides=[2, 2, 2, 2],
-        mlp_ratios=[2, 2, 2, 2],
-        decoder_hidden_size=64,
-        drop_path_rate=0.0,
-        classifier_dropout_prob=0.0,
-        id2label=dict(enumerate(SEGMENTS)),
+        hidden_sizes=[24, 48, 96, 128], num_attention_heads=[1, 2, 3, 4], sr_ratios=[4, 2, 1, 1],
+        strides=[2, 2, 2, 2], mlp_ratios=[2, 2, 2, 2], decoder_hidden_size=64,
+        drop_path_rate=0.0, classifier_dropout_prob=0.0, id2label=dict(enumerate(SEGMENTS)),
         label2id={name: index for index, name in enumerate(SEGMENTS)},
     )
+    # fmt: on
     return SegformerForSemanticSegmentation(config)
 
 
@@ -109,18 +97,12 @@ def judge_loss(judge: nn.Module, image: Tensor, nearness: Tensor, segments: Tens
     return 10 * F.l1_loss(answer.nearness, nearness) + F.cross_entropy(answer.logits, segments)
 
 
+DEPTH_RECIPE = Recipe(seed=0, epochs=2, batch=16, learning_rate=1e-3)
 # Small batches: after 1400 steps of 64 SegFormer had mIoU 0.92, after 3700 of 32 it had 0.98.
+SEGMENTATION_RECIPE = Recipe(seed=0, epochs=4, batch=32)
 MODELS = {  # folder or file: network, loss, recipe
-    DEPTH_GUIDER: (
-        build_depth_guider,
-        depth_loss,
-        Recipe(seed=0, epochs=2, batch=16, learning_rate=1e-3),
-    ),
-    SEGMENTATION_GUIDER: (
-        build_segmentation_guider,
-        segmentation_loss,
-        Recipe(seed=0, epochs=4, batch=32),
-    ),
+    DEPTH_GUIDER: (build_depth_guider, depth_loss, DEPTH_RECIPE),
+    SEGMENTATION_GUIDER: (build_segmentation_guider, segmentation_loss, SEGMENTATION_RECIPE),
     DENSE_JUDGE: (DenseJudge, judge_loss, Recipe(seed=1, max_noise=0.06)),
 }
 

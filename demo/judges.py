@@ -46,7 +46,7 @@ class Judge(nn.Module):
         return self.head(self.features(image))
 
 
-def load_judge(path: Path | str) -> Judge:
+def load_judge(path: Path) -> Judge:
     """A trained judge, frozen, in evaluation mode."""
     judge = Judge()
     judge.load_state_dict(load_file(path))
@@ -83,7 +83,7 @@ class DenseJudge(nn.Module):
         return Dense(answer[:, 0], answer[:, 1:])
 
 
-def load_dense_judge(path: Path | str) -> DenseJudge:
+def load_dense_judge(path: Path) -> DenseJudge:
     """A trained dense judge, frozen, in evaluation mode and float32."""
     judge = DenseJudge()
     judge.load_state_dict(load_file(path))

@@ -17,16 +17,16 @@ from demo.training_loop import OptimiserSettings, build_parser, start_processes,
 from ppap_core.atomic import save_safetensors
 from ppap_core.comfy_bridge.headless import boot
 
+TOKENS, PROMPT_WIDTH = 2, 1024  # as ComfyUI's LotusConditioning gives, without a text encoder
 # fmt: off
 SETTINGS = {
     "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2,
     "hidden_size": 128, "num_heads": 1, "depth": 1, "depth_single_blocks": 8,
     "axes_dim": [16, 56, 56], "theta": 10000, "mlp_ratio": 4.0, "qkv_bias": True,
-    "context_in_dim": 1024, "vec_in_dim": 32, "guidance_embed": False, "txt_ids_dims": [],
+    "context_in_dim": PROMPT_WIDTH, "vec_in_dim": 32, "guidance_embed": False, "txt_ids_dims": [],
     "yak_mlp": False, "txt_norm": False,
 }
 # fmt: on
-TOKENS = 2  # as many as ComfyUI's LotusConditioning gives, which needs no text encoder
 OPTIMISER = OptimiserSettings(learning_rate=1.5e-3, warm_up=300)
 
 
@@ -51,11 +51,6 @@ def build_network() -> nn.Module:
     return network.train().requires_grad_(True)
 
 
-def empty_prompt(num: int) -> Tensor:
-    """(num, TOKENS, width) zeros."""
-    return torch.zeros(num, TOKENS, SETTINGS["context_in_dim"])
-
-
 def flow_loss(network: nn.Module, x_0: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of eps - x_0 at x_t = (1 - t) x_0 + t eps; t is logit-normal."""
     from ppap_core.comfy_bridge.differentiable import differentiable
@@ -64,9 +59,9 @@ def flow_loss(network: nn.Module, x_0: Tensor, generator: torch.Generator) -> Te
     anywhere = torch.rand(len(x_0), generator=generator)
     t = torch.where(torch.rand(len(x_0), generator=generator) < 0.2, anywhere, t)
     eps = torch.randn(x_0.shape, generator=generator)
-    weight = t.view(-1, 1, 1, 1)
+    weight, empty_prompt = t.view(-1, 1, 1, 1), torch.zeros(len(x_0), TOKENS, PROMPT_WIDTH)
     with differentiable():
-        flow = network((1 - weight) * x_0 + weight * eps, t, empty_prompt(len(x_0)))
+        flow = network((1 - weight) * x_0 + weight * eps, t, empty_prompt)
     return (flow - (eps - x_0)).square().mean()
 
 

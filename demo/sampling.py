@@ -1,5 +1,6 @@
 """The demo's pixel model and its guiders in ComfyUI, which must be booted: load, guide, sample."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from demo.measures import FILES
 from demo.paths import PIXEL_MODEL
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
-from ppap_core.shaping import NO_SHAPING, Shaping
+from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength
 
 GUIDANCE_SCALE = 0.1  # in the rule "relative"; one scale for all guiders (evidence/strength.py)
@@ -36,13 +37,14 @@ def guide_model(
     target,
     guidance_scale: float = GUIDANCE_SCALE,
     rule: str = "relative",
-    shaping: Shaping = NO_SHAPING,
-    **strength: float,
+    **settings,
 ):
-    """A clone of `model` (MODEL) that is guided. `strength`: other fields of Strength."""
+    """`model` (MODEL), guided. `settings`: other fields of Strength and Shaping."""
     from ppap_core.comfy_bridge.guide import guide
 
-    return guide(model, guider, target, Strength(guidance_scale, rule, **strength), shaping=shaping)
+    of_shaping = {field.name for field in fields(Shaping)} & settings.keys()
+    shaping = Shaping(**{name: settings.pop(name) for name in of_shaping})
+    return guide(model, guider, target, Strength(guidance_scale, rule, **settings), shaping=shaping)
 
 
 def sample(model, seeds: list[int], **told) -> Tensor:

@@ -13,50 +13,37 @@ from demo.paths import HELDOUT_SCENES, LARGE_TRAIN_SCENES, TRAIN_SCENES
 from demo.scenes import Scenes, random_parameters, render_parameters
 from ppap_core.atomic import save_safetensors
 
-PART = 1000  # scenes handed to a process at a time
+PART, WORKERS = 1000, 2  # scenes handed to a process at a time; processes
 
 
-def render_in_parallel(
-    num: int, seed: int, *, size: int = 32, workers: int = 2, style: str = "shaded"
-) -> Scenes:
+def render_in_parallel(num: int, seed: int, size: int, style: str) -> Scenes:
     """As `render`, in several processes of one thread each, with a progress bar."""
     parameters = random_parameters(num, seed)
-    parts = [
-        {n: c[i : i + PART].clone() for n, c in parameters.items()} for i in range(0, num, PART)
-    ]
+    starts = range(0, num, PART)
+    parts = [{n: c[i : i + PART].clone() for n, c in parameters.items()} for i in starts]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        progress = tqdm(total=num, desc="render", unit="img")
-        rendered = []
-        for part in pool.map(render_parameters, parts, repeat(size), repeat(style)):
-            rendered.append(part)
-            progress.update(len(part))
+    with ProcessPoolExecutor(WORKERS, context, torch.set_num_threads, (1,)) as pool:
+        found = pool.map(render_parameters, parts, repeat(size), repeat(style))
+        rendered = list(tqdm(found, f"render {num} pictures", len(parts)))
     return Scenes(**{n: torch.cat([vars(part)[n] for part in rendered]) for n in vars(rendered[0])})
 
 
-def save_scenes(scenes: Scenes, path: Path | str) -> None:
+def save_scenes(scenes: Scenes, path: Path) -> None:
     """The file's keys are the fields of Scenes; the depth is rounded to float16."""
     save_safetensors(vars(scenes) | {"depth": scenes.depth.half()}, path)
 
 
-def load_scenes(path: Path | str) -> Scenes:
+def load_scenes(path: Path) -> Scenes:
     tensors = load_file(path)
     return Scenes(**tensors | {"depth": tensors["depth"].float()})
 
 
 def load_or_render(
-    path: Path | str,
-    num: int,
-    seed: int,
-    *,
-    size: int = 32,
-    workers: int = 2,
-    style: str = "shaded",
+    path: Path, num: int, seed: int, *, size: int = 32, style: str = "shaded"
 ) -> Scenes:
     """The scenes in `path`, rendered if it is missing; ValueError if it holds another number."""
-    path = Path(path)
     if not path.exists():
-        save_scenes(render_in_parallel(num, seed, size=size, workers=workers, style=style), path)
+        save_scenes(render_in_parallel(num, seed, size, style), path)
     scenes = load_scenes(path)
     if len(scenes) != num:
         raise ValueError(

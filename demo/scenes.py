@@ -13,33 +13,23 @@ from torch import Tensor
 
 from demo.rays import Space, camera_rays, march
 from demo.shading import COLOURS, OBJECT, SEGMENTS, outlined
-from demo.shapes import DISTANCES, SHAPES, length
+from demo.shapes import SHAPES, SOLIDS, length
 
 SUPERSAMPLING = 2  # rays of a pixel along each side
 CHUNK = 64  # scenes traced together: 16 are 20 % slower
 
+# fmt: off
 RANGES = {
-    "shape": (0.0, 10.0),
-    "yaw": (-0.9, 0.9),
-    "size": (0.82, 1.14),
-    "x": (-0.2, 0.2),
-    "z": (-0.3, 0.3),
-    "wall": (1.4, 2.2),
-    "camera_height": (1.5, 2.9),
-    "aim_height": (0.55, 0.75),
-    "light_azimuth": (-1.1, 1.1),
-    "light_elevation": (0.6, 1.15),
-    "gloss": (0.05, 0.5),
-    "object_hue": (0.0, 1.0),
-    "object_saturation": (0.25, 0.9),
-    "object_value": (0.45, 1.0),
-    "floor_hue": (0.12, 0.88),  # counted from the object's, so that it stands out
-    "floor_saturation": (0.15, 0.75),
-    "floor_value": (0.35, 0.95),
-    "wall_hue": (0.12, 0.88),
-    "wall_saturation": (0.15, 0.75),
-    "wall_value": (0.35, 0.95),
+    "shape": (0.0, 10.0), "yaw": (-0.9, 0.9), "size": (0.82, 1.14),
+    "x": (-0.2, 0.2), "z": (-0.3, 0.3), "wall": (1.4, 2.2),
+    "camera_height": (1.5, 2.9), "aim_height": (0.55, 0.75),
+    "light_azimuth": (-1.1, 1.1), "light_elevation": (0.6, 1.15), "gloss": (0.05, 0.5),
+    "object_hue": (0.0, 1.0), "object_saturation": (0.25, 0.9), "object_value": (0.45, 1.0),
+    # These hues are counted from the object's, so that it stands out.
+    "floor_hue": (0.12, 0.88), "floor_saturation": (0.15, 0.75), "floor_value": (0.35, 0.95),
+    "wall_hue": (0.12, 0.88), "wall_saturation": (0.15, 0.75), "wall_value": (0.35, 0.95),
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ def random_parameters(num: int, seed: int) -> dict[str, Tensor]:
 
 def trace(shape: int, p: dict[str, Tensor], size: int, style: str = "shaded") -> Rays:
     """Send size x size rays into each scene of this shape. `p`: columns (B,) as in RANGES."""
-    distance, standing = list(DISTANCES.items())[shape]
+    distance, standing = SOLIDS[SHAPES[shape]]
     p = {name: column[:, None] for name, column in p.items()}
     space = Space(torch.stack((p["x"], p["size"] * standing, p["z"])), p["size"], p["yaw"])
     origin, ray = camera_rays(p["camera_height"], p["aim_height"], size)

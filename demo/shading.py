@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from demo.rays import Space, normals, shadow
 from demo.shapes import Distance, length
 
+Columns = dict[str, Tensor]  # (B,) each, by their names in `demo.scenes.RANGES`
+
 SEGMENTS = ("floor", "wall", "object")
 FLOOR, WALL, OBJECT = range(3)
 # Of the flat style: factor of a dark tone, the light at which it begins, factor of the outline.
@@ -23,7 +25,7 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value - value * saturation * torch.minimum(sector, 4 - sector).clamp(0, 1)
 
 
-def surface_colours(p: dict[str, Tensor]) -> Tensor:
+def surface_colours(p: Columns) -> Tensor:
     """(3 channels, 3 segments, B, 1) in [0, 1]."""
     turn = {"floor": p["floor_hue"], "wall": p["wall_hue"], "object": 0.0}
     colours = (
@@ -52,19 +54,14 @@ def object_normals(distance: Distance, local: Tensor, segment: Tensor) -> Tensor
     return torch.zeros_like(local).masked_scatter(is_object, normals(distance, local[:, is_object]))
 
 
-def unlit_colours(p: dict[str, Tensor], segment: Tensor) -> Tensor:
+def unlit_colours(p: Columns, segment: Tensor) -> Tensor:
     """(3, B, P) in [0, 1]."""
     floor, wall, own = surface_colours(p).unbind(1)
     return torch.where(segment == OBJECT, own, torch.where(segment == WALL, wall, floor))
 
 
 def shade(
-    distance: Distance,
-    space: Space,
-    p: dict[str, Tensor],
-    point: Tensor,
-    view: Tensor,
-    segment: Tensor,
+    distance: Distance, space: Space, p: Columns, point: Tensor, view: Tensor, segment: Tensor
 ) -> Tensor:
     """Colours (3, B, P) in [0, 1] of points (3, B, P) seen along unit vectors `view`."""
     local, is_object = space.enter(point), segment == OBJECT
@@ -80,12 +77,7 @@ def shade(
 
 
 def flat(
-    distance: Distance,
-    space: Space,
-    p: dict[str, Tensor],
-    point: Tensor,
-    view: Tensor,
-    segment: Tensor,
+    distance: Distance, space: Space, p: Columns, point: Tensor, view: Tensor, segment: Tensor
 ) -> Tensor:
     """As `shade`, in the flat style: the object is dark where light grazes it, else bright."""
     normal = space.turn_back(object_normals(distance, space.enter(point), segment))

@@ -21,34 +21,10 @@ def box(x: Tensor, y: Tensor, z: Tensor, half: tuple[float, float, float]) -> Te
     return inside_both(x.abs() - half[0], inside_both(y.abs() - half[1], z.abs() - half[2]))
 
 
-def sphere(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return length(x, y, z) - 0.8
-
-
-def cube(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return box(x, y, z, (0.57, 0.57, 0.57))
-
-
-def cylinder(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return inside_both(length(x, z) - 0.5, y.abs() - 0.8)
-
-
 def cone(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     # The mantle's unit normal (0.91, 0.414) belongs to height 1.63 over radius 0.74.
     mantle = 0.91 * length(x, z) + 0.414 * (y - 0.95)
     return torch.maximum(mantle, -0.68 - y)
-
-
-def torus(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return length(length(x, y) - 0.66, z) - 0.25
-
-
-def capsule(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return length(x - x.clamp(-0.6, 0.6), y, z) - 0.42
-
-
-def octahedron(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return (x.abs() + y.abs() + z.abs() - 0.97) * 3**-0.5
 
 
 def jack(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -68,17 +44,17 @@ def stairs(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return inside_both(torch.minimum(lower, upper), z.abs() - 0.38)
 
 
-# Signed distance (x, y, z) -> distance in the object's space, and the height at which it stands.
-DISTANCES: dict[Distance, float] = {
-    sphere: 0.8,
-    cube: 0.57,
-    cylinder: 0.8,
-    cone: 0.68,
-    torus: 0.91,
-    capsule: 0.42,
-    octahedron: 0.97,
-    jack: 0.87,
-    dumbbell: 0.45,
-    stairs: 0.6,
+# Name: signed distance in the object's space, and the height at which it stands.
+SOLIDS: dict[str, tuple[Distance, float]] = {
+    "sphere": (lambda x, y, z: length(x, y, z) - 0.8, 0.8),
+    "cube": (lambda x, y, z: box(x, y, z, (0.57, 0.57, 0.57)), 0.57),
+    "cylinder": (lambda x, y, z: inside_both(length(x, z) - 0.5, y.abs() - 0.8), 0.8),
+    "cone": (cone, 0.68),
+    "torus": (lambda x, y, z: length(length(x, y) - 0.66, z) - 0.25, 0.91),
+    "capsule": (lambda x, y, z: length(x - x.clamp(-0.6, 0.6), y, z) - 0.42, 0.42),
+    "octahedron": (lambda x, y, z: (x.abs() + y.abs() + z.abs() - 0.97) * 3**-0.5, 0.97),
+    "jack": (jack, 0.87),
+    "dumbbell": (dumbbell, 0.45),
+    "stairs": (stairs, 0.6),
 }
-SHAPES: tuple[str, ...] = tuple(distance.__name__ for distance in DISTANCES)
+SHAPES = tuple(SOLIDS)

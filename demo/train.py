@@ -23,6 +23,13 @@ from ppap_core.reading import Reading
 
 DIFFUSION_STEPS, AUTOENCODER_STEPS, LATENT_DIFFUSION_STEPS = 6400, 2400, 4800
 NUM_GENERATED = 5000
+# Files of the pixel model and of the latent model.
+PIXELS = {"checkpoint": paths.PIXEL_MODEL, "images": paths.GENERATED}
+LATENT = {
+    "checkpoint": paths.LATENT_MODEL,
+    "images": paths.LATENT_GENERATED,
+    "vae": paths.AUTOENCODER,
+}
 # Flags of the trainer. Small guiders get adapters on every layer and of any size.
 WIDE = {"max_touched": 1.0, "max_share": 1.0}
 CLASS_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 280, "partition": "timestep"}
@@ -56,15 +63,13 @@ def train_generative_model(name: str, out: Path, steps: int, **data: Path) -> No
 
 
 def generate_images(num: int = NUM_GENERATED) -> None:
-    words, images = ("training", "generate"), paths.GENERATED
-    run_module(*words, checkpoint=paths.PIXEL_MODEL, images=images, num_images=num)
+    run_module("training", "generate", num_images=num, **PIXELS)
 
 
 def distill_experts(file: Path) -> None:
     guider, flags = DISTILLATIONS[file]
-    flags = flags | {"guider": guider, "out": file, "run": paths.CACHE / file.stem}
-    words, images = ("training", "distill"), paths.GENERATED
-    run_module(*words, checkpoint=paths.PIXEL_MODEL, images=images, **flags)
+    files = {"guider": guider, "out": file, "run": paths.CACHE / file.stem}
+    run_module("training", "distill", **files, **PIXELS, **flags)
 
 
 def encode_latents() -> None:
@@ -75,36 +80,17 @@ def encode_latents() -> None:
 
 
 def generate_latent_images() -> None:
-    run_module(
-        "training",
-        "generate",
-        checkpoint=paths.LATENT_MODEL,
-        vae=paths.AUTOENCODER,
-        images=paths.LATENT_GENERATED,
-        num_images=NUM_GENERATED,
-        width=64,
-        height=64,
-        sampler_name="euler",
-        scheduler="simple",
-    )
+    size = {"width": 64, "height": 64, "num_images": NUM_GENERATED}
+    run_module("training", "generate", sampler_name="euler", scheduler="simple", **size, **LATENT)
 
 
 def distill_latent_experts(reading: Reading) -> None:
     """Experts of the class guider, by what they read."""
     file = paths.LATENT_EXPERTS[reading]
-    run_module(
-        "demo.latent_experts",
-        checkpoint=paths.LATENT_MODEL,
-        vae=paths.AUTOENCODER,
-        guider=paths.GUIDER,
-        images=paths.LATENT_GENERATED,
-        out=file,
-        run=paths.CACHE / file.stem,
-        input=reading.input,
-        view=reading.view,
-        batch_size=64 if reading.view == "linear_rgb" else 32,
-        **LATENT_FLAGS,
-    )
+    read = {"input": reading.input, "view": reading.view}
+    files = {"guider": paths.GUIDER, "out": file, "run": paths.CACHE / file.stem}
+    batch = 64 if reading.view == "linear_rgb" else 32
+    run_module("demo.latent_experts", batch_size=batch, **read, **files, **LATENT, **LATENT_FLAGS)
 
 
 def train_pixel_models() -> None:

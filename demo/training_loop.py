@@ -36,10 +36,6 @@ class OptimiserSettings:
         return self.learning_rate * warm * min(1.0, (total - step) / (DECAY_SHARE * total))
 
 
-def ema_decay(step: int) -> float:
-    return 0.5 ** (1 / max(1.0, EMA_HALF_LIFE_SHARE * step))
-
-
 class State:
     """A model, its weights' moving average, optimiser and step; one safetensors file holds all."""
 
@@ -53,7 +49,8 @@ class State:
 
     def update_ema(self) -> None:
         weights = [v.detach() for v in self.model.state_dict().values()]
-        torch._foreach_lerp_(list(self.ema.values()), weights, 1 - ema_decay(self.step))
+        decay = 0.5 ** (1 / max(1.0, EMA_HALF_LIFE_SHARE * self.step))
+        torch._foreach_lerp_(list(self.ema.values()), weights, 1 - decay)
 
     def save(self, path: Path) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}

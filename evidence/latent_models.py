@@ -11,8 +11,11 @@ from demo.paths import AUTOENCODER, GUIDER, JUDGE, LATENT_EXPERTS, LATENT_MODEL
 from demo.scene_files import load_heldout_scenes
 from demo.shapes import SHAPES
 from evidence.quality import for_judges
+from ppap_core.expert_file import load_experts
+from ppap_core.guiders import load_guider
 from ppap_core.reading import Reading
 from ppap_core.strength import Strength
+from ppap_core.targets import ClassTarget
 
 STEPS, SAMPLER, SCHEDULER = 25, "euler", "simple"
 SHAPE = (16, 8, 8)  # latents of pictures of 64 x 64
@@ -36,8 +39,6 @@ class LatentModels:
         from ppap_core.comfy_bridge.checkpoint import load_checkpoint
         from ppap_core.comfy_bridge.conditioning import zero_conditioning
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-        from ppap_core.expert_file import load_experts
-        from ppap_core.guiders import load_guider
 
         self.checkpoint = load_checkpoint(str(LATENT_MODEL), str(AUTOENCODER))
         self.model = self.checkpoint.model
@@ -58,7 +59,6 @@ class LatentModels:
         `experts`: None takes the demo's, for a method that has some.
         """
         from ppap_core.comfy_bridge.guide import guide
-        from ppap_core.targets import ClassTarget
 
         if method.reading is None:
             return self.model
@@ -78,26 +78,12 @@ class LatentModels:
         """Sampled latents, one for each seed: (N, *SHAPE)."""
         from ppap_core.comfy_bridge.sampling import sample_seeds
 
-        return sample_seeds(
-            model,
-            seeds,
-            SHAPE,
-            steps=steps,
-            cfg=1.0,
-            sampler_name=SAMPLER,
-            scheduler=SCHEDULER,
-            positive=self.prompt,
-            negative=self.prompt,
-        )
+        prompts = {"positive": self.prompt, "negative": self.prompt}
+        return sample_seeds(model, seeds, SHAPE, steps, 1.0, SAMPLER, SCHEDULER, **prompts)
 
     @torch.no_grad()
     def pictures(
-        self,
-        method: LatentMethod,
-        scale: float,
-        first_seed: int,
-        num: int,
-        experts=None,
+        self, method: LatentMethod, scale: float, first_seed: int, num: int, experts=None
     ) -> Tensor:
         """(num, 3, 64, 64) in [-1, 1]; the classes take turns."""
         parts = []

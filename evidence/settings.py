@@ -20,18 +20,16 @@ from evidence.flags import build_parser
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
-from ppap_core.shaping import NO_SHAPING, Shaping
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`tasks`: of the guiders, in the order of the nodes. `strength`: other than the default."""
+    """`tasks`: of the guiders, in the order of the nodes. `changes`: to the defaults."""
 
     name: str
     tasks: tuple[str, ...] = ()
     has_experts: bool = True
-    strength: dict = field(default_factory=dict)
-    shaping: Shaping = NO_SHAPING
+    changes: dict = field(default_factory=dict)
 
 
 BOTH = ("class", "depth")
@@ -41,8 +39,8 @@ TOGETHER = (
     Setting("depth", ("depth",)),
     Setting("class + depth, guiders alone", BOTH, has_experts=False),
     Setting("class + depth", BOTH),
-    Setting("class, depth gives way", BOTH, shaping=Shaping(gives_way=True)),
-    Setting("depth, class gives way", BOTH[::-1], shaping=Shaping(gives_way=True)),
+    Setting("class, depth gives way", BOTH, changes={"gives_way": True}),
+    Setting("depth, class gives way", BOTH[::-1], changes={"gives_way": True}),
     Setting("class + depth + segmentation", (*BOTH, "segmentation")),
 )
 RAW_30 = {"rule": "raw", "guidance_scale": 30.0}
@@ -66,20 +64,6 @@ SHAPES_OF_GUIDANCE = {
 }
 
 
-def shaped(task: str) -> list[Setting]:
-    """The settings of SHAPES_OF_GUIDANCE for one guider."""
-    of_strength = ("rule", "guidance_scale", "start_percent", "end_percent")
-    return [
-        Setting(
-            name,
-            (task,),
-            strength={k: v for k, v in values.items() if k in of_strength},
-            shaping=Shaping(**{k: v for k, v in values.items() if k not in of_strength}),
-        )
-        for name, values in SHAPES_OF_GUIDANCE.items()
-    ]
-
-
 class Sampler:
     """Samples every setting for the same scenes, from the same noise."""
 
@@ -96,7 +80,7 @@ class Sampler:
             guider, target = self.guiders[task], build_target(task, self.scenes)
             if not setting.has_experts:
                 guider = guider.without_experts()
-            model = guide_model(model, guider, target, shaping=setting.shaping, **setting.strength)
+            model = guide_model(model, guider, target, **setting.changes)
         pictures = sample(model, self.seeds)
         self.bar.update()
         return pictures
@@ -119,14 +103,12 @@ def measure_together(sampler: Sampler) -> tuple[list[dict], list[GridRow]]:
 
 def measure_shaping(sampler: Sampler) -> list[dict]:
     """The table of SHAPES_OF_GUIDANCE, a column for each guider alone."""
-    found = {
-        task: [measure(task, sampler.sample(setting), sampler.scenes) for setting in shaped(task)]
-        for task in FILES
-    }
-    return [
-        {"guidance": name} | {MEASURES[task]: found[task][index] for task in FILES}
-        for index, name in enumerate(SHAPES_OF_GUIDANCE)
-    ]
+    rows = {name: {"guidance": name} for name in SHAPES_OF_GUIDANCE}
+    for task in FILES:
+        for name, changes in SHAPES_OF_GUIDANCE.items():
+            pictures = sampler.sample(Setting(name, (task,), changes=changes))
+            rows[name][MEASURES[task]] = measure(task, pictures, sampler.scenes)
+    return list(rows.values())
 
 
 def main() -> None:

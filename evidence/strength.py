@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 
 from PIL import Image
 from torch import Tensor
@@ -47,24 +48,23 @@ def measurements(
     scenes: Scenes, seed: int, scales: tuple[float, ...]
 ) -> Iterator[tuple[Measurement, Tensor]]:
     """With its pictures, for every guider, method and scale; all start from the same noise."""
-    model = load_model()
-    seeds = list(range(seed, seed + len(scenes)))
+    model, n = load_model(), len(scenes)
 
-    def measured(task: str, method: str, scale: float, guided) -> tuple[Measurement, Tensor]:
+    def timed_sample(guided) -> tuple[Tensor, float]:
         start = time.perf_counter()
-        pictures = sample(guided, seeds)
-        seconds = (time.perf_counter() - start) / len(seeds)
-        value = measure(task, pictures, scenes)
-        return Measurement(task, method, scale, value, len(seeds), seconds), pictures
+        pictures = sample(guided, list(range(seed, seed + n)))
+        return pictures, (time.perf_counter() - start) / n
 
+    unguided, spent = timed_sample(model)
     for task in FILES:
-        yield measured(task, "no guidance", 0.0, model)
+        value = measure(task, unguided, scenes)
+        yield Measurement(task, "no guidance", 0.0, value, n, spent), unguided
         aware, target = load_guiding(task), build_target(task, scenes)
         methods = {"guider alone": aware.without_experts(), "PPAP experts": aware}
-        for method, guider in methods.items():
-            for scale in scales:
-                guided = guide_model(model, guider, target, scale)
-                yield measured(task, method, scale, guided)
+        for (method, guider), scale in product(methods.items(), scales):
+            pictures, seconds = timed_sample(guide_model(model, guider, target, scale))
+            value = measure(task, pictures, scenes)
+            yield Measurement(task, method, scale, value, n, seconds), pictures
 
 
 def strength_table(found: list[Measurement], scales: tuple[float, ...]) -> str:

@@ -50,19 +50,15 @@ def check_experts(number: int, folder: Path, guider: Guider) -> None:
     before = {name: tensor.clone() for name, tensor in guider.backbone.state_dict().items()}
     try:
         experts = load_experts(file).for_guider(guider)
-        guide(guider, experts)
+        target = ClassTarget([{0: 1.0}], len(SHAPES))
+        run = GuidanceRun(Guidance(guider, target, Strength(0.1, "relative"), experts=experts))
+        for sigma in (0.1, 1.0, 5.0, 50.0):
+            shift = run.shift(torch.randn(1, 3, 32, 32), torch.full((1,), sigma))
+            assert shift.isfinite().all(), "a shift that is not finite"
     finally:
         guider.switch.restore()
         after = guider.backbone.state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before), "guider has changed"
-
-
-def guide(guider: Guider, experts) -> None:
-    target = ClassTarget([{0: 1.0}], len(SHAPES))
-    run = GuidanceRun(Guidance(guider, target, Strength(0.1, "relative"), experts=experts))
-    for sigma in (0.1, 1.0, 5.0, 50.0):
-        shift = run.shift(torch.randn(1, 3, 32, 32), torch.full((1,), sigma))
-        assert shift.isfinite().all(), "a shift that is not finite"
 
 
 class ErrorWhenAsked(Exception):
@@ -164,6 +160,14 @@ def run_cases(kind: str, num: int) -> list[Outcome]:
     return found
 
 
+def summary(found: list[Outcome]) -> str:
+    """How many cases had each outcome, and how long the slowest took."""
+    counts = Counter(outcome.what for outcome in found)
+    text = ", ".join(f"{counts.pop(what, 0)} {what}" for what in FINE)
+    others = ", ".join(f"{count} {what}" for what, count in counts.items()) or "0 of anything else"
+    return f"{text}, {others}; the slowest took {max(o.seconds for o in found):.1f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000, help="of each kind")
@@ -174,9 +178,7 @@ def main() -> None:
         return work(kind, range(int(first), int(stop)))
     for kind in KINDS:
         found = run_cases(kind, args.files)
-        counts = Counter(outcome.what for outcome in found)
-        slowest = max(outcome.seconds for outcome in found)
-        sys.stdout.write(f"{kind}: {dict(counts)}, slowest {slowest:.1f} s\n")
+        sys.stdout.write(f"{kind}: {summary(found)}\n")
         for outcome in found:
             if outcome.what not in FINE:
                 sys.stdout.write(f"    {outcome.number}: {outcome.what}: {outcome.detail}\n")

@@ -71,7 +71,8 @@ def _node_inputs(node: dict, info: dict, links: _Links) -> dict:
 
 def _widget_values(groups: dict, values: list, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(input, value) of every widget, from `values` in order; a missing value is the default."""
-    for name, spec in (pair for key in ("required", "optional") for pair in _inputs(groups, key)):
+    specs = [groups.get(key) or {} for key in ("required", "optional")]
+    for name, spec in (pair for group in specs for pair in group.items()):
         kind, options = spec[0], (spec[1] if len(spec) > 1 else {})
         if not _is_widget(kind, options):
             continue
@@ -83,10 +84,6 @@ def _widget_values(groups: dict, values: list, prefix: str = "") -> Iterator[tup
                 raise ValueError(f"{prefix + name}: {value!r} is not one of its options")
             yield from _widget_values(chosen[0], values, f"{prefix}{name}.")
         _drop_companions(name, kind, options, values)
-
-
-def _inputs(groups: dict, key: str) -> Iterator[tuple[str, list]]:
-    yield from (groups.get(key) or {}).items()
 
 
 def _is_widget(kind: Any, options: dict) -> bool:

@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from demo.paths import WORKFLOWS
 from host.client import queue_prompt, read_prompt, run_and_fetch, wait_for_history
-from host.mutations import FINE, KINDS, run_cases
+from host.mutations import KINDS, run_cases, summary
 from host.serve import ComfyServer
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
@@ -156,14 +155,6 @@ def kill(base: Path, times: int) -> str:
     )
 
 
-def mutate(kind: str, num: int) -> str:
-    found = run_cases(kind, num)
-    counts = Counter(outcome.what for outcome in found)
-    text = ", ".join(f"{counts.pop(what, 0)} {what}" for what in FINE)
-    others = ", ".join(f"{count} {what}" for what, count in counts.items()) or "0 of anything else"
-    return f"{text}, {others}; the slowest took {max(o.seconds for o in found):.1f} s"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000, help="of each kind")
@@ -173,7 +164,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "reliability.md")
     args = parser.parse_args()
-    rows = {f"load {args.files} damaged {kind}": mutate(kind, args.files) for kind in KINDS}
+    num = args.files
+    rows = {f"load {num} damaged {kind}": summary(run_cases(kind, num)) for kind in KINDS}
     on_a_server = {
         f"cancel {args.cancels} runs, each at a random moment": (cancel, args.cancels),
         f"run {args.prompts} prompts with changing guiders and experts": (repeat, args.prompts),

@@ -17,14 +17,6 @@ from host.fetch import HostError, ensure_comfyui
 from ppap_core.comfy_bridge.headless import PACK_ROOT, has_accelerator
 
 PACK_FOLDER = "comfyui-ppap"
-MODEL_FOLDERS = (
-    "ppap_guiders",
-    "ppap_experts",
-    "ppap_pixel_models",
-    "checkpoints",
-    "diffusion_models",
-    "vae",
-)
 UNUSED = ("training", "demo", "host", "evidence", "tests", "docs")  # by the nodes
 NOT_IN_A_COPY = shutil.ignore_patterns(".*", "__pycache__", *UNUSED)
 
@@ -52,7 +44,8 @@ def link_pack(link: Path, pack_root: Path) -> None:
 def write_model_paths(config: Path, models: Path) -> Path:
     """An extra_model_paths.yaml that adds the demo's models to ComfyUI's folders of that name."""
     lines = ["ppap_demo:", f"  base_path: {json.dumps(str(models))}"]
-    lines += [f"  {name}: {name}" for name in MODEL_FOLDERS]
+    folders = sorted(path.name for path in models.glob("*") if path.is_dir())
+    lines += [f"  {name}: {name}" for name in folders]
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return config
 
@@ -86,13 +79,11 @@ class ComfyServer:
         extra: Sequence[str] = (),
         root: Path | None = None,
     ):
-        self.base = Path(base).absolute()
-        self.root = root
+        self.base, self.root = Path(base).absolute(), root
         self.port = port or find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = self.base / "comfyui.log"
-        self._cpu = cpu
-        self._extra = list(extra)
+        self._cpu, self._extra = cpu, extra
         self._process: subprocess.Popen | None = None
 
     def command(self, root: Path, model_paths: Path) -> list[str]:

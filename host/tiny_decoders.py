@@ -43,17 +43,9 @@ def save_kl(path: Path, channels: int) -> Path:
     """Write an AutoencoderKL with a decoder of width 32, and no encoder: no test uses one."""
     from comfy.ldm.modules.diffusionmodules.model import Decoder
 
-    decoder = Decoder(
-        ch=32,
-        ch_mult=(1, 2, 4, 4),
-        num_res_blocks=2,
-        attn_resolutions=[],
-        out_ch=3,
-        in_channels=3,
-        resolution=256,
-        z_channels=channels,
-    )
-    randomise(decoder.requires_grad_(False))
+    size = {"ch": 32, "ch_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attn_resolutions": []}
+    shape = {"in_channels": 3, "out_ch": 3, "resolution": 256, "z_channels": channels}
+    decoder = randomise(Decoder(**size, **shape).requires_grad_(False))
     save_file({f"decoder.{key}": value for key, value in decoder.state_dict().items()}, path)
     return path
 
@@ -62,15 +54,8 @@ def save_wan(path: Path) -> Path:
     """Write Wan 2.1's VAE with few channels."""
     from comfy.ldm.wan.vae import WanVAE
 
-    vae = WanVAE(
-        dim=16,
-        z_dim=16,
-        dim_mult=[1, 2, 4, 4],
-        num_res_blocks=2,
-        attn_scales=[],
-        temperal_downsample=[False, True, True],
-        dropout=0.0,
-    )
-    randomise(vae.requires_grad_(False))
-    save_file(vae.state_dict(), path)
+    size = {"dim": 16, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2}
+    times = [False, True, True]  # where time is halved
+    vae = WanVAE(**size, attn_scales=[], temperal_downsample=times, dropout=0.0)
+    save_file(randomise(vae.requires_grad_(False)).state_dict(), path)
     return path

@@ -46,12 +46,14 @@ MAKE = """
     made[from].connect(out, made[to], into);
   }
 """
+# Builds a graph: its UI JSON and its API prompt.
 BUILD = f"""
 async ([nodes, links]) => {{
   {MAKE}
   return [app.graph.serialize(), (await app.graphToPrompt()).output];
 }}
 """
+# Builds a graph that is one subgraph: its UI JSON.
 ENCLOSE = f"""
 ([nodes, links, blueprint]) => {{
   {MAKE}
@@ -91,19 +93,6 @@ def open_front_end(page, url: str) -> None:
     page.wait_for_timeout(3000)
 
 
-def build_workflow(page, name: str) -> tuple[dict, dict]:
-    """Build a graph in the front end; returns its UI JSON and its API prompt."""
-    workflow, prompt = page.evaluate(BUILD, list(GRAPHS[name]()))
-    return workflow, prompt
-
-
-def build_blueprint(page) -> dict:
-    """The UI JSON of a graph that is one subgraph."""
-    values = blueprint()
-    nodes = values["around"] | values["inside"]
-    return page.evaluate(ENCLOSE, [nodes, values["links"], values])
-
-
 def write_json(workflow: dict, path: Path) -> None:
     text = json.dumps(workflow, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", "utf-8")
@@ -127,11 +116,14 @@ def main() -> None:
     with front_end(height=1000) as (page, url):
         for name in args.names:
             open_front_end(page, url)
-            workflow, prompt = build_workflow(page, name)
+            workflow, prompt = page.evaluate(BUILD, list(GRAPHS[name]()))
             write_json(workflow, WORKFLOWS / f"{name}.json")
             thumbnail(run_and_fetch(url, prompt), WORKFLOWS / f"{name}.jpg")
         open_front_end(page, url)
-        write_json(build_blueprint(page), BLUEPRINTS / f"{BLUEPRINT}.json")
+        values = blueprint()
+        nodes = values["around"] | values["inside"]
+        enclosed = page.evaluate(ENCLOSE, [nodes, values["links"], values])
+        write_json(enclosed, BLUEPRINTS / f"{BLUEPRINT}.json")
 
 
 if __name__ == "__main__":

@@ -61,13 +61,8 @@ class LatentWorld:
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
         """Figures of `num` pictures by the judge, and by the guider itself without experts."""
         reading = Reading(method.input, "vae") if method.input else None
-        pictures = self.models.pictures(
-            LatentMethod(method.name, reading, method.jacobian),
-            scale,
-            first_seed=first_seed,
-            num=num,
-            experts=experts,
-        )
+        asked = LatentMethod(method.name, reading, method.jacobian)
+        pictures = self.models.pictures(asked, scale, first_seed, num, experts)
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)
         found = {

@@ -145,13 +145,12 @@ class Report:
             for method in methods.CLASS_METHODS:
                 found = self.found("noisy", guider, method.name)
                 if found:
-                    right = {
-                        t: mean(v["value"] for k, v in found.items() if k.scale == t)
-                        for t in DECILES
-                        if any(k.scale == t for k in found)
-                    }
-                    row = {"guider": method.name} | {str(t): f"{v:.0%}" for t, v in right.items()}
-                    rows.append(row | {"mean": f"{mean(right.values()):.1%}"})
+                    right: dict[float, list[float]] = {timestep: [] for timestep in DECILES}
+                    for key, values in found.items():
+                        right[key.scale].append(values["value"])
+                    shares = {str(t): mean(shares) for t, shares in right.items() if shares}
+                    row = {"guider": method.name} | {t: f"{v:.0%}" for t, v in shares.items()}
+                    rows.append(row | {"mean": f"{mean(shares.values()):.1%}"})
             if rows:
                 parts += [f"## {guider}", markdown(rows)]
         return parts

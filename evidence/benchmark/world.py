@@ -41,6 +41,9 @@ class World:
 
     def __init__(self, budget: Budget):
         self.budget = budget
+        self.judge = load_judge(JUDGE)
+        self.heldout = load_heldout_scenes()
+        self.real = self.heldout.pictures(slice(-NUM_REAL, None))  # distances are measured to these
         self.guider = cache(self._guider)
         self.experts = cache(self._experts)
         self.answers = cache(self._answers)
@@ -58,19 +61,6 @@ class World:
         from evidence.benchmark.latents import LatentWorld
 
         return LatentWorld()
-
-    @cached_property
-    def judge(self):
-        return load_judge(JUDGE)
-
-    @cached_property
-    def heldout(self) -> Scenes:
-        return load_heldout_scenes()
-
-    @cached_property
-    def real(self) -> Tensor:
-        """(NUM_REAL, 3, 32, 32) in [-1, 1]: the scenes that distances are measured to."""
-        return self.heldout.pictures(slice(-NUM_REAL, None))
 
     @cached_property
     def generated(self) -> Tensor:

@@ -34,6 +34,11 @@ SD_UNET = {
     "use_temporal_resblock": False, "use_temporal_attention": False, "channel_mult": [1],
     "transformer_depth_middle": -2,
 }
+SD_ONE_LEVEL = {
+    **SD_UNET,
+    "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [0, 0],
+    "adm_in_channels": None,
+}
 FLUX = {
     "axes_dim": [16, 56, 56], "num_heads": 1, "mlp_ratio": 4.0, "hidden_size": 128,
     "patch_size": 2, "depth": 1, "depth_single_blocks": 1, "qkv_bias": True,
@@ -43,6 +48,12 @@ FLUX_DEV = {
     "image_model": "flux", "theta": 10000, "in_channels": 16, "out_channels": 16,
     "context_in_dim": 32, "vec_in_dim": 32, "yak_mlp": False, "txt_norm": False,
     "txt_ids_dims": [],
+}
+HUNYUAN = {
+    **FLUX,
+    "image_model": "hunyuan_video", "context_in_dim": 64, "theta": 256, "meanflow": False,
+    "meanflow_sum": False, "byt5": False, "guidance_embed": False, "vision_in_dim": None,
+    "use_cond_type_embedding": False,
 }
 CHROMA = {
     **FLUX,
@@ -68,10 +79,7 @@ WAN = {
 }
 FAMILIES = {
     "SD15": Family("SD15", stored="checkpoints", context=768, unet={
-        **SD_UNET,
-        "num_res_blocks": [1], "transformer_depth": [1], "context_dim": 768,
-        "transformer_depth_output": [0, 0], "use_linear_in_transformer": False,
-        "adm_in_channels": None,
+        **SD_ONE_LEVEL, "context_dim": 768, "use_linear_in_transformer": False,
     }),
     # KOALA: the smallest network of SDXL's kind.
     "SDXL": Family("KOALA_700M", stored="checkpoints", context=2048, pooled=1280, unet={
@@ -107,18 +115,13 @@ FAMILIES = {
     }),
     "Wan21": Family("WAN21_T2V", stored="diffusion_models", context=4096, unet=WAN),
     "HunyuanVideo": Family("HunyuanVideo", stored="diffusion_models", context=64, pooled=768, unet={
-        **FLUX,
-        "image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16,
-        "patch_size": [1, 2, 2], "vec_in_dim": 768, "context_in_dim": 64, "theta": 256,
-        "meanflow": False, "meanflow_sum": False, "byt5": False, "guidance_embed": False,
-        "use_cond_type_embedding": False, "vision_in_dim": None,
+        **HUNYUAN,
+        "patch_size": [1, 2, 2], "in_channels": 16, "out_channels": 16, "vec_in_dim": 768,
     }),
     "HunyuanImage21": Family("HunyuanImage21", stored="diffusion_models", context=64, unet={
-        **FLUX,
-        "image_model": "hunyuan_video", "axes_dim": [64, 64], "patch_size": [1, 1],
-        "in_channels": 64, "out_channels": 64, "vec_in_dim": None, "context_in_dim": 64,
-        "theta": 256, "meanflow": False, "meanflow_sum": False, "byt5": False,
-        "guidance_embed": False, "use_cond_type_embedding": False, "vision_in_dim": None,
+        **HUNYUAN,
+        "axes_dim": [64, 64], "patch_size": [1, 1], "in_channels": 64, "out_channels": 64,
+        "vec_in_dim": None,
     }),
     "LTXV": Family("LTXV", stored="diffusion_models", context=4096, is_masked=True, unet={
         "image_model": "ltxv", "num_layers": 1, "attention_head_dim": 4,
@@ -164,10 +167,7 @@ FAMILIES = {
         **WAN, "in_dim": 48, "out_dim": 48,
     }),
     "SD20": Family("SD20", stored="checkpoints", context=1024, unet={
-        **SD_UNET,
-        "num_res_blocks": [1], "transformer_depth": [1], "context_dim": 1024,
-        "transformer_depth_output": [0, 0], "use_linear_in_transformer": True,
-        "adm_in_channels": None,
+        **SD_ONE_LEVEL, "context_dim": 1024, "use_linear_in_transformer": True,
     }),
 }
 # fmt: on
