@@ -73,14 +73,12 @@ def build_sampler(
     def sample_pictures(seeds: list[int], prompts: list[str]) -> Pictures:
         stacked = stack_conditioning([conditioning[prompt] for prompt in prompts])
         if stacked is not None:
-            latents, sigma_ve, estimates = sample(seeds, stacked)
+            sampled = sample(seeds, stacked)
         else:
-            latents, sigma_ve, estimates = _one_prompt_at_a_time(
-                sample, conditioning, seeds, prompts
-            )
-        image = checkpoint.decode(latents)
-        latent = None if checkpoint.works_on_pixels else latents
-        return Pictures(image, latent, sigma_ve, estimates)
+            sampled = _one_prompt_at_a_time(sample, conditioning, seeds, prompts)
+        image = checkpoint.decode(sampled.latents)
+        latent = None if checkpoint.works_on_pixels else sampled.latents
+        return Pictures(image, latent, sampled.sigma_ve, sampled.estimates)
 
     return sample_pictures
 
