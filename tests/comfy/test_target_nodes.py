@@ -203,3 +203,49 @@ def test_lines_of_classes_go_to_the_pictures_of_a_batch(comfyui):
     target = node.execute(guider, "cone\ntorus, cube:-1", 1.0, True).args[0]
     assert target.rows == ({3: 1.0}, {4: 1.0, 1: -1.0})
     assert node.execute(guider, "cone\ntorus", 1.0).args[0].rows == ({3: 1.0, 4: 1.0},)
+
+
+@pytest.mark.parametrize(
+    ("palette", "options", "expected"),
+    [
+        ("grey value = index + 1 (ADE20K files)", {}, [-1, 0, 1, 2]),
+        ("grey value = index", {"void_value": 3}, [0, 1, 2, -1]),
+        ("grey value = index", {"void_value": 0}, [-1, 1, 2, None]),
+    ],
+)
+def test_files_with_the_numbers_of_a_data_set(
+    comfyui, segmentation_guider, tmp_path, monkeypatch, palette, options, expected
+):
+    import folder_paths
+
+    values = numpy.array([[0, 1, 2, 3]], dtype=numpy.uint8).repeat(16, 0).repeat(16, 1)
+    if expected[3] is None:
+        values, expected = values[:, :48], expected[:3]
+    Image.fromarray(values).save(tmp_path / "labels.png")
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path))
+    with torch.inference_mode():
+        image, _ = comfyui.nodes.LoadImage().load_image("labels.png")
+    source = "segmentation map"
+    target, *_ = make_target(comfyui, segmentation_guider, image, source, palette, **options)
+    assert target.labels[0, 0, ::16].tolist() == expected
+
+
+def test_a_single_class_of_segmentation_is_asked_for_and_away_from(comfyui):
+    import transformers
+
+    from tests.core import tiny_guiders
+
+    folder = comfyui.base / "models" / "ppap_guiders" / "one-class"
+    torch.manual_seed(0)
+    config = transformers.SegformerConfig(**tiny_guiders.SEGFORMER, num_labels=1)
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    transformers.SegformerImageProcessor(**tiny_guiders.size(64)).save_pretrained(folder)
+    with torch.inference_mode():
+        (guider,) = comfyui.node("PPAP_LoadGuider").execute("one-class").args
+        half = torch.zeros(1, 32, 32)
+        half[:, :16] = 1
+        node = comfyui.node("PPAP_TargetMasks")
+        target, _, info = node.execute(guider, half, "LABEL_0", "background").args
+    assert info.endswith("background 50.0%, LABEL_0 50.0%")
+    value, gradient = score(guider, target, torch.rand(1, 32, 32, 3))
+    assert value.isfinite().all() and gradient.abs().max() > 0
