@@ -146,11 +146,6 @@ def train_guider(
     save_for_hf(guider, folder, labels, arguments, safe_serialization=True)
 
 
-def load_timm_network(folder: Path) -> nn.Module:
-    """timm's own loader: image (B, 3, 32, 32) in [-1, 1] -> logits (B, 10)."""
-    return timm.create_model(f"local-dir:{folder}", pretrained=True).eval().requires_grad_(False)
-
-
 def train_judge(scenes: Scenes, recipe: Recipe, path: Path) -> None:
     torch.manual_seed(recipe.seed)
     judge = Judge(len(SHAPES))
@@ -184,7 +179,8 @@ def main() -> None:
     torch.set_num_threads(1)
     train_missing()
     heldout = load_heldout_scenes()
-    for name, model in {"guider": load_timm_network(GUIDER), "judge": load_judge(JUDGE)}.items():
+    guider = timm.create_model(f"local-dir:{GUIDER}", pretrained=True).eval()
+    for name, model in {"guider": guider, "judge": load_judge(JUDGE)}.items():
         for sigma in REPORTED_SIGMAS:
             log.info("%s at sigma %g: %.2f %%", name, sigma, 100 * accuracy(model, heldout, sigma))
 

@@ -68,12 +68,10 @@ def judged_accuracy(judge: Judge, pictures: Tensor) -> float:
 
 
 def results_table(results: list[Result]) -> str:
-    lines = [f"{'method':<22} {'as asked':>9} {'pictures':>9} {'s/picture':>10}"]
-    lines += [
-        f"{r.method:<22} {r.accuracy:>9.1%} {r.n:>9} {r.seconds_per_picture:>10.2f}"
-        for r in results
-    ]
-    return "\n".join(lines)
+    text = f"{'method':<22} {'as asked':>9} {'pictures':>9} {'s/picture':>10}"
+    for r in results:
+        text += f"\n{r.method:<22} {r.accuracy:>9.1%} {r.n:>9} {r.seconds_per_picture:>10.2f}"
+    return text
 
 
 def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Result]:

@@ -31,12 +31,11 @@ def random_experts(guider: Guider) -> NoiseExperts:
     """They differ from their initial ones a little."""
     student = Student(guider.backbone, AdapterSettings())
     tensors, scaling = student.tensors(), student.spec.lora_alpha / student.spec.rank
-    return NoiseExperts(
-        [
-            Expert(noise, {k: v + 1e-3 * torch.rand_like(v) for k, v in tensors.items()}, scaling)
-            for noise in partition_by_timestep(NUM_EXPERTS)
-        ]
-    )
+    experts = []
+    for noise in partition_by_timestep(NUM_EXPERTS):
+        near = {k: v + 1e-3 * torch.rand_like(v) for k, v in tensors.items()}
+        experts.append(Expert(noise, near, scaling))
+    return NoiseExperts(experts)
 
 
 def num_bytes(tensors: Iterable[Tensor]) -> int:

@@ -99,3 +99,9 @@ def interval(shares: Sequence[float], n: int) -> tuple[float, float]:
     means = random.beta(right + 0.5, n - right + 0.5).mean(axis=1)
     low, high = numpy.quantile(means, (0.025, 0.975))
     return float(low), float(high)
+
+
+def with_interval(shares: Sequence[float], n: int) -> str:
+    """The mean of `shares`, and its interval, for a table."""
+    low, high = interval(shares, n)
+    return f"{numpy.mean(shares):.1%} ({low:.0%} to {high:.0%})"

@@ -62,16 +62,9 @@ def prepare(steps: int, pictures: int) -> None:
         told = [torch.full((PER_STYLE,), style) for style in range(len(STYLES))]
         save_scenes(join(styled(10, PER_STYLE), told), scenes)
     if not MODEL.exists():
-        run_module(
-            "demo.diffusion",
-            processes=2,
-            classes=len(STYLES),
-            initial=PIXEL_MODEL,
-            scenes=scenes,
-            steps=steps,
-            checkpoint=FOLDER / "model.run",
-            out=MODEL,
-        )
+        data = {"scenes": scenes, "classes": len(STYLES), "initial": PIXEL_MODEL, "steps": steps}
+        files = {"checkpoint": FOLDER / "model.run", "out": MODEL}
+        run_module("demo.diffusion", processes=2, **data, **files)
     if not JUDGE.exists():
         parts = styled(11, PER_STYLE)
         both = join(parts, [part.label + len(SHAPES) * i for i, part in enumerate(parts)])

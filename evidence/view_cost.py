@@ -69,17 +69,9 @@ def _tiny_vae():
 
 
 def _sampling(model):
-    import comfy.sample
+    from ppap_core.comfy_bridge.sampling import sample_seeds
 
-    latent = torch.zeros(1, 4, SIDE, SIDE)
-    noise = comfy.sample.prepare_noise(latent, 0)
-    cond = tiny_checkpoints.conditioning("SD15")
-    settings = {"disable_pbar": True, "seed": 0}
-
-    def sample():
-        with torch.inference_mode():
-            comfy.sample.sample(
-                model, noise, STEPS, 1.0, "euler", "simple", cond, cond, latent, **settings
-            )
-
-    return sample
+    prompt = tiny_checkpoints.conditioning("SD15")
+    prompts = {"positive": prompt, "negative": prompt}
+    settings = {"steps": STEPS, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    return lambda: sample_seeds(model, [0], (4, SIDE, SIDE), **settings, **prompts)

@@ -46,9 +46,9 @@ def available_methods(models: LatentModels) -> list[LatentMethod]:
 
 def step_costs(models: LatentModels, repeats: int = 5) -> dict[LatentMethod, float]:
     """Seconds of a step divided by those of an unguided one, a picture at a time, as shipped."""
-    guided = {method: models.guided(method, 0.1, [0]) for method in available_methods(models)}
     actions = {
-        method: partial(models.latents, model, [0], steps=5) for method, model in guided.items()
+        method: partial(models.latents, models.guided(method, 0.1, [0]), [0], steps=5)
+        for method in available_methods(models)
     }
     medians = in_turns(actions, repeats)
     return {method: median / medians[METHODS[0]] for method, median in medians.items()}
@@ -56,13 +56,11 @@ def step_costs(models: LatentModels, repeats: int = 5) -> dict[LatentMethod, flo
 
 def best_scale(models: LatentModels, method: LatentMethod, seed: int, num: int) -> float:
     """The scale whose `num` pictures show the asked-for class most often."""
-    if not method.reading:
-        return 0.0
 
     def accuracy(scale: float) -> float:
         return models.accuracy(models.pictures(method, scale, first_seed=seed, num=num))
 
-    return max(SCALES, key=accuracy)
+    return max(SCALES, key=accuracy) if method.reading else 0.0
 
 
 def measure_method(

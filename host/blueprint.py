@@ -1,30 +1,24 @@
 """The shipped subgraph: depth guidance from a reference picture, as one node."""
 
-from host.workflow_parts import COLUMN, RELATIVE, Graph, Node, guider, join
+from host.workflow_parts import COLUMN, RELATIVE, Node, guider
 
 BLUEPRINT = "Guide with depth from a reference picture"
 
 
-def around() -> Graph:
-    """Nodes whose links give the subgraph its sockets; they are removed afterwards."""
-    return Graph(
-        {
-            "model": Node("PPAP_LoadPixelModel", (-COLUMN, 60), (330, 100)),
-            "picture": Node("LoadImage", (-COLUMN, 260), (330, 300)),
-            "sampler": Node("KSampler", (3 * COLUMN, 60), (330, 270)),
-        }
-    )
+def blueprint() -> dict:
+    """For the front end: the nodes, their links, and the (node, widget) pairs that are shown.
 
-
-def inside() -> Graph:
+    The nodes around the subgraph give it its sockets by their links, and are removed afterwards.
+    """
+    around = {
+        "model": Node("PPAP_LoadPixelModel", (-COLUMN, 60), (330, 100)),
+        "picture": Node("LoadImage", (-COLUMN, 260), (330, 300)),
+        "sampler": Node("KSampler", (3 * COLUMN, 60), (330, 270)),
+    }
     widgets = {"guidance_scale": 0.1} | RELATIVE
     apply = Node("PPAP_ApplyGuidance", (2 * COLUMN, 60), (330, 300), widgets)
     target = Node("PPAP_TargetMap", (COLUMN, 60), (330, 240), {"source": "reference picture"})
-    return join(guider("demo-scenes-depth", 60), Graph({"target": target, "apply": apply}))
-
-
-def blueprint() -> dict:
-    """For the front end: the nodes, their links, and the (node, widget) pairs that are shown."""
+    inside = guider("demo-scenes-depth", 60)
     links = [
         (("model", "model"), ("apply", "model")),
         (("picture", "IMAGE"), ("target", "image")),
@@ -37,9 +31,9 @@ def blueprint() -> dict:
         "name": BLUEPRINT,
         "description": "A MODEL that draws pictures with the depth of the reference picture.",
         "category": "PPAP",
-        "inside": inside().nodes,
-        "around": around().nodes,
-        "links": [*inside().links, *links],
+        "inside": inside.nodes | {"target": target, "apply": apply},
+        "around": around,
+        "links": [*inside.links, *links],
         "shown": [
             ("guider", "guider"),
             ("experts", "experts"),

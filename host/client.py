@@ -51,11 +51,8 @@ def run_and_fetch(url: str, prompt: dict) -> dict[str, list[Image.Image]]:
     The pictures of loaders are left out: a loader shows its file only in the run that loads it.
     """
     outputs = run_prompt(url, prompt)["outputs"]
-    found = {
-        node: fetch_images(url, output)
-        for node, output in outputs.items()
-        if not prompt[node]["class_type"].startswith("PPAP_Load")
-    }
+    shown = [node for node in outputs if not prompt[node]["class_type"].startswith("PPAP_Load")]
+    found = {node: fetch_images(url, outputs[node]) for node in shown}
     return {node: pictures for node, pictures in found.items() if pictures}
 
 

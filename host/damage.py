@@ -63,9 +63,8 @@ def join_header(header: object, rest: bytes) -> bytes:
 
 
 def mutate_length(data: bytes, generator: random.Random) -> bytes:
-    length = generator.choice(
-        (0, 1, 2**31, 2**40, 2**63, 2**64 - 1, generator.randrange(len(data)))
-    )
+    inside = generator.randrange(len(data))
+    length = generator.choice((0, 1, 2**31, 2**40, 2**63, 2**64 - 1, inside))
     return length.to_bytes(8, "little") + data[8:]
 
 
@@ -107,9 +106,8 @@ def mutate_tensors(data: bytes, generator: random.Random) -> bytes:
         )
     )().contiguous()
     if generator.random() < 0.2:
-        tensors[generator.choice(("experts.0.x", "experts.9.y", "other", name + ".z"))] = (
-            torch.ones(2)
-        )
+        new = generator.choice(("experts.0.x", "experts.9.y", "other", name + ".z"))
+        tensors[new] = torch.ones(2)
     metadata = header.get("__metadata__") or {}
     if "modelspec.hash_sha256" in metadata:
         metadata["modelspec.hash_sha256"] = hash_tensors(tensors)

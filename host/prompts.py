@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MUTED, BYPASSED = 2, 4
-NOTES = {"Note", "MarkdownNote"}
+NOT_RUN = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # only the front end has them
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "COMFY_DYNAMICCOMBO_V3"}
 SEED_CONTROLS = {"fixed", "increment", "decrement", "randomize"}
 
@@ -21,51 +21,41 @@ def ui_to_api(workflow: dict, object_info: dict) -> dict:
     reroutes and primitive nodes resolved. Subgraphs, muted and bypassed nodes are refused; random
     choices `{a|b}` in texts are sent as they are.
     """
-    links = _Links(workflow)
     prompt = {}
     for node in workflow["nodes"]:
-        if node["type"] in NOTES or node["type"] in links.passed_through:
+        if node["type"] in NOT_RUN:
             continue
         if node.get("mode", 0) in (MUTED, BYPASSED):
             raise ValueError(f"{_name(node)} is muted or bypassed; remove it from the workflow")
         if node["type"] not in object_info:
             raise ValueError(f"{_name(node)} is unknown to the server")
-        inputs = _node_inputs(node, object_info[node["type"]], links)
+        inputs = _node_inputs(node, object_info[node["type"]], workflow)
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
 
 
-class _Links:
-    """The links of a workflow, looked up by the input that they end in."""
-
-    passed_through = {"Reroute", "PrimitiveNode"}
-
-    def __init__(self, workflow: dict):
-        self.nodes = {node["id"]: node for node in workflow["nodes"]}
-        self.links = {link[0]: link for link in workflow["links"]}
-
-    def value(self, link_id: int) -> Any:
-        """What an input gets through a link: [node id, output slot], or a primitive's value."""
-        _, origin_id, slot, *_ = self.links[link_id]
-        origin = self.nodes[origin_id]
-        if origin["type"] == "PrimitiveNode":
-            return origin["widgets_values"][0]
-        if origin["type"] == "Reroute":
-            behind = origin["inputs"][0]["link"]
-            if behind is None:
-                raise ValueError(f"{_name(origin)} is not connected")
-            return self.value(behind)
-        return [str(origin_id), slot]
+def _linked_value(workflow: dict, link_id: int) -> Any:
+    """What an input gets through a link: [node id, output slot], or a primitive's value."""
+    _, origin_id, slot, *_ = next(link for link in workflow["links"] if link[0] == link_id)
+    origin = next(node for node in workflow["nodes"] if node["id"] == origin_id)
+    if origin["type"] == "PrimitiveNode":
+        return origin["widgets_values"][0]
+    if origin["type"] == "Reroute":
+        behind = origin["inputs"][0]["link"]
+        if behind is None:
+            raise ValueError(f"{_name(origin)} is not connected")
+        return _linked_value(workflow, behind)
+    return [str(origin_id), slot]
 
 
-def _node_inputs(node: dict, info: dict, links: _Links) -> dict:
+def _node_inputs(node: dict, info: dict, workflow: dict) -> dict:
     values = list(node.get("widgets_values") or [])
     inputs = dict(_widget_values(info["input"], values))
     if values and not info.get("output_node"):  # output nodes also store what they display
         raise ValueError(f"{_name(node)} has more widget values than widgets: {values} are left")
     for socket in node.get("inputs", []):
         if socket.get("link") is not None:
-            inputs[socket["name"]] = links.value(socket["link"])
+            inputs[socket["name"]] = _linked_value(workflow, socket["link"])
     return inputs
 
 

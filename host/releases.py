@@ -90,8 +90,7 @@ def main() -> None:
     found = {version: run_host(version, names) for version in tqdm(args.releases, unit="host")}
     newest = found[args.releases[-1]]
     rows = [["ComfyUI", *names], ["---"] * (len(names) + 1)]
-    for version, own in found.items():
-        rows.append([version, *(verdict(own[name], newest[name]) for name in names)])
+    rows += [[v, *(verdict(own[n], newest[n]) for n in names)] for v, own in found.items()]
     text = TEXT.format(same=SAME, table="\n".join(f"| {' | '.join(row)} |" for row in rows))
     args.out.write_text(text, "utf-8")
     sys.stdout.write(text)

@@ -152,42 +152,38 @@ def latent_class_guidance() -> Graph:
     )
 
 
-def report_and_sweep() -> Graph:
-    """What guidance did, and the same noise at several scales."""
+def strength_and_report() -> Graph:
+    """With a report of what guidance did, and the same noise at several scales."""
     x = 2 * COLUMN + 330 + 520
     scales = parts.SAMPLING | RELATIVE | PLAIN | {"scales": "0, 0.03, 0.1, 0.2, 0.4"}
-    return Graph(
-        {
-            "report": Node("PPAP_GuidanceReport", (x, 60), (330, 200)),
-            "curves": Node("PreviewImage", (x + 360, 60), (480, 420)),
-            "steps": Node("PreviewImage", (x + 360, 540), (480, 300)),
-            "sweep": Node("PPAP_ScaleSweep", (COLUMN, 60 + ROW), (330, 480), scales),
-            "grid": Node("PreviewImage", (2 * COLUMN, 60 + ROW), (810, 560)),
-        },
-        [
-            (("guided", "guided_model"), ("report", "model")),
-            (("guided", "LATENT"), ("report", "latent")),
-            (("report", "curves"), ("curves", "images")),
-            (("report", "steps"), ("steps", "images")),
-            (("model", "model"), ("sweep", "model")),
-            (("model", "unconditional"), ("sweep", "positive")),
-            (("model", "unconditional"), ("sweep", "negative")),
-            (("latent", "LATENT"), ("sweep", "latent_image")),
-            (("vae", "VAE"), ("sweep", "vae")),
-            *parts.guide_by("sweep"),
-            (("sweep", "grid"), ("grid", "images")),
-        ],
-    )
-
-
-def strength_and_report() -> Graph:
-    shown = report_and_sweep()
+    nodes = {
+        "report": Node("PPAP_GuidanceReport", (x, 60), (330, 200)),
+        "curves": Node("PreviewImage", (x + 360, 60), (480, 420)),
+        "steps": Node("PreviewImage", (x + 360, 540), (480, 300)),
+        "sweep": Node("PPAP_ScaleSweep", (COLUMN, 60 + ROW), (330, 480), scales),
+        "grid": Node("PreviewImage", (2 * COLUMN, 60 + ROW), (810, 560)),
+    }
+    links: list[Link] = [
+        TO_TARGET,
+        *TO_GUIDED,
+        (("guided", "guided_model"), ("report", "model")),
+        (("guided", "LATENT"), ("report", "latent")),
+        (("report", "curves"), ("curves", "images")),
+        (("report", "steps"), ("steps", "images")),
+        (("model", "model"), ("sweep", "model")),
+        (("model", "unconditional"), ("sweep", "positive")),
+        (("model", "unconditional"), ("sweep", "negative")),
+        (("latent", "LATENT"), ("sweep", "latent_image")),
+        (("vae", "VAE"), ("sweep", "vae")),
+        *parts.guide_by("sweep"),
+        (("sweep", "grid"), ("grid", "images")),
+    ]
     return guided_pixels(
         "strength_and_report",
         "demo-shapes-resnet",
         Graph({"target": parts.class_target("cone")}),
-        after=[Graph(shown.nodes)],
-        links=[TO_TARGET, *TO_GUIDED, *shown.links],
+        after=[Graph(nodes)],
+        links=links,
     )
 
 

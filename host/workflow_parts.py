@@ -60,16 +60,12 @@ def note(name: str) -> Graph:
 
 def guider(name: str, y: int, experts: str = "", prefix: str = "", x: int = 0) -> Graph:
     """Loaders of a guider and of its experts, whose file has the guider's name by default."""
-    file = experts or f"{name}.safetensors"
-    return Graph(
-        {
-            f"{prefix}guider": Node("PPAP_LoadGuider", (x, y), (330, 90), {"guider": name}),
-            f"{prefix}experts": Node(
-                "PPAP_LoadExperts", (x, y + 150), (330, 150), {"experts": file}
-            ),
-        },
-        [((f"{prefix}guider", "guider"), (f"{prefix}experts", "guider"))],
-    )
+    widgets = {"experts": experts or f"{name}.safetensors"}
+    nodes = {
+        f"{prefix}guider": Node("PPAP_LoadGuider", (x, y), (330, 90), {"guider": name}),
+        f"{prefix}experts": Node("PPAP_LoadExperts", (x, y + 150), (330, 150), widgets),
+    }
+    return Graph(nodes, [((f"{prefix}guider", "guider"), (f"{prefix}experts", "guider"))])
 
 
 def start(batch_size: int) -> Graph:

@@ -31,7 +31,7 @@ def draw_figures(plan: Plan, folder: Path) -> None:
 
 def draw_maps(world: World, guider: str):
     """The gradient of log p(torus | x_t) in x_t, each picture in its own range."""
-    network, _ = world.guider(guider)
+    network = world.guider(guider).guider
     x_0 = world.heldout.pictures(slice(SCENE, SCENE + 1))
     eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     levels = [timestep_to_sigma_ve(torch.tensor([float(t)])).float() for t in TIMESTEPS]

@@ -89,18 +89,14 @@ SIZES = ("small resnet",)  # guiders that only show how much the size of a guide
 MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5, PPAP_5_ON_THE_ESTIMATE)
 SEEN = {"view": "vae"}
 SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
+SUPERVISED_SEEN = Teaching(**LABELLED, changes=SEEN_ESTIMATE)
 LATENT_METHODS = (
     NO_GUIDANCE,
     NAIVE,
     ON_THE_ESTIMATE,
     Method("multi-experts-5, supervised", teaching=Teaching(**LABELLED, changes=SEEN)),
     Method("PPAP-5", teaching=Teaching(changes=SEEN)),
-    Method(
-        "multi-experts-5 on x0_hat, jvp, supervised",
-        input="x0_hat",
-        jacobian="jvp",
-        teaching=Teaching(**LABELLED, changes=SEEN_ESTIMATE),
-    ),
+    Method("multi-experts-5 on x0_hat, jvp, supervised", "x0_hat", "jvp", SUPERVISED_SEEN),
     Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", Teaching(changes=SEEN_ESTIMATE)),
 )
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}
@@ -127,16 +123,12 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
         "all weights": Teaching(is_full=True),
     },
 }
+SUPERVISED_X0 = Teaching(**LABELLED, changes=X0_EXPERTS.changes)
 INPUTS = (
     Method("input: x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
     Method("input: x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS),
     Method("input: x0_hat, backprop", "x0_hat", "backprop", X0_EXPERTS),
-    Method(
-        "input: x0_hat, jvp, supervised, all weights",
-        input="x0_hat",
-        jacobian="jvp",
-        teaching=Teaching(**LABELLED, changes=X0_EXPERTS.changes),
-    ),
+    Method("input: x0_hat, jvp, supervised, all weights", "x0_hat", "jvp", SUPERVISED_X0),
 )
 
 

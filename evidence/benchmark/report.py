@@ -16,7 +16,7 @@ from evidence.benchmark.pieces import MAPS
 from evidence.benchmark.plan import DECILES, Plan
 from evidence.benchmark.rows import MEASURED, Key
 from evidence.benchmark.world import SAMPLERS
-from evidence.quality import interval
+from evidence.quality import with_interval
 from evidence.tables import markdown
 from ppap_core.comfy_bridge import headless
 from ppap_core.distillation.student import Student, count_trainable
@@ -48,7 +48,7 @@ class Report:
     def write(self) -> None:
         for table in MEASURED:
             if self.plan.tables.find(table, budget=self.plan.name):
-                parts = getattr(self, f"_{table}")()
+                parts = self._sections(table)
                 text = "\n\n".join([*parts, f"Made by `{self.command}`, {self.versions()}."])
                 (self.folder / f"{table}.md").write_text(text + "\n", "utf-8")
 
@@ -63,6 +63,17 @@ class Report:
         wanted = {"noise": "report", "budget": self.plan.name} | wanted
         return self.plan.tables.find(table, guider=guider, method=method, **wanted)
 
+    def _sections(self, table: str) -> list[str]:
+        """The parts of a table's file: titles, tables and pictures."""
+        if table in MAPS:
+            rows = self._rows(table, table, methods.MAP_METHODS)
+            return [f"# {table.capitalize()} guidance", markdown(rows)]
+        if table == "latent":
+            rows = self._rows(table, "resnet", methods.LATENT_METHODS, "Euler-25")
+            return ["# Class guidance of a latent model, through its decoder", markdown(rows)]
+        ways = {"class": self._class, "ablations": self._ablations, "noisy": self._noisy}
+        return ways[table]()
+
     def _class(self) -> list[str]:
         parts = ["# Class guidance"]
         for sampler in SAMPLERS:
@@ -74,17 +85,6 @@ class Report:
             self._curves()
             parts.append("![accuracy and quality over scales](class.png)")
         return parts
-
-    def _depth(self) -> list[str]:
-        return ["# Depth guidance", markdown(self._rows("depth", "depth", methods.MAP_METHODS))]
-
-    def _segmentation(self) -> list[str]:
-        rows = self._rows("segmentation", "segmentation", methods.MAP_METHODS)
-        return ["# Segmentation guidance", markdown(rows)]
-
-    def _latent(self) -> list[str]:
-        rows = self._rows("latent", "resnet", methods.LATENT_METHODS, "Euler-25")
-        return ["# Class guidance of a latent model, through its decoder", markdown(rows)]
 
     def _rows(
         self, table: str, guider: str, chosen: Sequence[Method], sampler: str = "DDIM-25"
@@ -103,8 +103,7 @@ class Report:
         shown = {"guidance": method.name, **self._taught(guider, method)}
         shown["scale"] = f"{key.scale:g}" if key.scale else ""
         if table not in MAPS:
-            low, high = interval(values, key.n)
-            shown["accuracy"] = f"{mean(values):.1%} ({low:.0%} to {high:.0%})"
+            shown["accuracy"] = with_interval(values, key.n)
         else:
             shown[MEASURES[table]] = f"{mean(values):.3f}"
         for name in MEASURED[table][1:]:
@@ -131,9 +130,7 @@ class Report:
             _, share = parameters(guider, method.teaching, self.plan.budget)
             row = {"PPAP-5 with other": method.name, "parameters": f"{share:.0%}"}
             for key, values in sorted(found.items(), key=lambda pair: pair[0].scale):
-                low, high = interval([values["value"]], key.n)
-                shown = f"{values['value']:.1%} ({low:.0%} to {high:.0%})"
-                row[f"accuracy at {key.scale:g}"] = shown
+                row[f"accuracy at {key.scale:g}"] = with_interval([values["value"]], key.n)
                 row[f"KID at {key.scale:g}"] = f"{values['kid']:.1f}"
             rows.append(row)
         return ["# What each choice is worth: PPAP-5 with other choices", markdown(rows)]

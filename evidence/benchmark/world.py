@@ -1,5 +1,6 @@
 """The models and data of one process of the benchmark, loaded when they are first needed."""
 
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -73,15 +74,14 @@ class World:
         """Scenes with labels, from those that the guiders were trained on."""
         return load_renders(self.budget.renders)
 
-    def _guider(self, name: str) -> tuple:
-        """(guider, the patcher by which ComfyUI manages its memory)"""
-        from ppap_core.comfy_bridge.memory import build_patcher
+    def _guider(self, name: str):
+        """A LoadedGuider without experts."""
+        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
-        guider = load_guider(GUIDERS[name])
-        return guider, build_patcher(guider)
+        return LoadedGuider.of(load_guider(GUIDERS[name]))
 
     def _answers(self, guider: str) -> Tensor:
-        return teacher_answers(self.guider(guider)[0], self.generated)
+        return teacher_answers(self.guider(guider).guider, self.generated)
 
     def training_set(self, guider: str, teaching: Teaching):
         if teaching.is_supervised:
@@ -104,12 +104,12 @@ class World:
 
         settings = teaching.settings(guider, self.budget, seed)
         file = experts_file(guider, teaching, self.budget, seed)
-        network, patcher = self.guider(guider)
-        comfy.model_management.load_models_gpu([patcher])
+        student = self.guider(guider)
+        comfy.model_management.load_models_gpu([student.patcher])
         unfinished = file.with_suffix(".run")
         world = self.latents if settings.view == "vae" else self
         data, read = world.training_set(guider, teaching), world.reader(settings)
-        distill(network, data, settings, read=read, file=unfinished)
+        distill(student.guider, data, settings, read=read, file=unfinished)
         unfinished.rename(file)
 
     def taught(self, guider: str, teaching: Teaching | None, seed: int) -> NoiseExperts | None:
@@ -122,16 +122,10 @@ class World:
     def teach_conditional(self) -> None:
         """Train the class-conditional model, starting from the unconditional one's weights."""
         file = conditional_file(self.budget)
-        run_module(
-            "demo.diffusion",
-            classes=len(SHAPES),
-            initial=PIXEL_MODEL,
-            scenes=renders_file(self.budget.renders),
-            batch=64,
-            steps=self.budget.conditional_steps,
-            checkpoint=file.with_suffix(".run"),
-            out=file,
-        )
+        data = {"scenes": renders_file(self.budget.renders), "initial": PIXEL_MODEL}
+        files = {"checkpoint": file.with_suffix(".run"), "out": file}
+        steps, classes = self.budget.conditional_steps, len(SHAPES)
+        run_module("demo.diffusion", classes=classes, batch=64, steps=steps, **data, **files)
 
     def _experts(self, file: Path, settings: DistillSettings):
         state: TrainingState = resume(file, "")
@@ -144,23 +138,15 @@ class World:
     ) -> tuple:
         """(MODEL, keywords for `sample_pixels`) that ask for `scenes`, one for each picture."""
         from ppap_core.comfy_bridge.guide import guide
-        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
         if method.cfg:
             return self.conditional_model, {"cfg": scale, "class_labels": scenes.label}
         if not method.input:
             return self.model, {}
-        network, patcher = self.guider(guider)
-        experts = self.taught(guider, method.teaching, seed)
-        guided = guide(
-            self.model,
-            LoadedGuider(network, patcher, experts),
-            build_target(task, scenes),
-            Strength(scale, "relative"),
-            reading=Reading(method.input),
-            jacobian=method.jacobian,
-        )
-        return guided, {}
+        loaded = replace(self.guider(guider), experts=self.taught(guider, method.teaching, seed))
+        target, strength = build_target(task, scenes), Strength(scale, "relative")
+        read = {"reading": Reading(method.input), "jacobian": method.jacobian}
+        return guide(self.model, loaded, target, strength, **read), {}
 
     @torch.no_grad()
     def sample(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:
@@ -176,7 +162,7 @@ class World:
     @torch.no_grad()
     def noisy_accuracy(self, guider: str, experts, timestep: float, num: int) -> float:
         """Share of held-out scenes that the guider with these experts recognises in x_t."""
-        network, _ = self.guider(guider)
+        network = self.guider(guider).guider
         sigma_ve = timestep_to_sigma_ve(torch.tensor([timestep])).float()
         network.switch.activate(experts and experts.select(float(sigma_ve)))
         generator, right = torch.Generator().manual_seed(0), 0
@@ -193,8 +179,7 @@ class World:
         """Figures by the judges; for classes also by the guider itself, without experts."""
         found = {"value": measure(task, pictures, scenes)}
         if task == "class":
-            network, _ = self.guider(guider)
-            found["self"] = own_accuracy(network, pictures, scenes.label)
+            found["self"] = own_accuracy(self.guider(guider).guider, pictures, scenes.label)
         return found | measure_quality(self.judge, pictures, self.real)._asdict()
 
 

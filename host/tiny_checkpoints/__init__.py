@@ -5,16 +5,5 @@ Imports inside are relative: the tests of the server copy this folder into a cus
 
 from .families import FAMILIES, Family
 from .models import build, conditioning, empty_latent, randomise, save
-from .with_comfyui import load, tiny_guider
 
-__all__ = [
-    "FAMILIES",
-    "Family",
-    "build",
-    "conditioning",
-    "empty_latent",
-    "load",
-    "randomise",
-    "save",
-    "tiny_guider",
-]
+__all__ = ["FAMILIES", "Family", "build", "conditioning", "empty_latent", "randomise", "save"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from host import tiny_checkpoints, tiny_decoders
+from tests.comfy import tiny_models
 
 TAES = {"SD15": ("taesd", 4), "SDXL": ("taesdxl", 4), "SD3": ("taesd3", 16), "Flux": ("taef1", 16)}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "SDXL" else name for name in TAES]
@@ -11,7 +12,7 @@ NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "SDXL" else name 
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    return tiny_checkpoints.tiny_guider(comfyui)
+    return tiny_models.tiny_guider(comfyui)
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def checkpoint_file(comfyui):
     """Name of a family -> the file of its tiny checkpoint, with a tiny VAE beside it."""
 
     def save(name):
-        tiny_checkpoints.load(comfyui, name)  # writes the file
+        tiny_models.load(comfyui, name)  # writes the file
         tae, channels = TAES[name]
         tiny_decoders.save_taesd(comfyui.base / "models/vae_approx", tae, channels)
         folder = tiny_checkpoints.FAMILIES[name].stored

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from host import tiny_checkpoints
+from tests.comfy import tiny_models
 from tests.comfy.stand_in import StandIn
 
 SLOW = {"SDXL"}
@@ -20,12 +21,12 @@ IN_X0 = {"guider_input": "x0_hat"}
 @pytest.fixture(scope="module")
 def load(comfyui):
     """Name of a family -> its MODEL, the same for all tests."""
-    return functools.cache(lambda name: tiny_checkpoints.load(comfyui, name))
+    return functools.cache(lambda name: tiny_models.load(comfyui, name))
 
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    return tiny_checkpoints.tiny_guider(comfyui)
+    return tiny_models.tiny_guider(comfyui)
 
 
 def guide(comfyui, model, guider, scale=3.0, **settings):

@@ -8,18 +8,19 @@ import torch
 from safetensors.torch import save_file
 
 from host import tiny_checkpoints
+from tests.comfy import tiny_models
 
 SIDE = 16
 
 
 @pytest.fixture(scope="module")
 def load(comfyui):
-    return functools.cache(lambda name: tiny_checkpoints.load(comfyui, name))
+    return functools.cache(lambda name: tiny_models.load(comfyui, name))
 
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    return tiny_checkpoints.tiny_guider(comfyui)
+    return tiny_models.tiny_guider(comfyui)
 
 
 @pytest.fixture
