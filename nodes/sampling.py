@@ -5,9 +5,8 @@ from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.guide import guide, warn_of_no_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
-from ..ppap_core.comfy_bridge.views import VIEWS
 from ..ppap_core.jacobian import JACOBIANS
-from ..ppap_core.reading import INPUTS, Reading
+from ..ppap_core.reading import INPUTS, VIEWS, Reading
 from ..ppap_core.shaping import NO_SHAPING
 from ..ppap_core.strength import RULES, Strength
 from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket

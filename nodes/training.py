@@ -13,7 +13,6 @@ from PIL import Image
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
 from ..ppap_core.comfy_bridge.trainer import Trainer
-from ..ppap_core.comfy_bridge.views import VIEWS
 from ..ppap_core.distillation.evaluate import RangeAgreement, agreement_table
 from ..ppap_core.distillation.files import TrainingFiles
 from ..ppap_core.distillation.generate import NUM_ESTIMATES, GenerateSettings
@@ -21,7 +20,7 @@ from ..ppap_core.distillation.phases import plan_phases
 from ..ppap_core.distillation.settings import DistillSettings
 from ..ppap_core.expert_file import ExpertSet
 from ..ppap_core.pixels import pil_to_bhwc
-from ..ppap_core.reading import INPUTS
+from ..ppap_core.reading import INPUTS, VIEWS
 from .types import CATEGORY, GuiderSocket
 
 
@@ -180,6 +179,7 @@ def train(trainer: Trainer) -> tuple[ExpertSet, list[RangeAgreement]]:
         bar.update(num)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
+    trainer.check_view()  # before pictures are sampled
     trainer.generate_pictures(advance)
     data = trainer.training_set(lambda num: None)
     return trainer.train(data, lambda progress: advance())

@@ -1,6 +1,8 @@
 """Errors as a person reads them: those of other libraries in one line, ours with what to change."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # What libraries write in front of the cause: torch's load_state_dict, ComfyUI.
 _HEADINGS = re.compile(r"^(Error\(s\) in loading state_dict for \w+:|ERROR:)\s*")
@@ -37,3 +39,10 @@ class SettingError(ValueError):
     def __init__(self, message: str, setting: str):
         super().__init__(message)
         self.setting = setting
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown `name`: the nearest one, or all that are known."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"

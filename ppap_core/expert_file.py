@@ -82,7 +82,12 @@ def _errors_name(file_name: str) -> Iterator[None]:
     """Errors inside become ValueErrors that begin with the file's name."""
     try:
         yield
-    except (ValueError, SafetensorError) as error:
+    except SafetensorError as error:
+        reason = one_line(error)
+        raise ValueError(
+            f"expert file {file_name!r} is no complete .safetensors file ({reason})"
+        ) from None
+    except ValueError as error:
         raise ValueError(f"expert file {file_name!r}: {one_line(error)}") from None
     except Exception as error:  # a damaged header or tensor can raise anything
         raise ValueError(f"expert file {file_name!r} is damaged: {one_line(error)}") from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 INPUTS = ("x_t", "x0_hat")
 AUTO = "auto"
+VIEWS = (AUTO, "identity", "linear_rgb", "taesd", "vae")  # built in comfy_bridge/views.py
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Reading:
             raise ValueError(
                 f"the guider's input is auto or one of {', '.join(INPUTS)}, got {self.input!r}"
             )
+        if self.view not in VIEWS:
+            raise ValueError(f"view is one of {', '.join(VIEWS)}, got {self.view!r}")
 
     def or_else(self, other: "Reading") -> "Reading":
         """This reading, with `other`'s choice wherever this one leaves it open."""

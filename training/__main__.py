@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import torch
 
@@ -30,14 +30,17 @@ log = logging.getLogger(__package__)
 
 
 class Command(NamedTuple):
-    """`sections` of the configuration that its flags set; `needs`: settings without a default."""
+    """`sections` of the configuration that its flags set, with the settings that count (None: all).
+
+    `needs`: settings that have to be given.
+    """
 
     help: str
-    sections: list[str]
+    sections: dict[str, tuple[str, ...] | None]
     needs: list[str]
 
 
-ALL_SECTIONS = ["sources", "files", "distill", "adapter", "generate"]
+ALL_SECTIONS = dict.fromkeys(["sources", "files", "distill", "adapter", "generate"])
 COMMANDS = {
     "all": Command(
         "generate pictures with a checkpoint, then distil a guider's experts on them",
@@ -46,7 +49,11 @@ COMMANDS = {
     ),
     "generate": Command(
         "generate pictures with a checkpoint",
-        ["sources", "files", "generate"],
+        {
+            "sources": ("checkpoint", "vae", "text_encoders", "clip_type"),
+            "files": ("images", "force"),
+            "generate": None,
+        },
         ["checkpoint", "images"],
     ),
     "distill": Command(
@@ -56,19 +63,31 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "agreement of an expert file with its guider, per noise range",
-        ALL_SECTIONS,
+        {
+            "sources": None,
+            "files": ("images", "run", "labels", "force"),
+            "distill": ("estimates",),
+            "generate": ("cfg",),
+        },
         ["checkpoint", "guider", "images"],
     ),
 }
 
 
+class ShortErrors(argparse.ArgumentParser):
+    """Says what is wrong with a flag without listing all others."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}\n(flags: {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = ShortErrors(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.help, description=command.help)
         if name == "evaluate":
-            one.add_argument("--experts", type=Path, required=True)
+            one.add_argument("--experts", type=Path, required=True, help="expert file")
         if name in ("all", "distill"):
             one.add_argument("--dry-run", action="store_true", help="show the plan only")
         add_flags(one, command.sections)
@@ -92,6 +111,8 @@ def run(args: argparse.Namespace) -> None:
     if distils and rank() == 0:
         log.info("%s", config.to_toml())
     trainer = load_trainer(config)
+    if distils:
+        trainer.check_view()  # before pictures are sampled
     if distils and args.dry_run:
         from .plan import plan
 
@@ -137,11 +158,14 @@ def ask_teacher(trainer: "Trainer") -> TrainingSet:
 def distill(trainer: "Trainer", config: Config) -> None:
     """Distil, and log what was reached and written."""
     data, folder = ask_teacher(trainer), trainer.files.run_folder()
-    if rank() == 0:
-        with replace_file(folder / "config.toml") as partial:
-            partial.write_text(config.to_toml(), encoding="utf-8")
+
+    def save_config() -> None:
+        if rank() == 0:
+            with replace_file(folder / "config.toml") as partial:
+                partial.write_text(config.to_toml(), encoding="utf-8")
+
     with Watcher(folder, trainer.distill) as watcher:
-        trained = trainer.train(data, watcher)
+        trained = trainer.train(data, watcher, begin=save_config)
     if trained:
         log.info("agreement with the guider's own answer, held-out pictures")
         log.info("%s", agreement_table(trained[1]))

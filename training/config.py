@@ -2,13 +2,16 @@
 
 import argparse
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from ppap_core.distillation.declaration import check_settings, setting
 from ppap_core.distillation.files import TrainingFiles
 from ppap_core.distillation.generate import GenerateSettings
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
+from ppap_core.errors import SettingError, did_you_mean, one_line
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,27 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_flags(parser: argparse.ArgumentParser, sections: list[str]) -> None:
-    """One flag per setting. Where two sections share a name, the later one's gets a prefix."""
+def add_flags(
+    parser: argparse.ArgumentParser, sections: Mapping[str, tuple[str, ...] | None]
+) -> None:
+    """One flag per setting of `sections`, each with the settings that count, None for all.
+
+    Where two sections share a name, the later one's flag gets a prefix.
+    """
     parser.add_argument(
         "--config", type=Path, help="TOML file with these sections: flags go over it"
     )
     taken: set[str] = set()
-    for section in sections:
+    for section, counting in sections.items():
         group = parser.add_argument_group(section)
-        for entry in fields(SECTIONS[section]):
-            if not entry.metadata:
+        for entry in settings_of(section):
+            if counting is not None and entry.name not in counting:
                 continue
             name = f"{section}_{entry.name}" if entry.name in taken else entry.name
             taken.add(name)
             text = entry.metadata["help"].replace("%", "%%")
-            text += f" (default: {entry.default})" if entry.default not in ("", False) else ""
+            shows = entry.default != "" and entry.default is not False
+            text += f" (default: {entry.default})" if shows else ""
             options = {
                 "dest": f"{section}.{entry.name}",
                 "default": argparse.SUPPRESS,
@@ -89,22 +98,45 @@ def add_flags(parser: argparse.ArgumentParser, sections: list[str]) -> None:
 
 def read_config(args: argparse.Namespace) -> Config:
     """ValueError, naming the setting, if one is unknown or out of its limits."""
-    values = _read_toml(args.config) if getattr(args, "config", None) else {}
+    values = _read_toml(args.config) if args.config else {}
+    for section, entries in values.items():
+        _check_names(section, entries)
     for name, value in vars(args).items():
         section, dot, key = name.partition(".")
         if dot:
             values.setdefault(section, {})[key] = value
-    unknown = [
-        f"[{section}] {key}"
-        for section, entries in values.items()
-        for key in entries
-        if section not in SECTIONS or key not in {e.name for e in fields(SECTIONS[section])}
-    ]
-    if unknown:
-        raise ValueError(f"unknown in the configuration: {', '.join(unknown)}")
-    adapter = AdapterSettings(**values.pop("adapter", {}))
+    adapter = _section("adapter", values.pop("adapter", {}))
     values["distill"] = {**values.get("distill", {}), "adapter": adapter}
-    return Config(**{name: SECTIONS[name](**entries) for name, entries in values.items()})
+    return Config(**{name: _section(name, entries) for name, entries in values.items()})
+
+
+def settings_of(section: str) -> list[Field]:
+    """The settings of a section, without those that have a section of their own."""
+    return [entry for entry in fields(SECTIONS[section]) if entry.metadata]
+
+
+def _check_names(section: str, entries: dict) -> None:
+    """ValueError, saying what is near, for a section or a setting of it that does not exist."""
+    if section not in SECTIONS:
+        raise ValueError(f"there is no section [{section}]: {did_you_mean(section, SECTIONS)}")
+    if section == "distill" and "adapter" in entries:
+        raise ValueError(
+            "settings of the adapter belong in the section [adapter], not in [distill]"
+        )
+    known = [entry.name for entry in settings_of(section)]
+    for name in entries:
+        if name not in known:
+            raise ValueError(f"there is no setting [{section}] {name}: {did_you_mean(name, known)}")
+
+
+def _section(section: str, entries: dict) -> Any:
+    """The settings of one section; errors begin with its name."""
+    try:
+        return SECTIONS[section](**entries)
+    except SettingError:  # the command line adds its flag
+        raise
+    except ValueError as error:
+        raise ValueError(f"[{section}] {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, dict]:
@@ -113,11 +145,16 @@ def _read_toml(path: Path) -> dict[str, dict]:
     except ImportError:
         raise ValueError("--config needs Python 3.11 or newer") from None
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8: save it as such") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or one_line(error)}") from None
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from None
-    if loose := [name for name, value in values.items() if not isinstance(value, dict)]:
-        raise ValueError(f"{path}: {', '.join(loose)} stand outside of a [section]")
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: put {name} below a [section], such as [distill]")
     return values
 
 

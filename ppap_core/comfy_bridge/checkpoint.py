@@ -99,7 +99,8 @@ def load_checkpoint(
         model, clip, own_vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path))
     except Exception as error:  # whatever the host raises on a file that it cannot use
         raise ValueError(
-            f"checkpoint {path.name!r}: ComfyUI cannot load it ({one_line(error)})"
+            f"checkpoint {path.name!r} is not a model file that ComfyUI can read "
+            f"({one_line(error, longest=100)})"
         ) from error
     if model is None:
         raise ValueError(f"checkpoint {path.name!r} holds no diffusion model")

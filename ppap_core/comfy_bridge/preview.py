@@ -41,8 +41,10 @@ def preview_targets(
     answers = answers[-num:]
     if info.task == "depth":
         target = DepthTarget(answers)
-    else:
+    elif info.task == "segmentation":
         target = SegmentationTarget(answers.argmax(dim=1), answers.shape[1])
+    else:
+        raise ValueError(f"a preview cannot ask for an answer of the task {info.task} yet")
     maps = show_target(target, info.labels, HUES, []).preview
     return target, [f"target {i + 1}" for i in range(len(answers))], maps
 

@@ -1,10 +1,25 @@
 """KSampler's own sampling, with its previews and progress bar (ComfyUI 0.30.0, nodes.py)."""
 
 import comfy.sample
+import comfy.samplers
 import torch
 from torch import Tensor
 
+from ..errors import SettingError, did_you_mean
 from .pixel_model import empty_conditioning
+
+
+def check_names(sampler_name: str, scheduler: str) -> None:
+    """SettingError for a name that ComfyUI does not know: it would take its first one instead."""
+    for setting, name, known in (
+        ("sampler_name", sampler_name, comfy.samplers.KSampler.SAMPLERS),
+        ("scheduler", scheduler, comfy.samplers.KSampler.SCHEDULERS),
+    ):
+        if name not in known:
+            what = setting.removesuffix("_name")
+            raise SettingError(
+                f"ComfyUI has no {what} {name!r}: {did_you_mean(name, known)}", setting
+            )
 
 
 def sample_latent(

@@ -25,6 +25,7 @@ from ..distillation.generate import (
     settings_of,
 )
 from ..distillation.images import check_source
+from ..distillation.losses import loss_kind
 from ..distillation.report import report_text, write_report
 from ..distillation.settings import DistillSettings
 from ..distillation.state import training_fingerprint
@@ -41,6 +42,8 @@ from .memory import WholeModulePatcher
 from .pictures import build_sampler, picture_bytes
 from .preview import sample_preview
 from .reading import build_reader
+from .sampling import check_names
+from .views import build_view
 
 NUM_FOR_SPECTRUM = 512  # pictures
 
@@ -60,6 +63,15 @@ class Trainer:
     generate: GenerateSettings
     distill: DistillSettings
     files: TrainingFiles
+
+    def __post_init__(self) -> None:
+        check_names(self.generate.sampler_name, self.generate.scheduler)
+        if self.guider is not None:  # none where pictures are only sampled
+            loss_kind(self.guider.info.kind, self.distill.depth_loss)
+
+    def check_view(self) -> None:
+        """ValueError if this checkpoint has no such view of its latents."""
+        build_view(self.distill.view, self.checkpoint.model, self.checkpoint.vae)
 
     def num_missing(self) -> int:
         """Pictures still to be sampled, by this process."""
@@ -121,9 +133,16 @@ class Trainer:
         return build_reader(self.checkpoint, self.distill, self.conditioning[""], cfg, self.patcher)
 
     def train(
-        self, data: TrainingSet, watch: Callable[[Progress], None]
+        self,
+        data: TrainingSet,
+        watch: Callable[[Progress], None],
+        *,
+        begin: Callable[[], None] = lambda: None,
     ) -> tuple[ExpertSet, list[RangeAgreement]] | None:
-        """Distil, evaluate, write the expert file and its report. None in all but one process."""
+        """Distil, evaluate, write the expert file and its report. None in all but one process.
+
+        `begin` is called before the first step, once an earlier state is known to fit.
+        """
         view, read = self.reader()
         comfy.model_management.load_models_gpu([self.patcher])
         training, heldout = data.split(self.distill.num_heldout)
@@ -136,6 +155,7 @@ class Trainer:
             read=read,
             file=self.files.run_folder() / "state.safetensors",
             fingerprint=training_fingerprint(self.distill, *inputs),
+            begin=begin,
             watch=watch,
         )
         barrier()
@@ -147,10 +167,11 @@ class Trainer:
             heldout,
             read=read,
             temperature=self.distill.temperature,
+            depth_loss=self.distill.depth_loss,
         )
         expert_set = _expert_set(self, distilled, rows, view, training)
         save_experts(expert_set, self.files.out)
-        _write_report(self, distilled, rows, len(training), len(heldout))
+        _write_report(self, distilled, rows, view, training, heldout)
         _write_preview(self, expert_set, data)
         return expert_set, rows
 
@@ -188,19 +209,23 @@ def _write_report(
     trainer: Trainer,
     distilled: Distilled,
     rows: list[RangeAgreement],
-    num_images: int,
-    num_heldout: int,
+    view: str,
+    training: TrainingSet,
+    heldout: TrainingSet,
 ) -> None:
     info, checkpoint, settings = trainer.guider.info, trainer.checkpoint, trainer.distill
     facts = {
         "guider": f"{info.source} ({info.fingerprint[:12]})",
         "checkpoint": f"{checkpoint.name} ({checkpoint.fingerprint[:12]})",
-        "images": f"{num_images}, held out {num_heldout}",
+        "images": f"{len(training)}, held out {len(heldout)}",
         "input": settings.input,
+        "view": view,
         "partition": settings.partition,
         "initialisation": settings.initialisation,
     }
-    text = report_text(Path(trainer.files.out).name, info.kind, rows, distilled, facts)
+    kept = "with their estimates, kept while they were sampled"
+    read_as = kept if heldout.estimates else "with new noise"
+    text = report_text(Path(trainer.files.out).name, info.kind, rows, distilled, facts, read_as)
     write_report(trainer.files.run_folder(), text, rows, distilled, info.kind)
 
 

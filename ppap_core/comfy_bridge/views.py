@@ -17,7 +17,6 @@ from torch import Tensor
 from ..views import DecoderView, LinearRgb, View, identity
 from .decoders import Decoder, load_tiny_decoder, own_decoder
 
-VIEWS = ("auto", "identity", "linear_rgb", "taesd", "vae")
 TAE_FOLDER = "vae_approx"
 
 
@@ -35,8 +34,6 @@ def build_view(name: str, model, vae=None) -> BuiltView:
     "auto" is the cheapest that fits: identity, linear_rgb, taesd, vae. ValueError, saying what to
     do, for a view that this model has not, and for a missing file or VAE.
     """
-    if name not in VIEWS:
-        raise ValueError(f"view is one of {', '.join(VIEWS)}, got {name!r}")
     with torch.inference_mode(False), torch.no_grad():
         # A copy: formats with tensors (Wan's) may hold some that were made in inference mode.
         latent_format = copy.deepcopy(model.get_model_object("latent_format"))

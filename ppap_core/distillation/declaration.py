@@ -3,8 +3,9 @@
 The command line's flags and the checks both read these declarations.
 """
 
+import math
 import operator
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from typing import Any
 
 LIMITS = {
@@ -15,6 +16,9 @@ LIMITS = {
 }
 
 
+TYPES = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+
+
 def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), **limits: float) -> Any:
     """A dataclass field. `limits`: at_least, above, at_most, below."""
     named = {name.replace("_", " "): limit for name, limit in limits.items()}
@@ -23,16 +27,29 @@ def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), **limits:
 
 
 def check_settings(settings) -> None:
-    """ValueError, naming the setting, unless all have their type and keep to their limits."""
+    """ValueError, naming the setting, unless all have their type and keep to their limits.
+
+    Numbers get the declared type, so that 1 and 1.0 are the same setting.
+    """
     for entry in fields(settings):
         if not entry.metadata:
             continue
-        name, value = entry.name, getattr(settings, entry.name)
-        if not isinstance(value, (int, float) if entry.type is float else entry.type):
-            raise ValueError(f"{name} has to be of type {entry.type.__name__}, got {value!r}")
+        name, value = entry.name, _typed(entry, getattr(settings, entry.name))
+        object.__setattr__(settings, name, value)  # the dataclasses are frozen
         choices, limits = entry.metadata["choices"], entry.metadata["limits"]
         if choices and value not in choices:
             raise ValueError(f"{name} is one of {', '.join(choices)}, got {value!r}")
         if not all(LIMITS[words](value, limit) for words, limit in limits.items()):
             wanted = " and ".join(f"{words} {limit}" for words, limit in limits.items())
             raise ValueError(f"{name} has to be {wanted}, got {value}")
+
+
+def _typed(entry: Field, value: Any) -> Any:
+    """`value` in the type of the field `entry`. ValueError if it is of another kind."""
+    fits = isinstance(value, entry.type)
+    if entry.type in (int, float):  # a bool is an int for Python, not for a person
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = fits and math.isfinite(value) and entry.type(value) == value
+    if not fits:
+        raise ValueError(f"{entry.name} has to be {TYPES[entry.type]}, got {value!r}")
+    return entry.type(value)

@@ -21,7 +21,7 @@ from .learner import Learner
 from .lora_layers import choose_tensors
 from .phases import Phase, plan_phases
 from .settings import DistillSettings
-from .state import TrainingState, resume
+from .state import TrainingState, resume, settings_by_name
 from .training_set import TrainingSet
 from .workers import rank
 
@@ -64,14 +64,18 @@ def distill(
     file: Path | None = None,
     fingerprint: str = "",
     save_every: int = 200,
+    begin: Callable[[], None] = lambda: None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Distilled:
     """Experts for `guider`, learned from `data` without labels.
 
     `file` keeps the training's state, every `save_every` steps and whenever `watch` raises; with
-    the same `fingerprint` a later call resumes from it and ends with the same bits.
+    the same `fingerprint` a later call resumes from it and ends with the same bits. `begin` is
+    called before the first step, once `file` is known to belong to this training.
     """
-    phases, state = plan_phases(settings), resume(file, fingerprint)
+    phases = plan_phases(settings)
+    state = resume(file, fingerprint, settings_by_name(settings))
+    begin()
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         guider.switch.restore()
         while state.phase < len(phases):
@@ -108,7 +112,8 @@ def distill(
 
 
 def _seed(settings: DistillSettings, phase: int, step: int) -> int:
-    return (settings.seed * 1_009 + phase + 1) * 10_000_019 + step
+    seed = (settings.seed * 1_009 + phase + 1) * 10_000_019 + step
+    return seed % 2**64  # PyTorch takes no larger ones
 
 
 def _begin(

@@ -10,9 +10,10 @@ from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from ..noise import NoiseRange, sample_sigma_ve
 from .batch import FROM_NOISE, Reader
-from .losses import compare, constant_loss, downscale
+from .losses import compare, constant_loss, downscale, loss_kind
 from .training_set import TrainingSet
 
+NOTHING_MEASURED = "No picture was held out (fewer than 10): nothing is measured."
 NO_SIGNAL = 0.02  # an expert whose loss is this near to the constant answer's ignores the picture
 
 
@@ -20,7 +21,7 @@ NO_SIGNAL = 0.02  # an expert whose loss is this near to the constant answer's i
 class RangeAgreement:
     """Held-out loss and agreement with the teacher in one noise range.
 
-    `constant_loss`: of the best constant answer.
+    `constant_loss`: of the best constant answer. `num_pictures`: how many were compared.
     """
 
     noise_range: NoiseRange
@@ -29,6 +30,7 @@ class RangeAgreement:
     plain: float
     expert: float
     constant_loss: float
+    num_pictures: int
 
     @property
     def is_silent(self) -> bool:
@@ -48,11 +50,17 @@ def agreement_per_range(
     *,
     read: Reader = FROM_NOISE,
     temperature: float = 1.0,
+    depth_loss: str = "aligned",
     seed: int = 0,
     batch_size: int = 64,
 ) -> list[RangeAgreement]:
-    """Plain guider and experts on the same noise, compared with `data.answers`."""
-    kind = guider.info.kind
+    """Plain guider and experts on the same noise, compared with `data.answers`.
+
+    One row for each expert; no rows without pictures.
+    """
+    if not len(data):
+        return []
+    kind = loss_kind(guider.info.kind, depth_loss)
     constant = constant_loss(kind, data.answers.float(), temperature)
     rows = []
     for expert in experts.experts:
@@ -65,7 +73,15 @@ def agreement_per_range(
             figures.append(compare(kind, answer, data.answers[chosen].float(), temperature))
         (plain_loss, plain), (expert_loss, agreed) = figures
         rows.append(
-            RangeAgreement(expert.noise_range, plain_loss, expert_loss, plain, agreed, constant)
+            RangeAgreement(
+                noise_range=expert.noise_range,
+                plain_loss=plain_loss,
+                expert_loss=expert_loss,
+                plain=plain,
+                expert=agreed,
+                constant_loss=constant,
+                num_pictures=len(data),
+            )
         )
     guider.switch.restore()
     return rows
@@ -110,7 +126,12 @@ def _of_estimates(
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:
-    """Neighbouring ranges without signal share one expert: there is nothing to tell apart."""
+    """Neighbouring ranges without signal share one expert: there is nothing to tell apart.
+
+    Without `rows`, where nothing was measured, every expert stays.
+    """
+    if not rows:
+        return experts
     kept: list[Expert] = []
     for index, (expert, row) in enumerate(zip(experts.experts, rows, strict=True)):
         if index and row.is_silent and rows[index - 1].is_silent:
@@ -123,6 +144,11 @@ def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExpe
 
 def agreement_table(rows: list[RangeAgreement]) -> str:
     """The rows as text for a terminal."""
-    lines = [f"{'noise range (sigma)':>24}  {'plain':>7}  {'expert':>7}"]
-    lines += [f"{row.noise_range!s:>24}  {row.plain:7.1%}  {row.expert:7.1%}" for row in rows]
+    if not rows:
+        return NOTHING_MEASURED
+    lines = [f"{'noise range (sigma)':>24}  {'plain':>7}  {'expert':>7}  {'pictures':>8}"]
+    lines += [
+        f"{row.noise_range!s:>24}  {row.plain:7.1%}  {row.expert:7.1%}  {row.num_pictures:>8}"
+        for row in rows
+    ]
     return "\n".join(lines)

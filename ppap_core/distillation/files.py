@@ -22,6 +22,8 @@ class TrainingFiles:
 
     def __post_init__(self):
         check_settings(self)
+        if self.labels and not Path(self.labels).is_file():
+            raise SettingError(f"there is no file of labels {self.labels}", "labels")
 
     def run_folder(self) -> Path:
         """The folder of the state and the report; with the pictures if there is no expert file."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..atomic import save_safetensors
+from ..errors import SettingError
 from .declaration import check_settings, setting
 from .estimates import estimate_tensors
 from .images import (
@@ -26,6 +27,16 @@ from .images import (
 from .workers import barrier, rank, world_size
 
 NUM_ESTIMATES = 5
+DECIDE_PICTURES = (
+    "width",
+    "height",
+    "steps",
+    "cfg",
+    "sampler_name",
+    "scheduler",
+    "seed",
+    "prompts",
+)
 
 
 @dataclass(frozen=True)
@@ -33,14 +44,14 @@ class GenerateSettings:
     """How training pictures are sampled. Without a file of prompts all prompts are empty."""
 
     num_images: int = setting(5000, "pictures to generate", at_least=1)
-    width: int = setting(0, "picture width; 0 takes the usual one for the model")
-    height: int = setting(0, "picture height; 0 takes the usual one for the model")
+    width: int = setting(0, "picture width; 0 takes the usual one for the model", at_least=0)
+    height: int = setting(0, "picture height; 0 takes the usual one for the model", at_least=0)
     steps: int = setting(25, "sampling steps of each picture", at_least=1)
-    cfg: float = setting(1.0, "classifier-free guidance while sampling; 1 is off")
+    cfg: float = setting(1.0, "classifier-free guidance while sampling; 1 is off", at_least=0)
     sampler_name: str = setting("ddim", "ComfyUI's name of the sampler")
     scheduler: str = setting("ddim_uniform", "ComfyUI's name of the scheduler")
     batch_size: int = setting(50, "pictures sampled at once", at_least=1)
-    seed: int = setting(0, "seed of the first picture; the next ones count up")
+    seed: int = setting(0, "seed of the first picture; the next ones count up", at_least=0)
     num_estimates: int = setting(
         NUM_ESTIMATES, "estimates of each picture that are kept, for experts on x0_hat", at_least=0
     )
@@ -49,7 +60,7 @@ class GenerateSettings:
     def __post_init__(self):
         check_settings(self)
         if self.prompts and not Path(self.prompts).is_file():
-            raise ValueError(f"there is no prompt file {self.prompts}")
+            raise SettingError(f"there is no prompt file {self.prompts}", "prompts")
 
     def read_prompts(self) -> list[str]:
         """Every line of the prompt file that is not blank; the empty prompt without a file."""
@@ -104,12 +115,16 @@ def generate(
 ) -> None:
     """Sample what `folder` lacks. `source`: {"checkpoint", "fingerprint", "latent_format", ...}.
 
-    ValueError if the pictures in it are another checkpoint's, unless forced.
+    ValueError if the pictures in it are another checkpoint's, or were sampled with other settings,
+    unless forced.
     """
     check_source(folder, source["fingerprint"], force)
+    stored = read_source(folder)
+    if not force:
+        check_sampled_alike(folder, stored.get("settings", {}), settings)
     batches = list(missing_batches(settings, folder))
     barrier()  # every process has looked before one begins to write
-    if rank() == 0:
+    if rank() == 0 and (not stored or (force and batches)):
         write_source(folder, {**source, "settings": asdict(settings)})
     prompts = settings.read_prompts()
     for seeds in batches:
@@ -120,6 +135,18 @@ def generate(
         )
         watch(len(seeds))
     barrier()
+
+
+def check_sampled_alike(folder: Path, stored: dict, settings: GenerateSettings) -> None:
+    """SettingError, naming it, if a setting that decides how pictures look is not the stored one."""
+    for name in DECIDE_PICTURES:
+        asked = getattr(settings, name)
+        if stored.get(name, asked) != asked:
+            raise SettingError(
+                f"the pictures in {folder} were sampled with {name} {stored[name]!r}, now it is "
+                f"{asked!r}: use the old value, or another folder",
+                name,
+            )
 
 
 def save_batch(

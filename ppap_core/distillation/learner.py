@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..guiders import Guider
 from .batch import Piece
-from .losses import loss_function
+from .losses import loss_function, loss_kind
 from .settings import DistillSettings
 from .student import Student
 from .workers import average_gradients, synchronise_norms
@@ -24,7 +24,8 @@ class Learner:
     ):
         self.settings, self.steps, self.step = settings, steps, 0
         self.preprocessing = guider.preprocessing
-        self.loss = loss_function(guider.info.kind, settings.temperature, settings.depth_loss)
+        kind = loss_kind(guider.info.kind, settings.depth_loss)
+        self.loss = loss_function(kind, settings.temperature)
         self.student = Student(guider.backbone, settings.adapter)
         if start:
             self.student.load(start)

@@ -130,22 +130,37 @@ COMPARISONS = {
         segmentation_loss, class_agreement, "pixels of the same class", _mean_distribution
     ),
     "depth": Comparison(depth_loss, depth_agreement, "correlation", _mean_depth),
+    "depth, mse": Comparison(depth_mse, depth_agreement, "correlation", _mean_score),
 }
 
 
-def loss_function(
-    kind: str, temperature: float, depth: str = "aligned"
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """(student's answer, teacher's answer) -> loss, a scalar; `depth`: "aligned" or "mse"."""
-    loss = depth_mse if kind == "depth" and depth == "mse" else COMPARISONS[kind].loss
+def loss_kind(kind: str, depth_loss: str = "aligned") -> str:
+    """The row of COMPARISONS for a guider's `kind`; `depth_loss`: "aligned" or "mse".
+
+    ValueError for a kind whose answers cannot be compared: no experts can be trained for it.
+    """
+    if kind not in COMPARISONS:
+        raise ValueError(
+            f"experts cannot be trained for a guider that predicts {kind}: use one that predicts "
+            f"one of {', '.join(known for known in COMPARISONS if known != 'depth, mse')}"
+        )
+    return "depth, mse" if (kind, depth_loss) == ("depth", "mse") else kind
+
+
+def loss_function(kind: str, temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """(student's answer, teacher's answer) -> loss, a scalar; `kind`: as of `loss_kind`."""
+    loss = COMPARISONS[kind].loss
     return lambda answer, teacher: loss(downscale(answer), teacher, temperature)
 
 
 def downscale(answer: Tensor) -> Tensor:
-    """A dense answer at no more than DENSE_SIDE pixels a side; a class answer as it is."""
-    height, width = answer.shape[-2:]
-    if answer.ndim == 2 or max(height, width) <= DENSE_SIDE:
+    """A dense answer at no more than DENSE_SIDE pixels a side; an answer that is no map, as it is.
+
+    A map is (B, h, w) or (B, K, h, w).
+    """
+    if answer.ndim < 3 or max(answer.shape[-2:]) <= DENSE_SIDE:
         return answer
+    height, width = answer.shape[-2:]
     ratio = DENSE_SIDE / max(height, width)
     size = tuple(max(1, round(side * ratio)) for side in (height, width))
     planes = answer if answer.ndim == 4 else answer[:, None]

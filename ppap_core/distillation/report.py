@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..atomic import replace_file
 from .distill import Distilled
-from .evaluate import RangeAgreement
+from .evaluate import NOTHING_MEASURED, RangeAgreement
 from .losses import COMPARISONS
 
 log = logging.getLogger(__name__)
@@ -19,13 +19,29 @@ def report_text(
     rows: list[RangeAgreement],
     distilled: Distilled,
     facts: dict[str, object],
+    read_as: str = "with new noise",
 ) -> str:
-    """Markdown: held-out loss and agreement per range, what was merged, and `facts`."""
-    agreement = COMPARISONS[kind].agreement_name
-    lines = [
-        f"# {title}",
+    """Markdown: held-out loss and agreement per range, what was merged, and `facts`.
+
+    `read_as`: what the guider read of the held-out pictures.
+    """
+    measured = [*_agreement_lines(kind, rows, read_as), f"![agreement]({AGREEMENT_PLOT})"]
+    lines = [f"# {title}", "", *(measured if rows else [NOTHING_MEASURED, ""])]
+    lines += [
+        f"![loss]({LOSS_PLOT})",
         "",
-        f"Held-out pictures, with new noise. Agreement with the clean guider: {agreement}.",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {fact} |" for name, fact in facts.items()),
+    ]
+    steps = sum(len(losses) for losses in distilled.losses)
+    return "\n".join([*lines, f"| optimiser steps | {steps} |", ""])
+
+
+def _agreement_lines(kind: str, rows: list[RangeAgreement], read_as: str) -> list[str]:
+    lines = [
+        f"{rows[0].num_pictures} held-out pictures, {read_as}. Agreement with the clean guider: "
+        f"{COMPARISONS[kind].agreement_name}.",
         "",
         "| noise range (sigma) | agreement, plain | agreement, expert | gain | loss, plain "
         "| loss, expert | loss of a constant answer |",
@@ -36,15 +52,7 @@ def report_text(
         f"| {row.plain_loss:.4f} | {row.expert_loss:.4f} | {row.constant_loss:.4f} |"
         for row in rows
     ]
-    lines += ["", *_remarks(rows), "", f"![agreement]({AGREEMENT_PLOT})", f"![loss]({LOSS_PLOT})"]
-    lines += [
-        "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {name} | {fact} |" for name, fact in facts.items()),
-    ]
-    steps = sum(len(losses) for losses in distilled.losses)
-    return "\n".join([*lines, f"| optimiser steps | {steps} |", ""])
+    return [*lines, "", *_remarks(rows), ""]
 
 
 def _remarks(rows: list[RangeAgreement]) -> list[str]:
@@ -79,7 +87,8 @@ def write_report(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    for name, plot in ((AGREEMENT_PLOT, _plot_agreement), (LOSS_PLOT, _plot_losses)):
+    plots = {LOSS_PLOT: _plot_losses} | ({AGREEMENT_PLOT: _plot_agreement} if rows else {})
+    for name, plot in plots.items():
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         plot(axes, rows, distilled, kind)
         axes.grid(alpha=0.3)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..noise import PARTITIONS, NoiseRange
-from ..reading import INPUTS
+from ..reading import INPUTS, VIEWS
 from .declaration import check_settings, setting
 
 SHARE = {"above": 0, "at_most": 1}
@@ -31,7 +31,9 @@ class AdapterSettings:
         0.058, "an expert's parameters as a share of the guider's; lowers the rank", **SHARE
     )
     target_modules: str = setting(".*", "regular expression for names of layers that get LoRA")
-    bias: str = setting("all", "which biases an expert trains and stores", choices=("all", "none"))
+    bias: str = setting(
+        "all", "biases that an expert trains and stores: all or none", choices=("all", "none")
+    )
     modules_to_save: str = setting(
         "norms", "which modules an expert trains and stores whole", choices=("norms", "none")
     )
@@ -52,46 +54,57 @@ class DistillSettings:
     """How experts are taught. `batch_size` counts the pictures of all processes together."""
 
     input: str = setting(
-        "x_t", "experts read the noisy state, or the model's estimate", choices=INPUTS
+        "x_t",
+        "what experts read. x_t: the noisy state; x0_hat: the model's estimate of the picture",
+        choices=INPUTS,
     )
     estimates: str = setting(
         "auto",
-        "experts on x0_hat read estimates kept while sampling, or fresh ones (a pass of the model "
-        "each); auto: kept ones if there are any",
+        "what experts on x0_hat learn from. kept: estimates kept while sampling; fresh: new ones, "
+        "each a pass of the model; auto: kept ones if there are any",
         choices=("auto", "kept", "fresh"),
     )
-    view: str = setting("auto", "latent to picture: auto, identity, linear_rgb, taesd, vae")
+    view: str = setting(
+        "auto", "how latents are shown to the guider; auto: the cheapest that fits", choices=VIEWS
+    )
     num_experts: int = setting(5, "noise ranges, each with an expert", at_least=1)
     partition: str = setting(
-        "log_snr", "equal shares of log-SNR, or of DDPM's timesteps", choices=tuple(PARTITIONS)
+        "log_snr",
+        "noise ranges are equal shares of this. log_snr: of log-SNR; timestep: of DDPM's timesteps",
+        choices=tuple(PARTITIONS),
     )
     initialisation: str = setting(
         "carry_over",
-        "each expert starts from its neighbour, from one shared adapter, or alone",
+        "what each expert starts from. carry_over: its neighbour; shared: one adapter for all "
+        "noise; independent: the plain guider",
         choices=("carry_over", "shared", "independent"),
     )
     budget: str = setting(
-        "per_expert", "steps of each expert, or of all together", choices=("per_expert", "total")
+        "per_expert",
+        "what steps counts. per_expert: those of each expert; total: those of all together",
+        choices=("per_expert", "total"),
     )
     steps: int = setting(800, "optimiser steps", at_least=1)
-    warm_up_steps: int = setting(50, "steps over which the learning rate rises")
+    warm_up_steps: int = setting(50, "steps over which the learning rate rises", at_least=0)
     batch_size: int = setting(64, "pictures per step; lower it if memory runs out", at_least=1)
     accumulation: int = setting(1, "pieces of a batch, one at a time to save memory", at_least=1)
     learning_rate: float = setting(2e-3, "highest learning rate; it falls by a cosine", above=0)
-    weight_decay: float = setting(0.0, "AdamW's weight decay")
+    weight_decay: float = setting(0.0, "AdamW's weight decay", at_least=0)
     temperature: float = setting(
         1.0, "divides the teacher's logits; below 1 sharpens (the official code: 0.25)", above=0
     )
     depth_loss: str = setting(
-        "aligned", "compare depth up to scale and shift, or as it is", choices=("aligned", "mse")
+        "aligned",
+        "how depth is compared. aligned: up to scale and shift; mse: as it is",
+        choices=("aligned", "mse"),
     )
     ema_decay: float = setting(
         0.0, "average weights over steps, 0.99 over about 100; 0 is off", at_least=0, below=1
     )
     precision: str = setting("fp32", "precision of training", choices=("fp32", "bf16", "fp16"))
     channels_last: bool = setting(False, "store pictures channels last: faster on some GPUs")
-    num_heldout: int = setting(256, "pictures kept for evaluation, at most a tenth")
-    seed: int = setting(0, "random seed of the training")
+    num_heldout: int = setting(256, "pictures kept for evaluation, at most a tenth", at_least=1)
+    seed: int = setting(0, "random seed of the training", at_least=0)
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
 
     def __post_init__(self):

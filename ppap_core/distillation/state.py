@@ -19,12 +19,14 @@ Tensors = dict[str, Tensor]
 class TrainingState:
     """What a stopped training leaves.
 
-    `fingerprint`: of the settings and the data. `phase`, `step`: what comes next. `losses`: per
+    `fingerprint`: of the settings and the data. `settings`: by name, to say later which differ.
+    `phase`, `step`: what comes next. `losses`: per
     phase, one per step. `experts`: those finished. `shared`: the adapter that branches start from.
     `learner`: the unfinished phase's state.
     """
 
     fingerprint: str
+    settings: dict[str, object] = field(default_factory=dict)
     phase: int = 0
     step: int = 0
     losses: list[list[float]] = field(default_factory=list)
@@ -42,16 +44,26 @@ class TrainingState:
         groups |= {"shared": self.shared or {}, "learner": self.learner or {}}
         tensors = {f"{group}/{key}": v for group, ts in groups.items() for key, v in ts.items()}
         progress = json.dumps({name: getattr(self, name) for name in ("phase", "step", "losses")})
-        save_safetensors(tensors, path, {"fingerprint": self.fingerprint, "progress": progress})
+        metadata = {"fingerprint": self.fingerprint, "progress": progress}
+        save_safetensors(tensors, path, metadata | {"settings": json.dumps(self.settings)})
 
 
-def resume(path: Path | None, fingerprint: str) -> TrainingState:
-    """The state in `path`, or a new one without a file.
+def settings_by_name(settings: DistillSettings) -> dict[str, object]:
+    """All settings, those of the adapter among them."""
+    values = asdict(settings)
+    return {**values, **values.pop("adapter")}
+
+
+def resume(
+    path: Path | None, fingerprint: str, settings: dict[str, object] | None = None
+) -> TrainingState:
+    """The state in `path`, or a new one without a file. `settings`: as of `settings_by_name`.
 
     ValueError if the state is damaged, or belongs to a training with another fingerprint.
     """
+    settings = settings or {}
     if path is None or not path.is_file():
-        return TrainingState(fingerprint)
+        return TrainingState(fingerprint, settings)
     try:
         metadata, tensors = load_safetensors(path)
         groups: dict[str, Tensors] = {}
@@ -59,21 +71,34 @@ def resume(path: Path | None, fingerprint: str) -> TrainingState:
             group, key = name.split("/", 1)
             groups.setdefault(group, {})[key] = value
         progress = json.loads(metadata["progress"])
+        stored = json.loads(metadata.get("settings", "{}"))
     except (SafetensorError, KeyError, ValueError) as error:
         reason = one_line(error)
         raise ValueError(f"{path} is damaged ({reason}): delete it to begin again") from None
     if metadata.get("fingerprint") != fingerprint:
-        raise ValueError(
-            f"{path} belongs to a run with other settings, images or guider: repeat those, take "
-            f"another name or run folder, or delete it to begin again"
-        )
+        raise ValueError(_other_training(path, stored, settings))
     experts = [groups[f"experts.{i}"] for i in range(sum(g.startswith("experts.") for g in groups))]
     return TrainingState(
         fingerprint,
+        settings,
         **progress,
         experts=experts,
         shared=groups.get("shared"),
         learner=groups.get("learner"),
+    )
+
+
+def _other_training(path: Path, stored: dict[str, object], settings: dict[str, object]) -> str:
+    differences = [
+        f"{name} was {stored[name]!r}, now {value!r}"
+        for name, value in settings.items()
+        if stored.get(name, value) != value
+    ]
+    known = f" ({'; '.join(differences)})" if differences else ""
+    other = "settings" if differences else "settings, images or guider"
+    return (
+        f"{path} belongs to a run with other {other}{known}: use the old ones, take another name "
+        f"or run folder, or delete the file to begin again"
     )
 
 
