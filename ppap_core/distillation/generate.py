@@ -138,7 +138,7 @@ def generate(
 
 
 def check_sampled_alike(folder: Path, stored: dict, settings: GenerateSettings) -> None:
-    """SettingError, naming it, if a setting that decides how pictures look is not the stored one."""
+    """SettingError, naming it, if a setting that decides pictures is not the stored one."""
     for name in DECIDE_PICTURES:
         asked = getattr(settings, name)
         if stored.get(name, asked) != asked:
