@@ -25,16 +25,6 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value - value * saturation * torch.minimum(sector, 4 - sector).clamp(0, 1)
 
 
-def surface_colours(p: Columns) -> Tensor:
-    """(3 channels, 3 segments, B, 1) in [0, 1]."""
-    turn = {"floor": p["floor_hue"], "wall": p["wall_hue"], "object": 0.0}
-    colours = (
-        hsv_to_rgb(p["object_hue"] + turn[name], p[f"{name}_saturation"], p[f"{name}_value"])
-        for name in SEGMENTS
-    )
-    return torch.stack(tuple(colours), 1)
-
-
 def light_direction(azimuth: Tensor, elevation: Tensor) -> Tensor:
     """Unit vector (3, B, 1) towards the light, which stands behind the viewer's shoulders."""
     return torch.stack(
@@ -56,7 +46,11 @@ def object_normals(distance: Distance, local: Tensor, segment: Tensor) -> Tensor
 
 def unlit_colours(p: Columns, segment: Tensor) -> Tensor:
     """(3, B, P) in [0, 1]."""
-    floor, wall, own = surface_colours(p).unbind(1)
+    turn = {"floor": p["floor_hue"], "wall": p["wall_hue"], "object": 0.0}
+    floor, wall, own = (
+        hsv_to_rgb(p["object_hue"] + turn[name], p[f"{name}_saturation"], p[f"{name}_value"])
+        for name in SEGMENTS
+    )
     return torch.where(segment == OBJECT, own, torch.where(segment == WALL, wall, floor))
 
 

@@ -66,10 +66,6 @@ def pixels_of(server: ComfyServer, prompt: dict) -> list[bytes]:
     return [picture.tobytes() for node in sorted(found) for picture in found[node]]
 
 
-def interrupt(server: ComfyServer) -> None:
-    urllib.request.urlopen(urllib.request.Request(f"{server.url}/interrupt", data=b"")).close()
-
-
 def cancel(server: ComfyServer, times: int) -> str:
     """Interrupt every run at a random moment."""
     prompt, generator, stopped = shipped_prompt(server, "class_guidance"), random.Random(0), 0
@@ -80,7 +76,7 @@ def cancel(server: ComfyServer, times: int) -> str:
     for number in tqdm(range(times), desc="cancel"):
         queued = queue_prompt(server.url, with_values(prompt, seed=100 + number))
         time.sleep(generator.uniform(0, duration))
-        interrupt(server)
+        urllib.request.urlopen(f"{server.url}/interrupt", data=b"").close()
         entry = wait_for_history(server.url, queued, 120)
         stopped += "execution_interrupted" in dict(entry["status"]["messages"])
     same = pixels_of(server, with_values(prompt, seed=1)) == expected
@@ -93,11 +89,6 @@ def verdict(same: bool) -> str:
     )
 
 
-def memory(server: ComfyServer) -> float:
-    """MiB of memory that the server's process holds."""
-    return psutil.Process(server.process_id).memory_info().rss / 2**20
-
-
 def repeat(server: ComfyServer, times: int) -> str:
     """Run prompts with changing guiders, with and without experts, and watch the memory."""
     prompts = [shipped_prompt(server, name) for name in GUIDED]
@@ -105,7 +96,7 @@ def repeat(server: ComfyServer, times: int) -> str:
     expected, held = pixels_of(server, with_values(prompts[0], seed=1)), []
     for number in tqdm(range(times), desc="repeat"):
         pixels_of(server, with_values(prompts[number % len(prompts)], seed=1000 + number))
-        held.append(memory(server))
+        held.append(psutil.Process(server.process_id).memory_info().rss / 2**20)  # MiB
     same = pixels_of(server, with_values(prompts[0], seed=1)) == expected
     first, last = (sum(part) / len(part) for part in (held[WARM_UP:][:10], held[-10:]))
     held_at = f"{first:.0f} MiB after {WARM_UP} prompts, {last:.0f} MiB at the end"

@@ -42,16 +42,12 @@ class World:
 
     def __init__(self, budget: Budget):
         self.budget = budget
-        self.judge = load_judge(JUDGE)
+        self.model, self.judge = load_model(), load_judge(JUDGE)
         self.heldout = load_heldout_scenes()
         self.real = self.heldout.pictures(slice(-NUM_REAL, None))  # distances are measured to these
         self.guider = cache(self._guider)
         self.experts = cache(self._experts)
         self.answers = cache(self._answers)
-
-    @cached_property
-    def model(self):
-        return load_model()
 
     @cached_property
     def conditional_model(self):
