@@ -85,7 +85,7 @@ def _errors_name(file_name: str) -> Iterator[None]:
     except SafetensorError as error:
         reason = one_line(error)
         raise ValueError(
-            f"expert file {file_name!r} is no complete .safetensors file ({reason})"
+            f"expert file {file_name!r}: it is no complete .safetensors file ({reason})"
         ) from None
     except ValueError as error:
         raise ValueError(f"expert file {file_name!r}: {one_line(error)}") from None

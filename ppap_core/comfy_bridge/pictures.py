@@ -1,13 +1,16 @@
 """Pictures from a checkpoint, by seed and prompt: for training and for previews."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..distillation.generate import GenerateSettings, Pictures, SamplePictures
+from ..errors import SettingError
 from .checkpoint import Checkpoint
 from .conditioning import encode_prompts, stack_conditioning
 from .harvest import Harvest
@@ -31,6 +34,18 @@ def picture_bytes(checkpoint: Checkpoint, settings: GenerateSettings) -> int:
     state = 2 * torch.Size(checkpoint.latent_shape(width, height)).numel()
     latent = 0 if checkpoint.works_on_pixels else state
     return 2 * width * height + latent + settings.num_estimates * state
+
+
+def need_space(folder: Path, num_bytes: int) -> None:
+    """ValueError, before anything is written, if the disk has no room."""
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < num_bytes:
+        raise SettingError(
+            f"{existing} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
+            f"{num_bytes / 1e9:.1f} GB: keep fewer estimates, or generate fewer pictures",
+            "num_estimates",
+        )
 
 
 def conditioning_of(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, list]:

@@ -4,7 +4,6 @@ The command line and the node *Train PPAP Experts* differ only in how they fill 
 """
 
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,7 +38,7 @@ from ..spectrum import DataSpectrum
 from .checkpoint import Checkpoint
 from .loaded_guider import LoadedGuider
 from .memory import WholeModulePatcher
-from .pictures import build_sampler, picture_bytes
+from .pictures import build_sampler, need_space, picture_bytes
 from .preview import sample_preview
 from .reading import build_reader
 from .sampling import check_names
@@ -83,7 +82,7 @@ class Trainer:
         `watch` gets how many were added.
         """
         folder, one = self.files.image_folder(), picture_bytes(self.checkpoint, self.generate)
-        _need_space(folder, self.num_missing() * one)
+        need_space(folder, self.num_missing() * one)
         source = {
             "checkpoint": self.checkpoint.name,
             "fingerprint": self.checkpoint.fingerprint,
@@ -161,14 +160,8 @@ class Trainer:
         barrier()
         if rank() > 0:
             return None
-        rows = agreement_per_range(
-            self.guider,
-            distilled.experts,
-            heldout,
-            read=read,
-            temperature=self.distill.temperature,
-            depth_loss=self.distill.depth_loss,
-        )
+        compared = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
+        rows = agreement_per_range(self.guider, distilled.experts, heldout, read=read, **compared)
         expert_set = _expert_set(self, distilled, rows, view, training)
         save_experts(expert_set, self.files.out)
         _write_report(self, distilled, rows, view, training, heldout)
@@ -243,15 +236,3 @@ def _write_preview(trainer: Trainer, expert_set: ExpertSet, data: TrainingSet) -
             preview.save(partial, format="PNG")
     except (ValueError, RuntimeError) as error:  # torch's "out of memory" among them
         log.warning("no preview: %s", one_line(error))
-
-
-def _need_space(folder: Path, num_bytes: int) -> None:
-    """ValueError, before anything is written, if the disk has no room."""
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < num_bytes:
-        raise SettingError(
-            f"{existing} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
-            f"{num_bytes / 1e9:.1f} GB: keep fewer estimates, or generate fewer pictures",
-            "num_estimates",
-        )

@@ -82,22 +82,11 @@ def distill(
             phase = phases[state.phase]
             learner = _begin(phase, state, guider, settings)
             while state.step < phase.steps:
-                start = time.perf_counter()
-                seed = _seed(settings, state.phase, state.step)  # a step's own: eases resuming
-                torch.manual_seed(seed)  # for dropout in the student
-                batch = random_batch(data, phase.noise_range, settings, read, seed, learner.device)
-                ready = time.perf_counter()
-                loss = learner.learn(batch.pieces).item()
-                if not loss < math.inf:
-                    raise _not_finite(loss, phase, state, batch, file)
-                state.step += 1
-                state.losses[-1].append(loss)
-                seconds = time.perf_counter() - start
+                progress = _step(phase, state, learner, data, settings, read, file)
                 if state.step % save_every == 0:
                     _save(state, learner, file)
-                rate, share = settings.batch_size / seconds, (ready - start) / seconds
                 try:
-                    watch(Progress(phase, state.step, loss, rate, share))
+                    watch(progress)
                 except BaseException:  # a person, or ComfyUI, stops the run between two steps
                     _save(state, learner, file)
                     raise
@@ -127,6 +116,31 @@ def _begin(
     if len(state.losses) == state.phase:
         state.losses.append([])
     return learner
+
+
+def _step(
+    phase: Phase,
+    state: TrainingState,
+    learner: Learner,
+    data: TrainingSet,
+    settings: DistillSettings,
+    read: Reader,
+    file: Path | None,
+) -> Progress:
+    """Take one step and note it in `state`. RuntimeError if the loss is not finite."""
+    start = time.perf_counter()
+    seed = _seed(settings, state.phase, state.step)  # a step's own: eases resuming
+    torch.manual_seed(seed)  # for dropout in the student
+    batch = random_batch(data, phase.noise_range, settings, read, seed, learner.device)
+    ready = time.perf_counter()
+    loss = learner.learn(batch.pieces).item()
+    if not loss < math.inf:
+        raise _not_finite(loss, phase, state, batch, file)
+    state.step += 1
+    state.losses[-1].append(loss)
+    seconds = time.perf_counter() - start
+    rate, share = settings.batch_size / seconds, (ready - start) / seconds
+    return Progress(phase, state.step, loss, rate, share)
 
 
 def _end(phase: Phase, state: TrainingState, learner: Learner) -> None:

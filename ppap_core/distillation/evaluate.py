@@ -72,16 +72,9 @@ def agreement_per_range(
             answer, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
             figures.append(compare(kind, answer, data.answers[chosen].float(), temperature))
         (plain_loss, plain), (expert_loss, agreed) = figures
+        num, noise_range = len(data), expert.noise_range
         rows.append(
-            RangeAgreement(
-                noise_range=expert.noise_range,
-                plain_loss=plain_loss,
-                expert_loss=expert_loss,
-                plain=plain,
-                expert=agreed,
-                constant_loss=constant,
-                num_pictures=len(data),
-            )
+            RangeAgreement(noise_range, plain_loss, expert_loss, plain, agreed, constant, num)
         )
     guider.switch.restore()
     return rows

@@ -138,14 +138,15 @@ def generate(
 
 
 def check_sampled_alike(folder: Path, stored: dict, settings: GenerateSettings) -> None:
-    """SettingError, naming it, if a setting that decides pictures is not the stored one."""
+    """SettingError if a setting that decides how pictures look is not the stored one."""
     for name in DECIDE_PICTURES:
         asked = getattr(settings, name)
         if stored.get(name, asked) != asked:
             raise SettingError(
                 f"the pictures in {folder} were sampled with {name} {stored[name]!r}, now it is "
-                f"{asked!r}: use the old value, or another folder",
-                name,
+                f"{asked!r}: use the old value, choose another folder, or force the use of this "
+                f"one",
+                "force",
             )
 
 

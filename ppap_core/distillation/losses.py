@@ -112,7 +112,7 @@ def _mean_tags(teacher: Tensor, temperature: float) -> Tensor:
     return (teacher / temperature).sigmoid().mean(dim=0, keepdim=True).logit(eps=1e-7)
 
 
-def _mean_score(teacher: Tensor, temperature: float) -> Tensor:
+def _mean_answer(teacher: Tensor, temperature: float) -> Tensor:
     return teacher.mean(dim=0, keepdim=True)
 
 
@@ -124,13 +124,13 @@ COMPARISONS = {
     "class": Comparison(class_loss, class_agreement, "same class", _mean_distribution),
     "class, sigmoid": Comparison(tag_loss, tag_agreement, "classes that both see", _mean_tags),
     "class, score": Comparison(
-        score_loss, score_agreement, "pairs of pictures in the same order", _mean_score
+        score_loss, score_agreement, "pairs of pictures in the same order", _mean_answer
     ),
     "segmentation": Comparison(
         segmentation_loss, class_agreement, "pixels of the same class", _mean_distribution
     ),
     "depth": Comparison(depth_loss, depth_agreement, "correlation", _mean_depth),
-    "depth, mse": Comparison(depth_mse, depth_agreement, "correlation", _mean_score),
+    "depth, mse": Comparison(depth_mse, depth_agreement, "correlation", _mean_answer),
 }
 
 

@@ -1,5 +1,7 @@
 """The trainer on checkpoints of real families: draw, distil, load, guide."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -192,7 +194,11 @@ def test_a_checkpoint_without_a_vae_asks_for_one(comfyui, checkpoint_file):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no checkpoint"), (b"", "cannot load it"), (b"junk" * 99, "cannot load it")],
+    [
+        (None, "there is no checkpoint"),
+        (b"", "not a model file"),
+        (b"junk" * 99, "not a model file"),
+    ],
 )
 def test_file_that_comfyui_cannot_identify_is_refused(comfyui, tmp_path, content, message):
     path = tmp_path / "model.safetensors"
@@ -207,11 +213,39 @@ def test_an_unknown_vae_is_refused_with_the_known_ones(comfyui, checkpoint_file)
         load(comfyui, checkpoint_file("SD15"), vae="nothing")
 
 
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"sampler_name": "eulr"}, "class", "no sampler 'eulr': did you mean euler"),
+        ({"scheduler": "nope"}, "class", "no scheduler 'nope': choose one of .*karras"),
+        ({}, "pose", "cannot be trained for a guider that predicts pose"),
+    ],
+)
+def test_what_comfyui_or_the_trainer_does_not_know_is_refused_when_the_trainer_is_made(
+    comfyui, tmp_path, changes, kind, message
+):
+    guider = SimpleNamespace(info=SimpleNamespace(kind=kind))
+    loaded, checkpoint = SimpleNamespace(guider=guider, patcher=None), SimpleNamespace()
+    checkpoint.reads_prompts = False
+    with pytest.raises(ValueError, match=message):
+        build_trainer(comfyui, loaded, checkpoint, tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("view", "message"), [("identity", "for pixel models"), ("taesd", "taesd needs the file")]
+)
+def test_a_view_that_the_checkpoint_lacks_is_refused(
+    comfyui, guider, checkpoint_file, tmp_path, view, message
+):
+    checkpoint = load(comfyui, checkpoint_file("SD15"))
+    with pytest.raises(ValueError, match=message):
+        build_trainer(comfyui, guider, checkpoint, tmp_path, view=view).check_view()
+
+
 def test_full_disk_is_reported_before_sampling(
     comfyui, guider, checkpoint_file, tmp_path, monkeypatch
 ):
     import shutil
-    from types import SimpleNamespace
 
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path)

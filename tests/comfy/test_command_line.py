@@ -43,6 +43,10 @@ def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     repeated = training("distill", "--config", config, "--overwrite")
     assert repeated.returncode == 0, repeated.stderr
     assert out.read_bytes() == before
+    saved = config.read_bytes()
+    other = training("distill", "--config", config, "--overwrite", "--steps", "4")
+    assert other.returncode == 1 and "steps was 3, now 4" in other.stderr
+    assert config.read_bytes() == saved
     shown = training("inspect", out)
     assert "timm/demo-shapes-resnet" in shown.stdout and "input x_t" in shown.stdout
 
@@ -72,7 +76,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     [
         (["--steps", "0"], "steps has to be at least 1"),
         (["--guider", "nowhere"], "no guider 'nowhere' in "),
-        (["--checkpoint", "README.md"], "README.md': ComfyUI cannot load it"),
+        (["--checkpoint", "README.md"], "README.md' is not a model file that ComfyUI can read"),
         (["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
         (["--prompts", "no.txt"], "there is no prompt file no.txt"),
         (["--guider", "timm/resnet50.a1_in1k"], "tick allow_download, or download config.json"),

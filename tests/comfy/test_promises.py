@@ -60,14 +60,31 @@ def is_the_hosts(options: list) -> bool:
     return "euler" in options or "karras" in options
 
 
+def parts_of(schemas: dict) -> set[str]:
+    """Every node, input and choice in `schemas`, each as a line."""
+    nodes, inputs, choices = set(schemas), set(), set()
+    for name, schema in schemas.items():
+        for entry in schema["inputs"]:
+            inputs.add(f"{name}: {entry['id']}")
+            options = entry.get("options", [])
+            if not is_the_hosts(options):
+                choices |= {f"{name}: {entry['id']} = {option}" for option in options}
+    return nodes | inputs | choices
+
+
 def test_every_node_is_recorded(schemas):
-    missing = [
-        f"{name}: {entry['id']}"
-        for name, schema in schemas.items()
-        for entry in schema["inputs"]
-        if entry["id"] not in {e["id"] for e in promised().get(name, {"inputs": []})["inputs"]}
-    ]
-    assert not missing, "new inputs: run this test once with PPAP_RECORD=1 and commit promises.json"
+    missing = sorted(parts_of(schemas) - parts_of(promised()))
+    assert not missing, (
+        f"not in promises.json: {', '.join(missing)}; run this test once with PPAP_RECORD=1 and "
+        f"commit what it writes"
+    )
+
+
+def test_a_new_node_input_or_choice_is_missed():
+    one = {"id": "view", "options": ["auto"]}
+    old = {"A": {"inputs": [one]}}
+    new = {"A": {"inputs": [{**one, "options": ["auto", "vae"]}, {"id": "b"}]}, "B": {"inputs": []}}
+    assert parts_of(new) - parts_of(old) == {"A: view = vae", "A: b", "B"}
 
 
 @pytest.mark.parametrize("name", promised() if RECORD.exists() else [])

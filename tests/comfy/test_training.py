@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,10 +39,22 @@ def file_of(comfyui, name) -> Path:
     return comfyui.base / "models/ppap_experts" / f"{name}.safetensors"
 
 
-@pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
-def test_the_node_trains_saves_and_its_file_loads(comfyui, inputs, guider_input):
-    name = f"trained_{guider_input}"
-    guider, preview, report = train(comfyui, inputs, name, guider_input=guider_input)
+@pytest.mark.parametrize(
+    ("guider_input", "num_images"), [("x_t", 24), ("x_t", 8), ("x0_hat", 24), ("x0_hat", 8)]
+)
+def test_the_node_trains_saves_and_its_file_loads(comfyui, inputs, guider_input, num_images):
+    name = f"trained_{guider_input}_{num_images}"
+    widgets = {"guider_input": guider_input, "num_images": num_images}
+    guider, preview, report = train(comfyui, inputs, name, **widgets)
+    written = comfyui.base / "output/ppap_training" / name / "report.md"
+    first = next(line for line in written.read_text("utf-8").splitlines()[1:] if line)
+    if num_images < 10:  # no tenth to hold out
+        expected = "No picture was held out (fewer than 10): nothing is measured."
+        assert expected in report and first == expected and len(guider.experts) == 2
+    else:
+        read_as = {"x_t": "with new noise", "x0_hat": "with their estimates, kept while"}
+        assert first.startswith(f"2 held-out pictures, {read_as[guider_input]}")
+    assert "| view | identity |" in written.read_text("utf-8")
     assert len(guider.experts) in (1, 2)
     assert preview.shape[-1] == 3 and preview.std() > 0.05
     assert file_of(comfyui, name).with_suffix(".preview.png").is_file()
@@ -83,6 +96,28 @@ def test_existing_expert_name_is_refused_before_sampling(comfyui, inputs):
     with pytest.raises(ValueError, match="taken.safetensors exists"):
         train(comfyui, inputs, "taken")
     assert file_of(comfyui, "taken").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("view", ["nope", "vae"])
+def test_a_view_that_cannot_be_had_is_refused_before_sampling(comfyui, inputs, view):
+    with pytest.raises(ValueError, match="view is one of|the view vae needs a VAE"):
+        train(comfyui, inputs, "no_view", view=view)
+    assert not (comfyui.base / "output/ppap_training/no_view").exists()
+
+
+@pytest.mark.parametrize("task", ["class", "depth", "segmentation", "pose"])
+def test_a_preview_asks_for_each_task(comfyui, task):
+    info = SimpleNamespace(task=task, answer="softmax", labels=tuple("abc"))
+    answers = {"class": torch.randn(9, 3), "depth": torch.rand(9, 8, 8)}
+    answers = answers.get(task, torch.randn(9, 3, 8, 8))
+    preview_targets = comfyui.module("ppap_core.comfy_bridge.preview").preview_targets
+    if task not in comfyui.module("ppap_core.guiders.guider").TASKS:
+        with pytest.raises(ValueError, match="cannot ask for an answer of the task pose yet"):
+            preview_targets(info, answers, 2)
+        return
+    target, names, maps = preview_targets(info, answers, 2)
+    assert target.task == task and len(names) == 2
+    assert (maps is None) == (task == "class")
 
 
 @pytest.mark.slow

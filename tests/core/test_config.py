@@ -1,11 +1,14 @@
 """Flags over a TOML file over defaults; nonsense is refused before anything is loaded."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 
+from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.student import Student, count_trainable
 from ppap_core.noise import sigma_ve_to_timestep
 from training.__main__ import build_parser, check_given
@@ -50,19 +53,61 @@ def test_flag_of_a_single_stage_has_no_prefix():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[distil]\nsteps = 1", r"unknown in the configuration: \[distil\] steps"),
-        ("[distill]\nstep = 1", r"\[distill\] step"),
-        ("steps = 1", "steps stand outside of a"),
+        ("[distil]\nsteps = 1", r"no section \[distil\]: did you mean distill"),
+        ("[distil]", r"no section \[distil\]: did you mean distill"),
+        ("[distill]\nstep = 1", r"no setting \[distill\] step: did you mean steps"),
+        ("[distill]\nadapter = 3", r"belong in the section \[adapter\]"),
+        ("[distill.adapter]\nrank = 4", r"belong in the section \[adapter\]"),
+        ("steps = 1", "put steps below a"),
         ("[distill]\nsteps = 0", "steps has to be at least 1"),
-        ("[distill]\nsteps = 'many'", "steps has to be of type int, got 'many'"),
+        ("[distill]\nsteps = 'many'", r"\[distill\] steps has to be a whole number, got 'many'"),
+        ("[generate]\nsteps = 2.5", r"\[generate\] steps has to be a whole number, got 2.5"),
+        ("[generate]\ncfg = '7'", r"\[generate\] cfg has to be a finite number, got '7'"),
+        ("[generate]\nwidth = -64", "width has to be at least 0, got -64"),
+        ("[files]\noverwrite = 'no'", r"\[files\] overwrite has to be true or false, got 'no'"),
+        ("[files]\nlabels = 'no.csv'", "no file of labels no.csv"),
+        ("[adapter]\nfull = 'false'", r"\[adapter\] full has to be true or false"),
         ("[distill", "c.toml: "),
+        ("[distill]\nview = 'größe'".encode("latin-1"), "c.toml is no text in UTF-8"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_name_of_what_is_wrong(tmp_path, text, message):
     file = tmp_path / "c.toml"
-    file.write_text(text)
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         config_of("--config", str(file))
+
+
+def test_a_missing_file_is_named_once_and_a_byte_order_mark_is_read(tmp_path):
+    with pytest.raises(ValueError) as raised:
+        config_of("--config", str(tmp_path / "no.toml"))
+    assert str(raised.value).count("no.toml") == 1
+    file = tmp_path / "c.toml"
+    file.write_text("[distill]\nsteps = 7\n", encoding="utf-8-sig")
+    assert config_of("--config", str(file)).distill.steps == 7
+
+
+def test_a_whole_number_is_the_same_setting_with_and_without_a_point():
+    one, other = DistillSettings(temperature=1, steps=7.0), DistillSettings(steps=7)
+    assert json.dumps(asdict(one)) == json.dumps(asdict(other))
+
+
+def test_a_wrong_flag_is_named_in_short(capsys):
+    with pytest.raises(SystemExit):
+        config_of("--view", "nope")
+    shown = capsys.readouterr().err
+    assert "--view" in shown and "'nope'" in shown and shown.count("\n") == 2
+
+
+def test_help_shows_defaults_of_zero_and_only_flags_that_count(capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["generate", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "usual one for the model (default: 0)" in shown and "--guider" not in shown
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["evaluate", "--help"])
+    shown = capsys.readouterr().out
+    assert "--experts EXPERTS" in shown and "--steps" not in shown and "--rank" not in shown
 
 
 @pytest.mark.parametrize(

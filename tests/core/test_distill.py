@@ -8,8 +8,14 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from ppap_core.distillation.distill import distill
-from ppap_core.distillation.evaluate import agreement_per_range
+from ppap_core.distillation.evaluate import (
+    NOTHING_MEASURED,
+    agreement_per_range,
+    agreement_table,
+    merge_silent,
+)
 from ppap_core.distillation.phases import plan_phases
+from ppap_core.distillation.report import report_text
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.state import resume
 from ppap_core.distillation.teacher import teacher_answers
@@ -170,6 +176,12 @@ def test_nan_image_is_named_and_last_good_state_is_kept(guider, tmp_path):
         ({"accumulation": 65}, "cuts a batch of 64 images into more pieces than it has"),
         ({"learning_rate": 0.0}, "learning_rate has to be above 0"),
         ({"ema_decay": 1.0}, "ema_decay has to be at least 0 and below 1, got 1.0"),
+        ({"steps": True}, "steps has to be a whole number, got True"),
+        ({"learning_rate": float("inf")}, "learning_rate has to be a finite number, got inf"),
+        ({"weight_decay": -1.0}, "weight_decay has to be at least 0"),
+        ({"warm_up_steps": -1}, "warm_up_steps has to be at least 0"),
+        ({"num_heldout": 0}, "num_heldout has to be at least 1"),
+        ({"view": "nope"}, "view is one of auto, identity"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -219,6 +231,22 @@ def test_averaged_weights_are_the_moving_average_of_the_steps(guider):
     images = stripes(64, seed=2)[0]
     averaged = learn_from(guider, images, replace(QUICK, ema_decay=0.9, num_experts=1))
     assert not same_tensors(averaged, learn_from(guider, images, replace(QUICK, num_experts=1)))
+
+
+def test_without_held_out_pictures_nothing_is_measured_and_nothing_is_claimed(guider):
+    images = stripes(9, seed=2)[0]
+    data = TrainingSet(images, teacher_answers(guider, images))
+    training, heldout = data.split(256)
+    distilled = distill(guider, training, QUICK)
+    rows = agreement_per_range(guider, distilled.experts, heldout)
+    assert rows == [] and len(merge_silent(distilled.experts, rows)) == QUICK.num_experts
+    for text in (agreement_table(rows), report_text("mine", "class", rows, distilled, {})):
+        assert NOTHING_MEASURED in text and "nan" not in text and "has learned" not in text
+
+
+def test_the_largest_seed_is_one_that_pytorch_takes(guider):
+    settings = replace(QUICK, seed=0xFFFFFFFF, steps=1)
+    assert learn_from(guider, stripes(16, seed=2)[0], settings).losses
 
 
 def test_last_pictures_are_held_out_at_most_a_tenth():

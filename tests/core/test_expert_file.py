@@ -210,7 +210,7 @@ def test_a_truncated_file_is_refused(path, kept):
 
 def test_a_file_that_is_no_safetensors_file_is_refused(path):
     path.write_bytes(b"PK\x03\x04 a zip, as torch.save writes it" * 100)
-    refusal(path)
+    assert "it is no complete .safetensors file" in refusal(path)
 
 
 def test_unsupported_lora_type_is_refused(path):

@@ -1,5 +1,7 @@
 """Drawing a folder of pictures: nothing twice, nothing lost, every picture known by its line."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -98,6 +100,26 @@ def test_another_checkpoints_folder_is_refused_unless_forced(tmp_path):
     with pytest.raises(ValueError, match="are from a.safetensors .*force the use"):
         generate(Painter(), SETTINGS, tmp_path, other)
     generate(Painter(), SETTINGS, tmp_path, other, force=True)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 7}, {"sampler_name": "euler"}, {"cfg": 3.0}, {"width": 64}, {"seed": 4}]
+)
+def test_pictures_sampled_with_other_settings_are_refused_unless_forced(tmp_path, changes):
+    generate(Painter(), SETTINGS, tmp_path, SOURCE)
+    before = contents(tmp_path)
+    ((name, value),) = changes.items()
+    with pytest.raises(ValueError, match=f"were sampled with {name} .* now it is {value!r}"):
+        generate(Painter(), replace(SETTINGS, **changes), tmp_path, SOURCE)
+    assert contents(tmp_path) == before
+    generate(Painter(), replace(SETTINGS, **changes), tmp_path, SOURCE, force=True)
+
+
+def test_source_is_written_once(tmp_path):
+    generate(Painter(), SETTINGS, tmp_path, SOURCE)
+    before = contents(tmp_path)
+    generate(Painter(), replace(SETTINGS, num_images=5, num_estimates=0), tmp_path, SOURCE)
+    assert contents(tmp_path) == before
 
 
 def test_own_pictures_need_no_manifest(tmp_path):

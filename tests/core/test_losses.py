@@ -1,5 +1,7 @@
 """Losses against torch's own distributions and closed forms."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
@@ -13,6 +15,7 @@ from ppap_core.distillation.losses import (
     depth_agreement,
     depth_loss,
     downscale,
+    loss_kind,
     score_agreement,
     score_loss,
     segmentation_loss,
@@ -20,6 +23,9 @@ from ppap_core.distillation.losses import (
     tag_loss,
 )
 from ppap_core.distillation.teacher import label_answers
+from ppap_core.guiders import GuiderInfo
+from ppap_core.guiders.guider import ANSWERS, TASKS
+from ppap_core.targets import Target
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
@@ -128,12 +134,15 @@ def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
     """Compared with many random constant answers, none of which looks at the picture."""
     torch.manual_seed(0)
     slope = torch.arange(16.0).reshape(4, 4)  # the floor is near, the wall far: so most scenes are
+    depth = slope + 3 * torch.rand(40, 4, 4)
+    classes, maps = torch.randn(40, 5), torch.randn(40, 3, 4, 4)
     teacher = {
-        "class": torch.randn(40, 5),
-        "class, sigmoid": torch.randn(40, 5),
-        "class, score": torch.randn(40, 2),
-        "segmentation": torch.randn(40, 3, 4, 4),
-        "depth": slope + 3 * torch.rand(40, 4, 4),
+        "class": classes,
+        "class, sigmoid": classes,
+        "class, score": classes,
+        "segmentation": maps,
+        "depth": depth,
+        "depth, mse": depth,
     }[task]
     best = constant_loss(task, teacher, 1.0)
     for _ in range(50):
@@ -142,7 +151,27 @@ def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
     assert compare(task, teacher, teacher, 1.0) == pytest.approx((0, 1), abs=1e-6)
 
 
+def kinds_of_guiders() -> list[str]:
+    return [
+        GuiderInfo("timm/net", "net", task, tuple("ab"), "0", answer).kind
+        for task in TASKS
+        for answer in ANSWERS[task]
+    ]
+
+
+def test_every_kind_of_guider_has_a_target_and_a_comparison():
+    kinds = kinds_of_guiders()
+    assert {target.task for target in get_args(Target)} == set(TASKS)
+    assert {loss_kind(kind, depth) for kind in kinds for depth in ("aligned", "mse")} == set(
+        COMPARISONS
+    )
+    assert all(loss_kind(kind) == kind for kind in kinds)
+    with pytest.raises(ValueError, match="cannot be trained for a guider that predicts pose"):
+        loss_kind("pose")
+
+
 def test_only_large_dense_answers_are_shrunk():
+    assert downscale(torch.randn(2)).shape == (2,)
     assert downscale(torch.randn(2, 1000)).shape == (2, 1000)
     assert downscale(torch.randn(2, 5, 60, 64)).shape == (2, 5, 60, 64)
     assert downscale(torch.randn(2, 5, 128, 256)).shape == (2, 5, DENSE_SIDE // 2, DENSE_SIDE)

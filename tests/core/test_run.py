@@ -141,6 +141,19 @@ def test_state_of_another_training_is_refused_and_kept(tmp_path):
     assert resume(file, "one").step == 0
 
 
+def test_a_state_of_other_settings_names_them_before_anything_is_written(tmp_path):
+    file, begun = tmp_path / "state.safetensors", []
+    quick = replace(SETTINGS, num_experts=1, steps=2)
+    data = tiny_data()
+    distill(tiny_guider(), data, quick, file=file, fingerprint="a", begin=lambda: begun.append(1))
+    other = replace(quick, steps=3, adapter=AdapterSettings(rank=3, max_touched=1.0))
+    with pytest.raises(ValueError, match=r"steps was 2, now 3; rank was 2, now 3"):
+        distill(
+            tiny_guider(), data, other, file=file, fingerprint="b", begin=lambda: begun.append(2)
+        )
+    assert begun == [1]
+
+
 @pytest.mark.parametrize("kept", [0, 10, 100])
 def test_a_damaged_state_is_refused(tmp_path, kept):
     file = tmp_path / "state.safetensors"
