@@ -18,7 +18,9 @@ class TrainingFiles:
     )
     labels: str = setting("", "CSV file,class: learn from labels instead (the supervised baseline)")
     overwrite: bool = setting(False, "replace an expert file that exists")
-    force: bool = setting(False, "use a folder of pictures from another checkpoint")
+    force: bool = setting(
+        False, "use pictures of another checkpoint, or sampled with other settings"
+    )
 
     def __post_init__(self):
         check_settings(self)

@@ -25,9 +25,10 @@ def report_text(
 
     `read_as`: what the guider read of the held-out pictures.
     """
-    measured = [*_agreement_lines(kind, rows, read_as), f"![agreement]({AGREEMENT_PLOT})"]
-    lines = [f"# {title}", "", *(measured if rows else [NOTHING_MEASURED, ""])]
-    lines += [
+    lines = [
+        f"# {title}",
+        "",
+        *(_agreement_lines(kind, rows, read_as) if rows else [NOTHING_MEASURED, ""]),
         f"![loss]({LOSS_PLOT})",
         "",
         "| | |",
@@ -52,7 +53,7 @@ def _agreement_lines(kind: str, rows: list[RangeAgreement], read_as: str) -> lis
         f"| {row.plain_loss:.4f} | {row.expert_loss:.4f} | {row.constant_loss:.4f} |"
         for row in rows
     ]
-    return [*lines, "", *_remarks(rows), ""]
+    return [*lines, "", *_remarks(rows), "", f"![agreement]({AGREEMENT_PLOT})"]
 
 
 def _remarks(rows: list[RangeAgreement]) -> list[str]:

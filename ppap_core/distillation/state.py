@@ -51,7 +51,8 @@ class TrainingState:
 def settings_by_name(settings: DistillSettings) -> dict[str, object]:
     """All settings, those of the adapter among them."""
     values = asdict(settings)
-    return {**values, **values.pop("adapter")}
+    adapter = values.pop("adapter")
+    return values | adapter
 
 
 def resume(

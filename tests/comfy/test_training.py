@@ -40,11 +40,14 @@ def file_of(comfyui, name) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("guider_input", "num_images"), [("x_t", 24), ("x_t", 8), ("x0_hat", 24), ("x0_hat", 8)]
+    ("guider_input", "num_images", "num_experts"),
+    [("x_t", 24, 2), ("x0_hat", 24, 1), ("x0_hat", 8, 2)],  # one range: its estimates are kept
 )
-def test_the_node_trains_saves_and_its_file_loads(comfyui, inputs, guider_input, num_images):
+def test_the_node_trains_saves_and_its_file_loads(
+    comfyui, inputs, guider_input, num_images, num_experts
+):
     name = f"trained_{guider_input}_{num_images}"
-    widgets = {"guider_input": guider_input, "num_images": num_images}
+    widgets = {"guider_input": guider_input, "num_images": num_images, "num_experts": num_experts}
     guider, preview, report = train(comfyui, inputs, name, **widgets)
     written = comfyui.base / "output/ppap_training" / name / "report.md"
     first = next(line for line in written.read_text("utf-8").splitlines()[1:] if line)
