@@ -1,14 +1,20 @@
 """One trial pass of a guider that was just loaded: does it answer what its task promises?"""
 
+import math
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..errors import one_line
 from .guider import Guider
+from .preprocessing import Preprocessing
 
 DIMENSIONS = {"class": 2, "depth": 3, "segmentation": 4}
 SHAPES = {"class": "(1, {})", "depth": "(1, h, w)", "segmentation": "(1, {}, h, w)"}
 HEIGHT, WIDTH = 96, 128  # not square, so that swapped sides are noticed
+ANY_SIZE = ("shortest", "fit")  # crop modes of networks that read pictures of any size
+SMALL = 112  # the side that such a network is tried at, about
 
 
 def check_by_trial(guider: Guider, name: str) -> None:
@@ -17,16 +23,33 @@ def check_by_trial(guider: Guider, name: str) -> None:
     Checked are that it can read a picture, the shape of the answer, that its numbers are finite and
     have not been through a softmax, and that a gradient comes through.
     """
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            answer = guider(_picture().requires_grad_(True))
-    except Exception as error:  # any library's, for any reason: it cannot guide
-        raise ValueError(
-            f"guider {name!r} cannot read a picture: {one_line(error)}; look whether the "
-            f"folder's files belong together, or choose another model"
-        ) from error
+    answer = _answer(guider, name)
     if fault := _fault(guider, answer):
         raise ValueError(f"guider {name!r} {fault}: choose another model")
+
+
+def _answer(guider: Guider, name: str) -> Tensor:
+    """About a small input, or, if the network refuses that, about one of its usual size."""
+    usual = guider.preprocessing
+    for preprocessing in dict.fromkeys((_smaller(usual), usual)):
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                pixels = preprocessing(_picture().requires_grad_(True))
+                return guider.backbone(pixels).float()
+        except Exception as error:  # any library's, for any reason
+            last = error
+    raise ValueError(
+        f"guider {name!r} cannot read a picture: {one_line(last)}; look whether the folder's files "
+        f"belong together, or choose another model"
+    ) from last
+
+
+def _smaller(preprocessing: Preprocessing) -> Preprocessing:
+    """One that costs less to try, where the network reads pictures of any size."""
+    if preprocessing.crop_mode not in ANY_SIZE or min(preprocessing.size) <= SMALL:
+        return preprocessing
+    side = math.ceil(SMALL / preprocessing.multiple) * preprocessing.multiple
+    return replace(preprocessing, size=(side, side), resize_to=None)
 
 
 def _fault(guider: Guider, answer: Tensor) -> str:

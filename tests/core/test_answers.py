@@ -12,11 +12,17 @@ import timm
 import torch
 import transformers
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
+from ppap_core.distillation.adapters import AdapterSettings
+from ppap_core.distillation.distill import TrainingSet, distill, teacher_answers
+from ppap_core.distillation.evaluate import agreement_per_range
+from ppap_core.distillation.report import report
+from ppap_core.distillation.settings import DistillSettings
 from ppap_core.guidance import Guidance
-from ppap_core.guiders import GuiderInfo, describe, load_guider
+from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, describe, load_guider
 from ppap_core.pixels import image_to_pil
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget, SegmentationTarget
@@ -294,3 +300,32 @@ def test_the_card_says_what_the_numbers_mean(tmp_path, answer, words):
     assert lines[0] == "transformers/net: ViTForImageClassification"
     assert lines[1].startswith("predicts class: 3 classes, ") and words in lines[1]
     assert lines[2:] == ["classes: LABEL_0, LABEL_1, LABEL_2", "reads 32 x 32 pixels, colour"]
+
+
+@pytest.mark.parametrize("answer", ["sigmoid", "score"])
+def test_experts_learn_from_taggers_and_scores(answer):
+    """Agreement with the clean guider grows; the loss is that of the answer's meaning."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)),
+    )
+    info = GuiderInfo("timm/net", "net", "class", tuple("abc"), "f" * 64, answer)
+    guider = Guider(net, Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3), info)
+    colours = torch.randint(256, (128, 3, 2, 2), generator=torch.Generator().manual_seed(1))
+    images = F.interpolate(colours.float(), (16, 16)).byte()
+    answers = teacher_answers(guider, images)
+    with torch.no_grad():  # about half of the answers are yes, and none is unsure
+        net[-1].weight.mul_(2 / answers.std(0)[:, None])
+        net[-1].bias.copy_((net[-1].bias - answers.mean(0)) * 2 / answers.std(0))
+    data = TrainingSet(images, teacher_answers(guider, images))
+    settings = DistillSettings(
+        **{"num_experts": 2, "steps": 80, "batch_size": 32, "warm_up_steps": 5},
+        **{"learning_rate": 1e-2, "adapter": AdapterSettings(rank=4, max_touched=1.0)},
+    )
+    made = distill(guider, data, settings)
+    rows = agreement_per_range(guider, made.experts, data)
+    assert rows[0].expert_loss < rows[0].plain_loss and rows[0].expert > rows[0].plain
+    assert rows[0].constant_loss > 0
+    name = {"sigmoid": "classes that both see", "score": "pairs of pictures in the same order"}
+    assert name[answer] in report("net", info.kind, rows, made, {})
