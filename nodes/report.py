@@ -48,7 +48,7 @@ class GuidanceReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent, num_steps):
-        outcomes = outcomes_for(latent)
+        outcomes = outcomes_for(model, latent)
         text = describe(outcomes, is_guided=bool(guidances_of(model)))
         curves, steps = plot_curves(outcomes), show_steps(outcomes, num_steps)
         pictures = pil_to_bhwc(curves), pil_to_bhwc(steps)

@@ -65,10 +65,13 @@ def outcomes_of(model) -> tuple[Outcome, ...]:
     return installed.outcomes if installed else ()
 
 
-def outcomes_for(latent: dict) -> tuple[Outcome, ...]:
-    """What guidance did in the sampling that made `latent` (LATENT); none if it is not known."""
-    samples = latent.get("samples")
-    return () if samples is None else _KEPT.of(samples)
+def outcomes_for(model, latent: dict) -> tuple[Outcome, ...]:
+    """What the guidance of `model` (MODEL) did in the sampling that made `latent` (LATENT).
+
+    Nothing if no guidance is on the model, or if no guided sampling is known that made the latent.
+    """
+    guidances, samples = guidances_of(model), latent.get("samples")
+    return _KEPT.of(samples, guidances) if guidances and samples is not None else ()
 
 
 def _installed(model) -> "ModelGuidance | None":

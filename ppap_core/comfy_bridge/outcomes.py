@@ -16,6 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..guidance import Guidance
 from ..guidance_run import Outcome
 
 MOST_RUNS = 32  # with about 0.15 MB for each of their steps
@@ -37,12 +38,18 @@ class Outcomes:
         pictures = frozenset(key for tensor in samples for key in _pictures(tensor))
         self._runs.append(_Run(pictures, tuple(outcomes)))
 
-    def of(self, samples: Tensor) -> tuple[Outcome, ...]:
-        """Of the run, or the runs, that made the pictures of `samples` (B, ...), if known."""
+    def of(self, samples: Tensor, guidances: Sequence[Guidance] = ()) -> tuple[Outcome, ...]:
+        """Of the run, or the runs, that made the pictures of `samples` (B, ...), if known.
+
+        Guidance without effect makes the pictures that others make: a run by one of `guidances`
+        comes first, then the latest.
+        """
         found: dict[int, Outcome] = {}
         for key in _pictures(samples):
-            run = next((run for run in reversed(self._runs) if key in run.pictures), None)
-            found |= {id(outcome): outcome for outcome in (run.outcomes if run else ())}
+            runs = [run for run in self._runs if key in run.pictures]
+            by_them = [run for run in runs if any(o.guidance() in guidances for o in run.outcomes)]
+            for run in (by_them or runs)[-1:]:
+                found |= {id(outcome): outcome for outcome in run.outcomes}
         return tuple(found.values())
 
 

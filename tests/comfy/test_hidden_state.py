@@ -337,6 +337,31 @@ def test_a_sampler_that_reads_estimates_itself_reads_its_own(
     assert len(probe.products) == 3
 
 
+@pytest.mark.parametrize("reads_estimates", [True, False])
+def test_a_sampler_of_the_cfg_pp_kind_is_told_by_what_it_does(
+    comfyui, load, guider, monkeypatch, reads_estimates
+):
+    """DualCFGGuider hides estimates, so that guidance would be too strong: told for any name."""
+    import comfy.samplers
+    from comfy.model_patcher import set_model_options_post_cfg_function
+
+    def sample_once(model, x, sigmas, extra_args, callback, disable):
+        if reads_estimates:
+            options = extra_args.get("model_options", {}).copy()
+            note = lambda args: args["denoised"]  # noqa: E731
+            extra_args["model_options"] = set_model_options_post_cfg_function(options, note)
+        return model(x, sigmas[:1], **extra_args)
+
+    select = comfyui.node("KSamplerSelect")
+    sampler = comfy.samplers.KSAMPLER(sample_once)
+    monkeypatch.setattr(select, "execute", lambda sampler_name: type("", (), {"args": [sampler]}))
+    warned = []
+    module = comfyui.module("ppap_core.comfy_bridge.guided_evaluation")
+    monkeypatch.setattr(module, "_warn_of_cfg_pp", lambda: warned.append(1))
+    by_dual_cfg(comfyui, guide(comfyui, load("SD15"), guider, "none"), "unheard of")
+    assert bool(warned) == reads_estimates
+
+
 def skip_layers(comfyui, model):
     settings = {"double_layers": "0", "single_layers": "0"}
     return node(

@@ -266,6 +266,59 @@ def test_an_image_to_image_model_is_refused(comfyui):
         levels.noise_coefficients(comfy.model_sampling.IMG_TO_IMG(), torch.ones(1))
 
 
+def image_to_image_kinds():
+    """Of this host and of later ones: Marigold's velocity, an unscaled estimate under any name."""
+    import comfy.model_sampling as host
+
+    class Velocity(host.CONST):
+        def noise_scaling(self, sigma, noise, latent_image, max_denoise=False):
+            return latent_image
+
+        def inverse_noise_scaling(self, sigma, latent):
+            return latent
+
+    class Estimate(host.X0):
+        def calculate_input(self, sigma, noise):
+            return noise
+
+    return {
+        **{kind.__name__: kind for kind in (host.IMG_TO_IMG, host.IMG_TO_IMG_FLOW)},
+        **{"velocity": Velocity, "estimate": Estimate},
+    }
+
+
+@pytest.mark.parametrize("schedule", ["ModelSamplingDiscrete", "ModelSamplingFlux"])
+@pytest.mark.parametrize("kind", ["IMG_TO_IMG", "IMG_TO_IMG_FLOW", "velocity", "estimate"])
+def test_any_image_to_image_kind_is_refused_by_what_it_does(comfyui, kind, schedule):
+    import comfy.model_sampling as host
+
+    levels = comfyui.module("ppap_core.comfy_bridge.noise_levels")
+    sampling = type("Sampling", (getattr(host, schedule), image_to_image_kinds()[kind]), {})()
+    with pytest.raises(ValueError, match="turns one image into another without noise"):
+        levels.noise_coefficients(sampling, torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind"),
+    [
+        *(("ModelSamplingDiscrete", kind) for kind in ("EPS", "V_PREDICTION", "X0")),
+        *(("ModelSamplingDiscrete", kind) for kind in ("EDM", "V_PREDICTION_DDPM")),
+        *(("ModelSamplingContinuousEDM", kind) for kind in ("EDM", "V_PREDICTION", "EPS")),
+        ("ModelSamplingFlux", "CONST"),
+        ("ModelSamplingDiscreteFlow", "CONST"),
+        ("StableCascadeSampling", "EPS"),
+        ("ModelSamplingCosmosRFlow", "COSMOS_RFLOW"),
+    ],
+)
+def test_kinds_with_a_noise_level_are_not_taken_for_them(comfyui, schedule, kind):
+    import comfy.model_sampling as host
+
+    levels = comfyui.module("ppap_core.comfy_bridge.noise_levels")
+    sampling = type("Sampling", (getattr(host, schedule), getattr(host, kind)), {})()
+    with torch.inference_mode():
+        assert len(levels.noise_coefficients(sampling, torch.full((1,), 0.5))) == 2
+
+
 def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
     import folder_paths
 

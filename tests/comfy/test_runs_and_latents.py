@@ -93,6 +93,15 @@ def test_two_samplers_with_one_seed_and_scale_differ_by_their_guidance(
     assert evaluations(early, first)[0] + evaluations(late, second)[0] == 6
 
 
+def test_guidance_without_effect_is_told_by_the_model_that_had_it(comfyui, guide, sample):
+    """Both make the unguided picture."""
+    models = guide(start_percent=0.998), guide(start_percent=0.999)
+    latents = [sample(model) for model in models]
+    assert torch.equal(*(latent["samples"] for latent in latents))
+    for model, latent, start in zip(models, latents, ("0.998", "0.999"), strict=True):
+        assert f"{start} to 1" in report(comfyui, model, latent)[2]
+
+
 @pytest.mark.parametrize("step", [1, 4])
 def test_the_halves_of_split_sigmas_add_up(call, world, guide, evaluations, step):  # noqa: F811
     model = guide()
@@ -218,10 +227,10 @@ def test_what_is_kept_of_runs_keeps_no_guider_alive(comfyui, sample, world):  # 
             .args
         )
     latent, guider = sample(model), weakref.ref(tiny.guider)
+    assert len(module.outcomes_for(model, latent)) == 1
     del model, tiny
     comfy.model_management.unload_all_models()
     gc.collect()
-    assert len(module.outcomes_for(latent)) == 1
     assert guider() is None
 
 

@@ -117,7 +117,7 @@ def test_the_report_knows_a_latent_with_sound(comfyui, model, guider):
     guided = guide(comfyui, model, guider)
     made = sample(guided, with_sound=True)
     sample(guided, with_sound=True, steps=2)
-    (outcome,) = hook.outcomes_for({"samples": NestedTensor(list(made))})
+    (outcome,) = hook.outcomes_for(guided, {"samples": NestedTensor(list(made))})
     assert len(outcome.records) == 3
 
 
