@@ -17,6 +17,14 @@ from host.fetch import HostError, ensure_comfyui
 from ppap_core.comfy_bridge.headless import PACK_ROOT, has_accelerator
 
 PACK_FOLDER = "comfyui-ppap"
+MODEL_FOLDERS = (
+    "ppap_guiders",
+    "ppap_experts",
+    "ppap_pixel_models",
+    "checkpoints",
+    "diffusion_models",
+    "vae",
+)
 UNUSED = ("training", "demo", "host", "evidence", "tests", "docs")  # by the nodes
 NOT_IN_A_COPY = shutil.ignore_patterns(".*", "__pycache__", *UNUSED)
 
@@ -44,8 +52,7 @@ def link_pack(link: Path, pack_root: Path) -> None:
 def write_model_paths(config: Path, models: Path) -> Path:
     """An extra_model_paths.yaml that adds the demo's models to ComfyUI's folders of that name."""
     lines = ["ppap_demo:", f"  base_path: {json.dumps(str(models))}"]
-    folders = sorted(path.name for path in models.glob("*") if path.is_dir())
-    lines += [f"  {name}: {name}" for name in folders]
+    lines += [f"  {name}: {name}" for name in MODEL_FOLDERS]
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return config
 

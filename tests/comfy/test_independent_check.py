@@ -97,7 +97,15 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
     with torch.no_grad():
         latent = torch.zeros(2, 3, 32, 32)
         found = comfy.sample.sample(
-            *(guided, noise(), STEPS, 1.0, sampler, "ddim_uniform", cond, cond, latent),
+            guided,
+            noise(),
+            steps=STEPS,
+            cfg=1.0,
+            sampler_name=sampler,
+            scheduler="ddim_uniform",
+            positive=cond,
+            negative=cond,
+            latent_image=latent,
             disable_pbar=True,
             seed=SEED,
         )

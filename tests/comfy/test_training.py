@@ -11,8 +11,10 @@ from demo.paths import GUIDER, PIXEL_MODEL
 from tests.core.tiny_guiders import SLOW_TIMM, timm_folder, transformers_folder
 
 REAL = (
-    *("resnet50", "deit3_small_patch16_224"),
-    *("DPTForDepthEstimation", "SegformerForSemanticSegmentation"),
+    "resnet50",
+    "deit3_small_patch16_224",
+    "DPTForDepthEstimation",
+    "SegformerForSemanticSegmentation",
 )
 
 SMALL = {

@@ -17,8 +17,15 @@ VARIANCE = 0.25  # of the observation
 STEPS = 60
 
 FAMILIES = (
-    *("EPS", "V_PREDICTION", "V_PREDICTION with zsnr", "EDM", "V_PREDICTION_CONTINUOUS"),
-    *("STABLE_CASCADE", "FLOW", "FLUX", "FLOW_COSMOS"),
+    "EPS",
+    "V_PREDICTION",
+    "V_PREDICTION with zsnr",
+    "EDM",
+    "V_PREDICTION_CONTINUOUS",
+    "STABLE_CASCADE",
+    "FLOW",
+    "FLUX",
+    "FLOW_COSMOS",
 )
 # Wrong without any guidance in ComfyUI 0.30.0: too much noise a step on flow models.
 BROKEN_ON_FLOW = {

@@ -224,7 +224,7 @@ def test_prompt_with_a_lora_hook_can_be_guided(load, call, assert_guided, lora, 
     """Weights that change with the conditioning, within a run."""
     hooks = call("CreateHookLora", lora_name=lora, strength_model=1.0, strength_clip=0.0)[0]
     words = call(
-        *("ConditioningSetProperties",),
+        "ConditioningSetProperties",
         **{"cond_NEW": prompt(), "strength": 1.0, "set_cond_area": "default", "hooks": hooks},
     )[0]
     plain, _ = assert_guided(load("SD15"), positive=words)

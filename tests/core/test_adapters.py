@@ -121,7 +121,11 @@ def test_head_and_grouped_convolutions_get_no_lora():
 def test_expert_stores_batch_norms_running_statistics():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     assert whole_tensors(backbone, AdapterSettings()) == [
-        *("0.bias", "1.bias", "1.running_mean", "1.running_var", "1.weight")
+        "0.bias",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.weight",
     ]
     student = Student(backbone, AdapterSettings(max_touched=1.0)).train()
     student(torch.randn(8, 3, 8, 8) + 3)
@@ -197,7 +201,10 @@ def test_every_lora_factor_gets_a_gradient(name, settings):
 def test_norms_can_be_stored_without_other_biases():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     assert whole_tensors(backbone, AdapterSettings(bias="none")) == [
-        *("1.bias", "1.running_mean", "1.running_var", "1.weight")
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.weight",
     ]
 
 

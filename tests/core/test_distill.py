@@ -48,9 +48,15 @@ def guider():
     """Trained on clean stripes only, until it knows them."""
     torch.manual_seed(0)
     net = nn.Sequential(
-        *(nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU()),
-        *(nn.Conv2d(12, 16, 3), nn.BatchNorm2d(16), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)),
+        nn.Conv2d(3, 12, 3),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 16, 3),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
     )
     images, kinds = stripes(512, seed=1)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)

@@ -24,8 +24,12 @@ from ppap_core.reading import Reading
 def build_guider(seed=0, width=4):
     torch.manual_seed(seed)
     backbone = nn.Sequential(
-        *(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5)),
+        nn.Conv2d(3, width, 3),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, 5),
     )
     info = GuiderInfo(
         f"timm/net{seed}", "net", "class", tuple("abcde"), fingerprint(backbone.state_dict())

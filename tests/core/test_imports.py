@@ -22,8 +22,16 @@ MAY_IMPORT = {
 BELOW_ROOT = MAY_IMPORT.keys() - {"__init__"}
 # `nodes` is ComfyUI's nodes.py wherever it is imported absolutely: ours is only ever relative.
 HOST = {
-    *("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths"),
-    *("latent_preview", "node_helpers", "nodes", "server"),
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "execution",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "nodes",
+    "server",
 }
 BRIDGE = "ppap_core/comfy_bridge/"
 
@@ -154,7 +162,9 @@ def test_requirements_name_nothing_that_comfyui_owns():
 
 def test_requirement_owned_by_comfyui_is_found():
     assert requirement_names(["# note", "Torch>=2", "numpy", "timm[x]==1 # y"]) == [
-        *("torch", "numpy", "timm"),
+        "torch",
+        "numpy",
+        "timm",
     ]
 
 

@@ -36,8 +36,13 @@ def tiny_guider() -> Guider:
     """With BatchNorm, whose running statistics, and dropout, whose dice, must come back too."""
     torch.manual_seed(3)
     net = nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)),
-        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)),
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 4),
     )
     info = GuiderInfo("timm/net", "net", "class", tuple("abcd"), "f" * 64)
     return Guider(net, Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3), info)

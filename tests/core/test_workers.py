@@ -26,8 +26,12 @@ def learn() -> dict:
     """Gradients of one step and the statistics after it, for a net with BatchNorm."""
     torch.manual_seed(0)
     net = nn.Sequential(
-        *(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)),
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, 4),
     )
     info = GuiderInfo("timm/net", "net", "class", tuple("abcd"), "f" * 64)
     guider = Guider(net, Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3), info)
