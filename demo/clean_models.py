@@ -26,30 +26,51 @@ from demo.shapes import SHAPES
 from ppap_core.atomic import save_safetensors
 
 # Replaces what timm says about its own weights. Mean and deviation 0.5: the network reads [-1, 1].
-# fmt: off
 GUIDER_DESCRIPTION = {
-    "input_size": (3, 32, 32), "pool_size": (2, 2), "mean": (0.5,) * 3, "std": (0.5,) * 3,
-    "interpolation": "bilinear", "crop_pct": 1.0, "test_input_size": None, "test_crop_pct": None,
-    "tag": "demo_shapes", "license": None, "origin_url": None,
+    "input_size": (3, 32, 32),
+    "pool_size": (2, 2),
+    "mean": (0.5,) * 3,
+    "std": (0.5,) * 3,
+    "interpolation": "bilinear",
+    "crop_pct": 1.0,
+    "test_input_size": None,
+    "test_crop_pct": None,
+    "tag": "demo_shapes",
+    "license": None,
+    "origin_url": None,
 }
-# fmt: on
 REPORTED_SIGMAS = (0.0, 0.1, 0.3, 0.7, 1.5, 4.0)
 
 log = logging.getLogger(__name__)
 
 Architecture = tuple[str, dict]  # a timm network's name and arguments
-# fmt: off
-RESNET: Architecture = ("resnet10t", {
-    "channels": (48, 96, 128, 192), "stem_width": 24,
-    "replace_stem_pool": True, "output_stride": 16,
-})
-SMALL_RESNET: Architecture = ("resnet10t", RESNET[1] | {  # a fifth of the parameters
-    "channels": (20, 44, 60, 84), "stem_width": 12,
-})
-VIT: Architecture = ("vit_tiny_patch16_224", {
-    "img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3,
-})
-# fmt: on
+RESNET: Architecture = (
+    "resnet10t",
+    {
+        "channels": (48, 96, 128, 192),
+        "stem_width": 24,
+        "replace_stem_pool": True,
+        "output_stride": 16,
+    },
+)
+SMALL_RESNET: Architecture = (
+    "resnet10t",
+    RESNET[1]
+    | {  # a fifth of the parameters
+        "channels": (20, 44, 60, 84),
+        "stem_width": 12,
+    },
+)
+VIT: Architecture = (
+    "vit_tiny_patch16_224",
+    {
+        "img_size": 32,
+        "patch_size": 4,
+        "embed_dim": 96,
+        "depth": 4,
+        "num_heads": 3,
+    },
+)
 
 
 @dataclass(frozen=True)

@@ -36,31 +36,43 @@ log = logging.getLogger(__name__)
 
 
 def build_depth_guider() -> DepthAnythingForDepthEstimation:
-    # fmt: off
     backbone = Dinov2Config(
-        image_size=32, patch_size=4, hidden_size=96, num_hidden_layers=4, num_attention_heads=3,
-        mlp_ratio=3, out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
+        image_size=32,
+        patch_size=4,
+        hidden_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        mlp_ratio=3,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
     )
     config = DepthAnythingConfig(
-        backbone_config=backbone, patch_size=4,
-        reassemble_hidden_size=96, reassemble_factors=[2, 1, 0.5, 0.25],
-        neck_hidden_sizes=[32, 48, 64, 64], fusion_hidden_size=32, head_hidden_size=16,
+        backbone_config=backbone,
+        patch_size=4,
+        reassemble_hidden_size=96,
+        reassemble_factors=[2, 1, 0.5, 0.25],
+        neck_hidden_sizes=[32, 48, 64, 64],
+        fusion_hidden_size=32,
+        head_hidden_size=16,
     )
-    # fmt: on
     model = DepthAnythingForDepthEstimation(config)
     nn.init.constant_(model.head.conv3.bias, 0.5)  # a ReLU follows: start where it is alive
     return model
 
 
 def build_segmentation_guider() -> SegformerForSemanticSegmentation:
-    # fmt: off
     config = SegformerConfig(
-        hidden_sizes=[24, 48, 96, 128], num_attention_heads=[1, 2, 3, 4], sr_ratios=[4, 2, 1, 1],
-        strides=[2, 2, 2, 2], mlp_ratios=[2, 2, 2, 2], decoder_hidden_size=64,
-        drop_path_rate=0.0, classifier_dropout_prob=0.0, id2label=dict(enumerate(SEGMENTS)),
+        hidden_sizes=[24, 48, 96, 128],
+        num_attention_heads=[1, 2, 3, 4],
+        sr_ratios=[4, 2, 1, 1],
+        strides=[2, 2, 2, 2],
+        mlp_ratios=[2, 2, 2, 2],
+        decoder_hidden_size=64,
+        drop_path_rate=0.0,
+        classifier_dropout_prob=0.0,
+        id2label=dict(enumerate(SEGMENTS)),
         label2id={name: index for index, name in enumerate(SEGMENTS)},
     )
-    # fmt: on
     return SegformerForSemanticSegmentation(config)
 
 

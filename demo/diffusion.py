@@ -23,12 +23,15 @@ from ppap_core.noise import (
 )
 from ppap_core.pixel_unet import PixelUNet, PixelUNetConfig
 
-# fmt: off
 CONFIG = PixelUNetConfig(
-    image_size=32, patch_size=2, model_channels=32, channel_mult=(1, 2, 4), num_res_blocks=1,
-    attention_levels=(2,), num_head_channels=32,
+    image_size=32,
+    patch_size=2,
+    model_channels=32,
+    channel_mult=(1, 2, 4),
+    num_res_blocks=1,
+    attention_levels=(2,),
+    num_head_channels=32,
 )
-# fmt: on
 OPTIMISER = OptimiserSettings(learning_rate=1.5e-3)
 UNTOLD = 0.15  # share of the scenes whose class the model is not told
 

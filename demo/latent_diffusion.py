@@ -18,15 +18,26 @@ from ppap_core.atomic import save_safetensors
 from ppap_core.comfy_bridge.headless import boot
 
 TOKENS, PROMPT_WIDTH = 2, 1024  # as ComfyUI's LotusConditioning gives, without a text encoder
-# fmt: off
 SETTINGS = {
-    "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2,
-    "hidden_size": 128, "num_heads": 1, "depth": 1, "depth_single_blocks": 8,
-    "axes_dim": [16, 56, 56], "theta": 10000, "mlp_ratio": 4.0, "qkv_bias": True,
-    "context_in_dim": PROMPT_WIDTH, "vec_in_dim": 32, "guidance_embed": False, "txt_ids_dims": [],
-    "yak_mlp": False, "txt_norm": False,
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "hidden_size": 128,
+    "num_heads": 1,
+    "depth": 1,
+    "depth_single_blocks": 8,
+    "axes_dim": [16, 56, 56],
+    "theta": 10000,
+    "mlp_ratio": 4.0,
+    "qkv_bias": True,
+    "context_in_dim": PROMPT_WIDTH,
+    "vec_in_dim": 32,
+    "guidance_embed": False,
+    "txt_ids_dims": [],
+    "yak_mlp": False,
+    "txt_norm": False,
 }
-# fmt: on
 OPTIMISER = OptimiserSettings(learning_rate=1.5e-3, warm_up=300)
 
 

@@ -18,18 +18,29 @@ from demo.shapes import SHAPES, SOLIDS, length
 SUPERSAMPLING = 2  # rays of a pixel along each side
 CHUNK = 64  # scenes traced together: 16 are 20 % slower
 
-# fmt: off
 RANGES = {
-    "shape": (0.0, 10.0), "yaw": (-0.9, 0.9), "size": (0.82, 1.14),
-    "x": (-0.2, 0.2), "z": (-0.3, 0.3), "wall": (1.4, 2.2),
-    "camera_height": (1.5, 2.9), "aim_height": (0.55, 0.75),
-    "light_azimuth": (-1.1, 1.1), "light_elevation": (0.6, 1.15), "gloss": (0.05, 0.5),
-    "object_hue": (0.0, 1.0), "object_saturation": (0.25, 0.9), "object_value": (0.45, 1.0),
+    "shape": (0.0, 10.0),
+    "yaw": (-0.9, 0.9),
+    "size": (0.82, 1.14),
+    "x": (-0.2, 0.2),
+    "z": (-0.3, 0.3),
+    "wall": (1.4, 2.2),
+    "camera_height": (1.5, 2.9),
+    "aim_height": (0.55, 0.75),
+    "light_azimuth": (-1.1, 1.1),
+    "light_elevation": (0.6, 1.15),
+    "gloss": (0.05, 0.5),
+    "object_hue": (0.0, 1.0),
+    "object_saturation": (0.25, 0.9),
+    "object_value": (0.45, 1.0),
     # These hues are counted from the object's, so that it stands out.
-    "floor_hue": (0.12, 0.88), "floor_saturation": (0.15, 0.75), "floor_value": (0.35, 0.95),
-    "wall_hue": (0.12, 0.88), "wall_saturation": (0.15, 0.75), "wall_value": (0.35, 0.95),
+    "floor_hue": (0.12, 0.88),
+    "floor_saturation": (0.15, 0.75),
+    "floor_value": (0.35, 0.95),
+    "wall_hue": (0.12, 0.88),
+    "wall_saturation": (0.15, 0.75),
+    "wall_value": (0.35, 0.95),
 }
-# fmt: on
 
 
 @dataclass(frozen=True)

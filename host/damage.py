@@ -13,13 +13,35 @@ from safetensors.torch import load, save
 from ppap_core.expert_file import hash_tensors
 
 NESTED = json.loads("[" * 200 + "]" * 200)
-# fmt: off
 JUNK = (
-    None, True, -1, 0, 1, 3, 10**9, 10**30, -(10**30), 1e300, float("inf"), float("nan"),
-    "", "..", "../../../../etc/passwd", "C:\\Windows", "a/b", "\0", "x" * 100_000,
-    [], {}, [[]], NESTED, ["a"] * 1000, {"auto_map": {}}, "trust_remote_code", "\ud800",
+    None,
+    True,
+    -1,
+    0,
+    1,
+    3,
+    10**9,
+    10**30,
+    -(10**30),
+    1e300,
+    float("inf"),
+    float("nan"),
+    "",
+    "..",
+    "../../../../etc/passwd",
+    "C:\\Windows",
+    "a/b",
+    "\0",
+    "x" * 100_000,
+    [],
+    {},
+    [[]],
+    NESTED,
+    ["a"] * 1000,
+    {"auto_map": {}},
+    "trust_remote_code",
+    "\ud800",
 )
-# fmt: on
 
 
 def mutate_json(value, generator: random.Random):

@@ -33,26 +33,47 @@ class Budget:
 
 
 QUICK_METHODS = ("no guidance", "off-the-shelf", "single, supervised", "PPAP-5")
-# fmt: off
 BUDGETS = {
     "quick": Budget(
-        iterations=700, generated=600, renders=3_000, training_seeds=1,
-        tuning=0, pictures=60, slow_pictures=0, conditional_steps=0,
-        guiders=("resnet",), scales=(0.2,), tables=("class",), methods=QUICK_METHODS,
+        iterations=700,
+        generated=600,
+        renders=3_000,
+        training_seeds=1,
+        tuning=0,
+        pictures=60,
+        slow_pictures=0,
+        conditional_steps=0,
+        guiders=("resnet",),
+        scales=(0.2,),
+        tables=("class",),
+        methods=QUICK_METHODS,
         first_seed=1000,  # of no committed table
     ),
     "evening": Budget(),
     "long": Budget(  # the trainer's defaults: does the order of the rows stay the same?
-        iterations=4000, batch=64, training_seeds=1, slow_pictures=0, conditional_steps=0,
-        guiders=("resnet",), tables=("noisy", "class"),
+        iterations=4000,
+        batch=64,
+        training_seeds=1,
+        slow_pictures=0,
+        conditional_steps=0,
+        guiders=("resnet",),
+        tables=("noisy", "class"),
         methods=(*QUICK_METHODS, "multi-experts-5, supervised", "PPAP-1"),
     ),
     "full": Budget(  # twice an evening
-        iterations=3000, tuning=120, pictures=400, slow_pictures=120, conditional_steps=2000,
+        iterations=3000,
+        tuning=120,
+        pictures=400,
+        slow_pictures=120,
+        conditional_steps=2000,
     ),
     "gpu": Budget(  # has never been run
-        iterations=4000, batch=128, generated=20_000,
-        tuning=200, pictures=1000, slow_pictures=200, conditional_steps=6400,
+        iterations=4000,
+        batch=128,
+        generated=20_000,
+        tuning=200,
+        pictures=1000,
+        slow_pictures=200,
+        conditional_steps=6400,
     ),
 }
-# fmt: on
