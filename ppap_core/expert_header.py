@@ -72,7 +72,7 @@ class ExpertHeader:
         check_ranges(self.noise_ranges)
         if self.input not in INPUTS:
             raise ValueError(f"input is one of {', '.join(INPUTS)}, got {self.input!r}")
-        _ = self.data_spectrum
+        _ = self.reading, self.data_spectrum  # which check what they are made of
 
     @classmethod
     def for_guider(cls, guider: Guider, **settings) -> "ExpertHeader":

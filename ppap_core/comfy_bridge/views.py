@@ -14,6 +14,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
+from ..reading import Reading
 from ..views import DecoderView, LinearRgb, View, identity
 from .decoders import Decoder, load_tiny_decoder, own_decoder
 
@@ -32,8 +33,9 @@ def build_view(name: str, model, vae=None) -> BuiltView:
     """The view called `name` of the states of `model` (MODEL); `vae` (VAE) serves the view "vae".
 
     "auto" is the cheapest that fits: identity, linear_rgb, taesd, vae. ValueError, saying what to
-    do, for a view that this model has not, and for a missing file or VAE.
+    do, for an unknown view, one that this model has not, and for a missing file or VAE.
     """
+    Reading(view=name)  # checks the name
     with torch.inference_mode(False), torch.no_grad():
         # A copy: formats with tensors (Wan's) may hold some that were made in inference mode.
         latent_format = copy.deepcopy(model.get_model_object("latent_format"))

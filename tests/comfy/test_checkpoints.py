@@ -245,6 +245,8 @@ def test_full_disk_is_reported_before_sampling(
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(ValueError, match="has 0.0 GB free, this needs about"):
+    with pytest.raises(
+        ValueError, match="has 0.0 GB free, the pictures and their estimates need about"
+    ):
         trainer.generate_pictures(lambda num: None)
     assert not trainer.files.image_folder().exists()

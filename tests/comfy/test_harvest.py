@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from host import tiny_checkpoints
+from tests.comfy import tiny_models
 from tests.comfy.stand_in import StandIn
 
 
@@ -46,8 +47,8 @@ def sample(comfyui, model, name, cfg, sampler):
 @pytest.mark.parametrize("name", ["SD15", "Flux"])
 @pytest.mark.parametrize(("cfg", "sampler"), [(1.0, "euler"), (5.0, "euler"), (5.0, "dpmpp_2m")])
 def test_what_is_kept_is_what_a_guider_reads(comfyui, name, cfg, sampler):
-    model = tiny_checkpoints.load(comfyui, name)
-    listener = Listener(comfyui, tiny_checkpoints.tiny_guider(comfyui).guider)
+    model = tiny_models.load(comfyui, name)
+    listener = Listener(comfyui, tiny_models.tiny_guider(comfyui).guider)
     install = comfyui.module("ppap_core.comfy_bridge.hook").install_guidance
     harvest = comfyui.module("ppap_core.comfy_bridge.harvest").Harvest(model)
     expected = sample(comfyui, model, name, cfg, sampler)

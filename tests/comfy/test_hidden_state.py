@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from host import tiny_checkpoints
+from tests.comfy import tiny_models
 from tests.comfy.stand_in import StandIn
 
 JACOBIANS = ("none", "jvp", "backprop")
@@ -18,12 +19,12 @@ STEPS = 8
 
 @pytest.fixture(scope="module")
 def load(comfyui):
-    return functools.cache(lambda name: tiny_checkpoints.load(comfyui, name))
+    return functools.cache(lambda name: tiny_models.load(comfyui, name))
 
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    return tiny_checkpoints.tiny_guider(comfyui)
+    return tiny_models.tiny_guider(comfyui)
 
 
 def node(comfyui, name, model, **inputs):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from host import tiny_checkpoints
+from tests.comfy import tiny_models
 
 JACOBIANS = ("none", "jvp", "backprop")
 FEW = (  # one for each way in which nodes change a MODEL
@@ -33,7 +34,7 @@ def model(comfyui):
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    return tiny_checkpoints.tiny_guider(comfyui)
+    return tiny_models.tiny_guider(comfyui)
 
 
 def names_of_nodes(comfyui):

@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from host import tiny_checkpoints
+from tests.comfy import tiny_models
 from tests.comfy.test_nodes import report, target, world  # noqa: F401
 
 SETTINGS = {"guidance_scale": 0.1, "scale_rule": "relative"}
@@ -218,7 +218,7 @@ def test_what_is_kept_of_runs_keeps_no_guider_alive(comfyui, sample, world):  # 
     import comfy.model_management
 
     module = comfyui.module("ppap_core.comfy_bridge.hook")
-    tiny = tiny_checkpoints.tiny_guider(comfyui)
+    tiny = tiny_models.tiny_guider(comfyui)
     of_class = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
     with torch.inference_mode():
         (model,) = (

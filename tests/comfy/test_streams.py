@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from host import tiny_checkpoints
+from tests.comfy import tiny_models
 
 VIDEO, SOUND = (1, 128, 3, 4, 4), (1, 8, 9, 16)
 SETTINGS = [("x_t", "none"), ("x0_hat", "none"), ("x0_hat", "jvp"), ("x0_hat", "backprop")]
@@ -58,7 +59,7 @@ def model(comfyui):
 
 @pytest.fixture(scope="module")
 def guider(comfyui):
-    return tiny_checkpoints.tiny_guider(comfyui)
+    return tiny_models.tiny_guider(comfyui)
 
 
 def guide(comfyui, model, guider, seen="x_t", jacobian="none", **changes):
