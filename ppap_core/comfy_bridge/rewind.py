@@ -109,7 +109,7 @@ def _is_foreign_object(value: object) -> bool:
     if not isinstance(getattr(value, "__dict__", None), dict):
         return False
     home = type(value).__module__ or ""
-    return home.partition(".")[0] not in HOSTS and not home.startswith(PACK)
+    return home.partition(".")[0] not in HOSTS and not f"{home}.".startswith(f"{PACK}.")
 
 
 def _is_same(value: object, content: Content | None) -> bool:
