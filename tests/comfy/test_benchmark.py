@@ -9,6 +9,8 @@ import pytest
 from evidence.benchmark.budgets import BUDGETS
 from evidence.benchmark.rows import Tables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def accuracy(tmp_path_factory) -> dict[str, float]:
