@@ -16,11 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from ppap_core.distillation.adapters import AdapterSettings
-from ppap_core.distillation.distill import TrainingSet, distill, teacher_answers
+from ppap_core.distillation.distill import distill
 from ppap_core.distillation.evaluate import agreement_per_range
-from ppap_core.distillation.report import report
-from ppap_core.distillation.settings import DistillSettings
+from ppap_core.distillation.report import report_text
+from ppap_core.distillation.settings import AdapterSettings, DistillSettings
+from ppap_core.distillation.teacher import teacher_answers
+from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guidance import Guidance
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, describe, load_guider
 from ppap_core.pixels import image_to_pil
@@ -328,4 +329,4 @@ def test_experts_learn_from_taggers_and_scores(answer):
     assert rows[0].expert_loss < rows[0].plain_loss and rows[0].expert > rows[0].plain
     assert rows[0].constant_loss > 0
     name = {"sigmoid": "classes that both see", "score": "pairs of pictures in the same order"}
-    assert name[answer] in report("net", info.kind, rows, made, {})
+    assert name[answer] in report_text("net", info.kind, rows, made, {})
