@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from demo.judges import Judge, load_judge
 from demo.paths import JUDGE, OUTPUT
-from demo.sampling import GUIDANCE_SCALE, guide_model, load_guiding, load_model, sample
+from demo.sampling import guide_model, load_guiding, load_model, sample
 from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
@@ -36,11 +36,11 @@ class Result:
     seconds_per_picture: float
 
 
-def guided_models(model, guider, scale: float) -> dict[str, Callable]:
+def guided_models(model, guider, strength: float) -> dict[str, Callable]:
     """Method -> a function from class index to MODEL."""
 
     def guide_to(label: int, guider):
-        return guide_model(model, guider, ClassTarget({label: 1.0}, len(SHAPES)), scale)
+        return guide_model(model, guider, ClassTarget({label: 1.0}, len(SHAPES)), strength)
 
     return {
         "no guidance": lambda label: model,
@@ -74,9 +74,9 @@ def results_table(results: list[Result]) -> str:
     return text
 
 
-def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Result]:
+def run(num_per_class: int, strength: float, seed: int, output: Path) -> list[Result]:
     """Sample and judge every method; the files go to the folder `output`."""
-    methods = guided_models(load_model(), load_guiding("class"), scale)
+    methods = guided_models(load_model(), load_guiding("class"), strength)
     judge = load_judge(JUDGE)
     n = num_per_class * len(SHAPES)
     results, grid = [], []
@@ -99,14 +99,12 @@ def run(num_per_class: int, scale: float, seed: int, output: Path) -> list[Resul
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--per-class", type=int, default=10, help="pictures per class and method")
-    parser.add_argument(
-        "--scale", type=float, default=GUIDANCE_SCALE, help='guidance scale, in the rule "relative"'
-    )
+    parser.add_argument("--strength", type=float, default=1.0, help="1 is recommended")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the noise")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for grid and summary")
     args = parser.parse_args()
     boot()
-    results = run(args.per_class, args.scale, args.seed, args.output)
+    results = run(args.per_class, args.strength, args.seed, args.output)
     sys.stdout.write(f"\n{results_table(results)}\n\npicture: {args.output / 'grid.png'}\n")
 
 

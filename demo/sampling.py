@@ -10,9 +10,8 @@ from demo.paths import PIXEL_MODEL
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
 from ppap_core.shaping import Shaping
-from ppap_core.strength import Strength
+from ppap_core.strength import RECOMMENDED, Strength
 
-GUIDANCE_SCALE = 0.1  # in the rule "relative"; one scale for all guiders (evidence/strength.py)
 STEPS, SAMPLER, SCHEDULER, SIZE = 25, "ddim", "ddim_uniform", 32
 
 
@@ -35,8 +34,8 @@ def guide_model(
     model,
     guider,
     target,
-    guidance_scale: float = GUIDANCE_SCALE,
-    rule: str = "relative",
+    strength: float = 1.0,
+    rule: str = RECOMMENDED,
     **settings,
 ):
     """`model` (MODEL), guided. `settings`: other fields of Strength and Shaping."""
@@ -44,7 +43,7 @@ def guide_model(
 
     of_shaping = {field.name for field in fields(Shaping)} & settings.keys()
     shaping = Shaping(**{name: settings.pop(name) for name in of_shaping})
-    return guide(model, guider, target, Strength(guidance_scale, rule, **settings), shaping=shaping)
+    return guide(model, guider, target, Strength(strength, rule, **settings), shaping=shaping)
 
 
 def sample(model, seeds: list[int], **told) -> Tensor:

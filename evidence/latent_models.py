@@ -14,6 +14,7 @@ from evidence.quality import for_judges
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
 from ppap_core.reading import Reading
+from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 
@@ -29,6 +30,7 @@ class LatentMethod:
     name: str
     reading: Reading | None = None
     jacobian: str = "none"
+    spectrum: str = "plain"
     has_experts: bool = False
 
 
@@ -71,6 +73,7 @@ class LatentModels:
             Strength(scale, "relative"),
             reading=method.reading,
             jacobian=method.jacobian,
+            shaping=Shaping(spectrum=method.spectrum),
             vae=self.checkpoint.vae,
         )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.measures import FILES, MEASURES, build_target, measure
-from demo.sampling import GUIDANCE_SCALE, guide_model, load_guiding, load_model, sample
+from demo.sampling import guide_model, load_guiding, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from evidence.flags import build_parser
@@ -43,7 +43,8 @@ TOGETHER = (
     Setting("depth, class gives way", BOTH[::-1], changes={"gives_way": True}),
     Setting("class + depth + segmentation", (*BOTH, "segmentation")),
 )
-RAW_30 = {"rule": "raw", "guidance_scale": 30.0}
+RELATIVE = {"rule": "relative", "strength": 0.1, "spectrum": "plain"}
+RAW_30 = {"rule": "raw", "strength": 30.0}
 SHAPES_OF_GUIDANCE = {
     "every step": {},
     "first half of the schedule": {"end_percent": 0.5},
@@ -53,12 +54,12 @@ SHAPES_OF_GUIDANCE = {
     "last 60 %": {"start_percent": 0.4},
     "10 % to 80 %": {"start_percent": 0.1, "end_percent": 0.8},
     "every 2nd step": {"every": 2},
-    "every 2nd step, twice the scale": {"every": 2, "guidance_scale": 2 * GUIDANCE_SCALE},
+    "every 2nd step, twice the scale": {"every": 2, "strength": 0.2},
     "momentum 0.5": {"momentum": 0.5},
     "momentum 0.8": {"momentum": 0.8},
     "Adam 0.3, 0.5": {"momentum": 0.3, "second_moment": 0.5},
     "Adam 0, 0.8": {"second_moment": 0.8},
-    "raw 10": {"rule": "raw", "guidance_scale": 10.0},
+    "raw 10": {"rule": "raw", "strength": 10.0},
     "raw 30": RAW_30,
     "raw 30, no more than 0.2 of the noise": RAW_30 | {"max_norm": 0.2},
 }
@@ -80,7 +81,7 @@ class Sampler:
             guider, target = self.guiders[task], build_target(task, self.scenes)
             if not setting.has_experts:
                 guider = guider.without_experts()
-            model = guide_model(model, guider, target, **setting.changes)
+            model = guide_model(model, guider, target, **RELATIVE | setting.changes)
         pictures = sample(model, self.seeds)
         self.bar.update()
         return pictures

@@ -37,7 +37,8 @@ MODEL, JUDGE = FOLDER / "model.safetensors", FOLDER / "judge.safetensors"
 OWN_EXPERTS = FOLDER / "experts.safetensors"  # delete these files to train them again
 PER_STYLE = 12_000  # scenes that the model and the judge learn from
 HELDOUT = 1_000
-SCALE, FIRST_SEED, SHOWN = 0.2, 2_000_000, 10
+STRENGTH = {"strength": 0.2, "rule": "relative", "spectrum": "plain"}
+FIRST_SEED, SHOWN = 2_000_000, 10
 TOLD = {"nothing": -1, "shaded": 0, "flat": 1}
 
 
@@ -97,7 +98,7 @@ class StyledModels:
         model = self.model
         if method in self.guiders:
             target = ClassTarget([{int(label): 1.0} for label in classes], len(SHAPES))
-            model = guide_model(model, self.guiders[method], target, SCALE)
+            model = guide_model(model, self.guiders[method], target, **STRENGTH)
         seeds = [FIRST_SEED + index for index in range(len(classes))]
         return sample(model, seeds, class_labels=torch.tensor([told]))
 

@@ -34,7 +34,7 @@ def view_costs(guider, repeats: int) -> list[str]:
 
     model, vae = tiny_checkpoints.build("SD15"), _tiny_vae()
     target = ClassTarget({4: 1.0}, len(guider.info.labels))
-    loaded, strength = LoadedGuider.of(guider), Strength(1.0)
+    loaded, strength = LoadedGuider.of(guider), Strength(1.0, "raw")
     image = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
     actions = {
         "unguided": _sampling(model),

@@ -1,6 +1,6 @@
 """The shipped subgraph: depth guidance from a reference picture, as one node."""
 
-from host.workflow_parts import COLUMN, RELATIVE, Node, guider
+from host.workflow_parts import COLUMN, Node, guider
 
 BLUEPRINT = "Guide with depth from a reference picture"
 
@@ -15,8 +15,7 @@ def blueprint() -> dict:
         "picture": Node("LoadImage", (-COLUMN, 260), (330, 300)),
         "sampler": Node("KSampler", (3 * COLUMN, 60), (330, 270)),
     }
-    widgets = {"guidance_scale": 0.1} | RELATIVE
-    apply = Node("PPAP_ApplyGuidance", (2 * COLUMN, 60), (330, 300), widgets)
+    apply = Node("PPAP_ApplyGuidance", (2 * COLUMN, 60), (330, 300))
     target = Node("PPAP_TargetMap", (COLUMN, 60), (330, 240), {"source": "reference picture"})
     inside = guider("demo-scenes-depth", 60)
     links = [
@@ -37,7 +36,7 @@ def blueprint() -> dict:
         "shown": [
             ("guider", "guider"),
             ("experts", "experts"),
-            ("apply", "guidance_scale"),
+            ("apply", "strength"),
             ("apply", "end_percent"),
         ],
     }

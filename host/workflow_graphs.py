@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from host import workflow_parts as parts
-from host.workflow_parts import COLUMN, RELATIVE, ROW, Graph, Link, Node, join
+from host.workflow_parts import COLUMN, ROW, Graph, Link, Node, join
 
 PLAIN = {"seed": 4}
-GUIDED = PLAIN | {"guidance_scale": 0.1} | RELATIVE
 LATENT = PLAIN | {"sampler_name": "euler", "scheduler": "simple"}
-LATENT_GUIDED = {"guidance_scale": 0.2, "jacobian": "none"} | RELATIVE  # evidence.views's best
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
 UNGUIDED = (parts.sampler("plain", 1, PLAIN, guided=False), parts.show("plain", 1))
 TO_TARGET: Link = (("experts", "guider"), ("target", "guider"))
@@ -19,7 +17,7 @@ def guided_pixels(
     name: str,
     guider: str,
     *middle: Graph,
-    widgets: dict = GUIDED,
+    widgets: dict = PLAIN,
     batch_size: int = 4,
     after: Sequence[Graph] = (),
     links: Sequence[Link] = TO_GUIDED,
@@ -103,7 +101,7 @@ def segmentation_from_masks() -> Graph:
 
 def class_and_depth() -> Graph:
     """Two guiders: Apply Guidance for the depth, the guided sampler for the class."""
-    apply = Node("PPAP_ApplyGuidance", (-520, 660), (330, 300), {"guidance_scale": 0.1} | RELATIVE)
+    apply = Node("PPAP_ApplyGuidance", (-520, 660), (330, 300))
     graph = guided_pixels(
         "class_and_depth",
         "demo-scenes-depth",
@@ -129,7 +127,7 @@ def restyle_with_depth() -> Graph:
         "demo-scenes-depth",
         parts.depth_of_reference(seed=21),
         Graph({"copies": copies}),
-        widgets=PLAIN | {"guidance_scale": 0.1, "denoise": 0.6} | RELATIVE,
+        widgets=PLAIN | {"denoise": 0.6},
         batch_size=1,
         links=[*TO_GUIDED, (("reference", "LATENT"), ("copies", "samples"))],
     )
@@ -144,7 +142,7 @@ def latent_class_guidance() -> Graph:
         parts.note("latent_class_guidance"),
         parts.start_latent(batch_size=4),
         Graph(loaders.nodes | {"target": parts.class_target("cone", (0, 760))}),
-        parts.sampler("guided", 0, LATENT_GUIDED | LATENT, fed=fed),
+        parts.sampler("guided", 0, LATENT, fed=fed),
         parts.show("guided", 0, saved=True, scale=4.0),
         parts.sampler("plain", 1, LATENT, guided=False, fed=fed),
         parts.show("plain", 1, scale=4.0),
@@ -153,14 +151,14 @@ def latent_class_guidance() -> Graph:
 
 
 def strength_and_report() -> Graph:
-    """With a report of what guidance did, and the same noise at several scales."""
+    """With a report of what guidance did, and the same noise under several strengths."""
     x = 2 * COLUMN + 330 + 520
-    scales = parts.SAMPLING | RELATIVE | PLAIN | {"scales": "0, 0.03, 0.1, 0.2, 0.4"}
+    sweep = parts.SAMPLING | PLAIN
     nodes = {
         "report": Node("PPAP_GuidanceReport", (x, 60), (330, 200)),
         "curves": Node("PreviewImage", (x + 360, 60), (480, 420)),
         "steps": Node("PreviewImage", (x + 360, 540), (480, 300)),
-        "sweep": Node("PPAP_ScaleSweep", (COLUMN, 60 + ROW), (330, 480), scales),
+        "sweep": Node("PPAP_ScaleSweep", (COLUMN, 60 + ROW), (330, 480), sweep),
         "grid": Node("PreviewImage", (2 * COLUMN, 60 + ROW), (810, 560)),
     }
     links: list[Link] = [

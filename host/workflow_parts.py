@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 NOTES = Path(__file__).parent / "workflow_notes"
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
-RELATIVE = {"scale_rule": "relative"}
 COLUMN, ROW = 400, 640
 
 Link = tuple[tuple[str, str], tuple[str, str]]  # (node, output), (node, input)

@@ -1,11 +1,26 @@
 """PPAP Guidance Options: what else shapes guidance."""
 
+from typing import NamedTuple
+
 from comfy_api.latest import io
 
-from ..ppap_core.shaping import Shaping
+from ..ppap_core.reading import AUTO
+from ..ppap_core.shaping import NO_SHAPING, Shaping
+from ..ppap_core.spectrum import SPECTRA
+from ..ppap_core.strength import RECOMMENDED, RULES
 from .types import CATEGORY, OptionsSocket
 
 CONFLICTS = ("sum", "give way")
+
+
+class Options(NamedTuple):
+    """What a PPAP_OPTIONS socket carries. `rule`: what the number strength means."""
+
+    shaping: Shaping = NO_SHAPING
+    rule: str = RECOMMENDED
+
+
+NO_OPTIONS = Options()
 
 
 class GuidanceOptions(io.ComfyNode):
@@ -64,7 +79,7 @@ class GuidanceOptions(io.ComfyNode):
                     max=0.999,
                     step=0.001,
                     tooltip="Above 0: gradients are divided by their own recent size, value by "
-                    "value, as Adam does. Use the rule relative with it.",
+                    "value, as Adam does. Not with the scale_rule raw.",
                 ),
                 io.String.Input(
                     "frames",
@@ -72,27 +87,35 @@ class GuidanceOptions(io.ComfyNode):
                     tooltip="Of a video, the latent frames that are guided, such as 0, 4, -1. "
                     "Empty: all. A frame of most video latents stands for 4 pictures.",
                 ),
-                io.Float.Input(
-                    "whitening",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="Gives the frequencies of a shift more equal strength: 0 leaves them, "
-                    "0.5 keeps pictures nearer to unguided ones, 1 keeps them nearest and follows "
-                    "the target less. Use the rule relative with it.",
+                io.Combo.Input(
+                    "spectrum",
+                    options=[AUTO, *SPECTRA],
+                    default=AUTO,
+                    advanced=True,
+                    tooltip="How strong each frequency of a shift is. auto: what is recommended. "
+                    "plain: as the guider has it. half-white, white: more equal, which keeps "
+                    "pictures nearer to unguided ones and follows the target less. wiener: as "
+                    "pictures have it. Not with the rule raw.",
+                ),
+                io.Combo.Input(
+                    "scale_rule",
+                    options=[RECOMMENDED, *RULES],
+                    default=RECOMMENDED,
+                    tooltip="What the sampler's strength means. recommended: 1 suits every guider. "
+                    "relative: the share of its noise by which every step moves a picture, 0.1 to "
+                    "0.3. raw: the paper's scale, which multiplies the gradient: 3 to 30 for "
+                    "classes, 100 and more for maps.",
                 ),
             ],
             outputs=[OptionsSocket.Output(display_name="options")],
         )
 
     @classmethod
-    def execute(cls, conflict, region=None, frames="", **numbers):
+    def execute(cls, conflict, scale_rule, region=None, frames="", **settings):
         shaping = Shaping(
-            gives_way=conflict == "give way", region=region, frames=read_frames(frames), **numbers
+            gives_way=conflict == "give way", region=region, frames=read_frames(frames), **settings
         )
-        return io.NodeOutput(shaping)
+        return io.NodeOutput(Options(shaping, scale_rule))
 
 
 def read_frames(text: str) -> tuple[int, ...]:

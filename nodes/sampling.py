@@ -6,9 +6,9 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.guide import guide, warn_of_no_guidance
 from ..ppap_core.comfy_bridge.sampling import sample_latent
 from ..ppap_core.jacobian import JACOBIANS
-from ..ppap_core.reading import INPUTS, VIEWS, Reading
-from ..ppap_core.shaping import NO_SHAPING
-from ..ppap_core.strength import RULES, Strength
+from ..ppap_core.reading import AUTO, INPUTS, VIEWS, Reading
+from ..ppap_core.strength import Strength
+from .options import NO_OPTIONS
 from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket
 
 
@@ -23,21 +23,22 @@ def guidance_inputs():
             "target", optional=True, tooltip="What the guider should see. None: no guidance."
         ),
         io.Float.Input(
-            "guidance_scale",
-            default=10.0,
+            "strength",
+            default=1.0,
             min=0.0,
             max=10000.0,
-            step=0.01,
-            tooltip="How strongly the guider steers; 0 is off. Rule relative: 0.1 serves all "
-            "guiders, 0.05 is a hint, 0.3 insists. Rule raw: 3 to 30 for classes, 100 and more for "
-            "maps.",
+            step=0.05,
+            tooltip="How strongly the guider steers. 1 is recommended for every guider, 0.5 is a "
+            "hint, 2 insists, 0 is off. PPAP Guidance Options has other scales.",
         ),
-        io.Combo.Input(
-            "scale_rule",
-            options=list(RULES),
-            default="raw",
-            tooltip="raw: the paper's scale, multiplies the gradient. relative: every step moves "
-            "each picture by that share of its noise, whatever the guider.",
+        io.Vae.Input(
+            "vae",
+            optional=True,
+            tooltip="The model's VAE: shows latents to the guider as pictures. Connect it unless "
+            "the model works on pixels or has a tiny decoder in models/vae_approx.",
+        ),
+        OptionsSocket.Input(
+            "options", optional=True, tooltip="Region, conflicts, limits: PPAP Guidance Options."
         ),
         io.Float.Input(
             "start_percent",
@@ -45,6 +46,7 @@ def guidance_inputs():
             min=0.0,
             max=1.0,
             step=0.01,
+            advanced=True,
             tooltip="Guidance begins at this share of the schedule.",
         ),
         io.Float.Input(
@@ -53,6 +55,7 @@ def guidance_inputs():
             min=0.0,
             max=1.0,
             step=0.01,
+            advanced=True,
             tooltip="Guidance ends at this share of the schedule.",
         ),
         io.Combo.Input(
@@ -60,31 +63,30 @@ def guidance_inputs():
             options=list(VIEWS),
             default="auto",
             optional=True,
+            advanced=True,
             tooltip="How a latent becomes a picture for the guider. auto: as the experts were "
             "trained; without experts by a decoder if there is one, else by the linear map.",
         ),
         io.Combo.Input(
             "guider_input",
-            options=["auto", *INPUTS],
-            default="auto",
+            options=[AUTO, *INPUTS],
+            default=AUTO,
             optional=True,
+            advanced=True,
             tooltip="What the guider sees: x_t, the noisy picture, or x0_hat, the model's estimate "
             "of the final one. auto: as the experts were trained; without experts x0_hat where the "
             "guider sees decoded latents, else x_t.",
         ),
         io.Combo.Input(
             "jacobian",
-            options=list(JACOBIANS),
-            default="jvp",
+            options=[AUTO, *JACOBIANS],
+            default=AUTO,
             optional=True,
-            tooltip="For x0_hat, how the gradient passes through the model. none: not at all, at "
-            "no cost. jvp: one more evaluation, much better for a guider alone. backprop: exact, "
-            "slow, needs much memory. wiener: by the frequencies that the data have, at no cost; "
-            "with experts often as good as jvp.",
-        ),
-        io.Vae.Input("vae", optional=True, tooltip="The model's VAE, for the view vae."),
-        OptionsSocket.Input(
-            "options", optional=True, tooltip="Region, conflicts, limits: PPAP Guidance Options."
+            advanced=True,
+            tooltip="For x0_hat, how the gradient passes through the model. auto: none with "
+            "experts, jvp for a guider alone. none: not at all, at no cost. jvp: one more "
+            "evaluation of the model. backprop: exact, slow, needs much memory. wiener: by the "
+            "frequencies that the data have, at no cost.",
         ),
     ]
 
@@ -93,29 +95,28 @@ def guide_model(
     model,
     guider=None,
     target=None,
-    guidance_scale=0.0,
-    scale_rule="raw",
+    strength=1.0,
+    vae=None,
+    options=NO_OPTIONS,
     start_percent=0.0,
     end_percent=1.0,
-    view="auto",
-    guider_input="auto",
-    jacobian="jvp",
-    vae=None,
-    options=NO_SHAPING,
+    view=AUTO,
+    guider_input=AUTO,
+    jacobian=AUTO,
 ):
     """`model` with guidance; as it is, and said why, if there is no guider or no target."""
-    strength = Strength(guidance_scale, scale_rule, start_percent, end_percent)
+    wished = Strength(strength, options.rule, start_percent, end_percent)
     if guider is None or target is None:
-        warn_of_no_guidance(guider, target, strength)
+        warn_of_no_guidance(guider, target, wished)
         return model
     return guide(
         model,
         guider,
         target,
-        strength,
+        wished,
         reading=Reading(guider_input, view),
         jacobian=jacobian,
-        shaping=options,
+        shaping=options.shaping,
         vae=vae,
     )
 

@@ -4,7 +4,7 @@ A `Guidance` is a description that never changes; a `GuidanceRun` (guidance_run.
 through one sampling.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
 from .noise import per_sample
-from .reading import INPUTS
+from .reading import AUTO, INPUTS
+from .recommended import settle, settle_jacobian
 from .shaping import NO_SHAPING, Shaping
 from .spectrum import GENERIC, DataSpectrum
 from .strength import Strength
@@ -44,19 +45,21 @@ class Guidance:
 
     `input`: what the guider reads through `view`, the noisy state ("x_t", the paper) or the model's
     denoised estimate ("x0_hat"). `jacobian`: how a gradient in the estimate becomes one in the
-    state (jacobian.py). `spectrum`: of the data, for the Jacobian "wiener". The log-likelihood of a
-    video is the sum over its frames, so every frame is guided as a picture of its own would be.
+    state (jacobian.py). `data_spectrum`: for the Jacobian and the shaping "wiener". What jacobian,
+    strength and shaping leave open is settled here by evidence (recommended.py). The log-likelihood
+    of a video is the sum over its frames, so every frame is guided as a picture of its own would
+    be.
     """
 
     guider: Guider
     target: Target
-    strength: Strength
+    strength: Strength = field(default_factory=Strength)
     experts: NoiseExperts | None = None
     input: str = "x_t"
     view: View = identity
-    jacobian: str = "jvp"
+    jacobian: str = AUTO
     shaping: Shaping = NO_SHAPING
-    spectrum: DataSpectrum = GENERIC
+    data_spectrum: DataSpectrum = GENERIC
 
     def __post_init__(self):
         if self.guider.info.task != self.target.task:
@@ -69,9 +72,15 @@ class Guidance:
                 f"the guider answers with a {answer}, the target was made for a {asked}: connect "
                 f"the same guider to the target and to the sampler"
             )
+        jacobian = settle_jacobian(self.jacobian, bool(self.experts))
+        object.__setattr__(self, "jacobian", jacobian)
         for name, known in (("input", INPUTS), ("jacobian", JACOBIANS)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
+        task = self.guider.info.task
+        strength, shaping = settle(task, self.input, jacobian, self.strength, self.shaping)
+        object.__setattr__(self, "strength", strength)
+        object.__setattr__(self, "shaping", shaping)
 
     def score(
         self,
@@ -94,7 +103,7 @@ class Guidance:
         place = score.gradient, x_vp, levels, denoised, denoise
         through_model = JACOBIANS[self.jacobian]
         if self.jacobian == "wiener":
-            through_model = partial(through_model, spectrum=self.spectrum)
+            through_model = partial(through_model, spectrum=self.data_spectrum)
         try:
             gradient, is_stale = through_model(*place), False
         except StaleEstimate:

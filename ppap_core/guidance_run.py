@@ -12,7 +12,7 @@ from .guidance import Guidance
 from .guiders import GuiderInfo
 from .jacobian import Denoiser
 from .shaping import Moments
-from .spectrum import whiten
+from .spectrum import SPECTRA
 from .strength import RULES, Strength, noise_norm, norms
 
 THUMBNAIL = 128  # pixels
@@ -108,8 +108,9 @@ class GuidanceRun:
         score = guidance.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
-        gradient = self._moments.update(score.gradient)
-        gradient, share = whiten(gradient, 1 - guidance.shaping.whitening), 1.0
+        gradient, share = self._moments.update(score.gradient), 1.0
+        choose_frequencies = SPECTRA[guidance.shaping.spectrum]
+        gradient = choose_frequencies(gradient, sigma_ve, guidance.data_spectrum)
         if (region := guidance.shaping.region_like(gradient)) is not None:
             gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from .maps import check_rows, own_maps
 from .noise import per_sample
+from .reading import AUTO
+from .spectrum import SPECTRA
 from .strength import noise_norm, norms
 
 
@@ -23,8 +25,8 @@ class Shaping:
     guided. `gives_way`: the part of the shift that opposes the guidances before it is left out
     (gradient surgery: Yu et al., 2020). `region`: (R or 1, H, W) in [0, 1], where in the picture
     guidance acts, stretched over it. `frames`: of a video's latent, which are guided; below 0 they
-    count from the end, and none named means all. `whitening`: 0 leaves the gradient's spectrum, 1
-    gives all its frequencies one magnitude, 0.5 lies between (spectrum.py).
+    count from the end, and none named means all. `spectrum`: how strong each frequency of the shift
+    is, one of SPECTRA (spectrum.py), or "auto", what recommended.py says.
     """
 
     momentum: float = 0.0
@@ -34,7 +36,7 @@ class Shaping:
     gives_way: bool = False
     region: Tensor | None = None
     frames: tuple[int, ...] = ()
-    whitening: float = 0.0
+    spectrum: str = AUTO
 
     def __post_init__(self):
         for name in ("momentum", "second_moment"):
@@ -42,8 +44,8 @@ class Shaping:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.max_norm < math.inf:
             raise ValueError(f"max_norm is 0 (no limit) or above, got {self.max_norm}")
-        if not 0 <= self.whitening <= 1:
-            raise ValueError(f"whitening lies in [0, 1], got {self.whitening}")
+        if self.spectrum not in (known := (AUTO, *SPECTRA)):
+            raise ValueError(f"spectrum is one of {', '.join(known)}, got {self.spectrum!r}")
         if self.every < 1:
             raise ValueError(f"every is 1 or above, got {self.every}")
         if self.region is not None:

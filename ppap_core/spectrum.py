@@ -7,9 +7,12 @@ correct it, both picture by picture, for any size and number of channels, frame 
   phases only (white), 0.5 lies between. Compare the whitened gradients of arXiv 2602.08646.
 - `DataSpectrum.jacobian` weighs the frequencies as an ideal denoiser of stationary Gaussian data
   does (Wiener, 1949), without a pass of the model.
+
+SPECTRA names those that a user can choose. They change a gradient's length, which then has no
+meaning: use the rule relative with them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,10 +27,7 @@ CORNER = 0.03  # cycles per pixel, where the generic spectrum stops rising towar
 
 
 def whiten(gradient: Tensor, power: float) -> Tensor:
-    """`gradient` (B, ..., h, w), each frequency's magnitude raised to `power`; 1 changes nothing.
-
-    Its length changes too, and has no meaning: use the rule relative with it.
-    """
+    """`gradient` (B, ..., h, w) with each frequency's magnitude raised to `power`."""
     if power == 1:
         return gradient
     waves = torch.fft.rfft2(gradient.float())
@@ -112,3 +112,13 @@ def _generic() -> DataSpectrum:
 
 GENERIC = _generic()
 """1 / f^2, as natural images have it (Field, 1987), for values of variance 1."""
+
+Filter = Callable[[Tensor, Tensor, DataSpectrum], Tensor]
+
+SPECTRA: dict[str, Filter] = {
+    "plain": lambda gradient, sigma_ve, data: gradient,
+    "half-white": lambda gradient, sigma_ve, data: whiten(gradient, 0.5),
+    "white": lambda gradient, sigma_ve, data: whiten(gradient, 0.0),
+    "wiener": lambda gradient, sigma_ve, data: data.jacobian(gradient, sigma_ve),
+}
+"""Each maps a gradient (B, ..., h, w) at sigma_ve (B,), with the data's spectrum, to its like."""

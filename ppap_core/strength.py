@@ -8,24 +8,27 @@ from torch import Tensor
 
 from .noise import per_sample
 
+RECOMMENDED = "recommended"
+
 
 @dataclass(frozen=True)
 class Strength:
     """How strongly, by which rule and where guidance acts.
 
-    `guidance_scale`: 0 is off. `rule`: "raw" multiplies the gradient (the paper's s); "relative"
-    gives every picture a shift whose norm is that share of the noise's own. The interval is in
-    shares of the host's schedule, 0 at the start.
+    `guidance_scale`: 0 is off. What it means is up to `rule`. "recommended": multiples of what
+    evidence recommends for the guider's task (recommended.py). "relative": every picture's shift
+    has a norm that is this share of the noise's own. "raw": multiplies the gradient (the paper's
+    s). The interval is in shares of the host's schedule, 0 at the start.
     """
 
-    guidance_scale: float
-    rule: str = "raw"
+    guidance_scale: float = 1.0
+    rule: str = RECOMMENDED
     start_percent: float = 0.0
     end_percent: float = 1.0
 
     def __post_init__(self):
-        if self.rule not in RULES:
-            raise ValueError(f"scale rule is one of {', '.join(RULES)}, got {self.rule!r}")
+        if self.rule not in (known := (RECOMMENDED, *RULES)):
+            raise ValueError(f"scale rule is one of {', '.join(known)}, got {self.rule!r}")
         if not math.isfinite(self.guidance_scale):
             raise ValueError(f"guidance_scale is a finite number, got {self.guidance_scale}")
         if not 0 <= self.start_percent <= 1 or not 0 <= self.end_percent <= 1:

@@ -40,7 +40,7 @@ def draw_maps(world: World, guider: str):
     for method in SHOWN:
         experts = world.taught(guider, method.teaching, world.budget.first_seed)
         target = ClassTarget({SHAPES.index(ASKED): 1.0}, len(SHAPES))
-        guidance = Guidance(network, target, Strength(1.0), experts=experts)
+        guidance = Guidance(network, target, Strength(1.0, "raw"), experts=experts)
         gradients = [
             guidance.score(state, float(level)).gradient
             for state, level in zip(states, levels, strict=True)

@@ -61,7 +61,7 @@ class LatentWorld:
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
         """Figures of `num` pictures by the judge, and by the guider itself without experts."""
         reading = Reading(method.input, "vae") if method.input else None
-        asked = LatentMethod(method.name, reading, method.jacobian)
+        asked = LatentMethod(method.name, reading, method.jacobian, method.spectrum)
         pictures = self.models.pictures(asked, scale, first_seed, num, experts)
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)

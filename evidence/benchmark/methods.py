@@ -48,13 +48,15 @@ class Teaching:
 class Method:
     """`teaching`: of the experts; None is the guider alone. `input`: "" is no guidance.
 
-    `cfg`: the scales of classifier-free guidance, by the class-conditional model without a guider.
+    `spectrum`: of the shift. `cfg`: the scales of classifier-free guidance, by the
+    class-conditional model without a guider.
     """
 
     name: str
     input: str = "x_t"
     jacobian: str = "none"
     teaching: Teaching | None = None
+    spectrum: str = "plain"
     cfg: tuple[float, ...] = ()
 
 
@@ -65,8 +67,20 @@ ON_THE_ESTIMATE = Method("gradients on x0_hat", "x0_hat", "backprop")
 PPAP_1 = Method("PPAP-1", teaching=Teaching(1))
 PPAP_5 = Method("PPAP-5", teaching=Teaching())
 PPAP_10 = Method("PPAP-10", teaching=Teaching(10))
-X0_EXPERTS = Teaching(changes={"input": "x0_hat", "view": "identity"})
+ESTIMATE = {"input": "x0_hat", "view": "identity"}
+X0_EXPERTS = Teaching(changes=ESTIMATE | {"estimates": "fresh"})
+KEPT = Teaching(changes=ESTIMATE | {"estimates": "kept"})
 PPAP_5_ON_THE_ESTIMATE = Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS)
+KEPT_METHODS = tuple(
+    Method(f"PPAP-5 on kept x0_hat, {jacobian}, {spectrum}", "x0_hat", jacobian, KEPT, spectrum)
+    for jacobian, spectrum in (
+        ("none", "plain"),
+        ("none", "half-white"),
+        ("none", "wiener"),
+        ("jvp", "plain"),
+        ("jvp", "half-white"),
+    )
+)
 
 CONDITIONAL = Method("class-conditional model, CFG", input="", cfg=(1.0, 2.0, 4.0, 8.0))
 
@@ -82,11 +96,22 @@ CLASS_METHODS = (
     PPAP_10,
     Method("PPAP-5 on x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
     PPAP_5_ON_THE_ESTIMATE,
+    *KEPT_METHODS,
     CONDITIONAL,
 )
 SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
+SPECTRA_ON_X_T = ("half-white", "white", "wiener")
 SIZES = ("small resnet",)  # guiders that only show how much the size of a guider matters
-MAP_METHODS = (NO_GUIDANCE, NAIVE, ON_THE_ESTIMATE, PPAP_1, PPAP_5, PPAP_5_ON_THE_ESTIMATE)
+MAP_METHODS = (
+    NO_GUIDANCE,
+    NAIVE,
+    ON_THE_ESTIMATE,
+    PPAP_1,
+    PPAP_5,
+    *(Method(f"PPAP-5, {name}", teaching=Teaching(), spectrum=name) for name in SPECTRA_ON_X_T),
+    PPAP_5_ON_THE_ESTIMATE,
+    *KEPT_METHODS,
+)
 SEEN = {"view": "vae"}
 SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
 SUPERVISED_SEEN = Teaching(**LABELLED, changes=SEEN_ESTIMATE)

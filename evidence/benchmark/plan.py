@@ -60,11 +60,12 @@ class Plan:
             return
         guider, seed = self.budget.guiders[0], self.first_seed
         for method in methods.ablations():
-            missing = list(self._lesson(guider, method, seed))
-            yield from missing
-            for scale in self.budget.scales[1:3] if not missing else ():
+            rows: list[Row] = []
+            for scale in self.budget.scales[1:3]:
                 key = self._key(guider, method, "DDIM-25", scale, seed, self.budget.pictures)
-                yield from self._row("ablations", key, method)
+                rows += self._row("ablations", key, method)
+            lesson = list(self._lesson(guider, method, seed)) if rows else []
+            yield from lesson or rows
 
     def _lesson(self, guider: str, method: Method, seed: int) -> Iterator[Piece]:
         lesson = None
@@ -79,10 +80,13 @@ class Plan:
         self, table: str, guider: str, method: Method, seed: int, sampler: str
     ) -> Iterator[Piece]:
         """The lesson; then the rows that choose the scale; then the row that is reported."""
-        missing = list(self._lesson(guider, method, seed))
-        if missing:
-            yield from missing
-            return
+        rows = list(self._missing_rows(table, guider, method, seed, sampler))
+        lesson = list(self._lesson(guider, method, seed)) if rows else []
+        yield from lesson or rows
+
+    def _missing_rows(
+        self, table: str, guider: str, method: Method, seed: int, sampler: str
+    ) -> Iterator[Row]:
         if table == "class" and sampler == "DDIM-25" and "noisy" in self.budget.tables:
             yield from self._noisy(guider, method, seed)
         fast = "DDIM-25" if sampler == "DDPM-250" else sampler

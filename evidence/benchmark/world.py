@@ -21,6 +21,7 @@ from evidence.benchmark.methods import Method, Teaching
 from evidence.quality import measure_quality
 from ppap_core.distillation.batch import FROM_NOISE, Reader
 from ppap_core.distillation.distill import distill
+from ppap_core.distillation.estimates import Estimates, read_estimates
 from ppap_core.distillation.images import find_images, read_images
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.state import TrainingState, resume
@@ -29,12 +30,15 @@ from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
 from ppap_core.noise import add_noise, timestep_to_sigma_ve
+from ppap_core.pixels import bytes_to_image
 from ppap_core.reading import Reading
+from ppap_core.shaping import Shaping
+from ppap_core.spectrum import DataSpectrum
 from ppap_core.strength import Strength
 
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
-NUM_REAL = 2000
+NUM_REAL, NUM_SPECTRUM = 2000, 1000
 
 
 class World:
@@ -60,10 +64,22 @@ class World:
         return LatentWorld()
 
     @cached_property
+    def _generated_lines(self) -> list[dict]:
+        return find_images(GENERATED)[: self.budget.generated]
+
+    @cached_property
     def generated(self) -> Tensor:
         """(N, 3, 32, 32) uint8, sampled from the diffusion model."""
-        lines = find_images(GENERATED)[: self.budget.generated]
-        return torch.stack([image for _, image in read_images(GENERATED, lines)])
+        return torch.stack([image for _, image in read_images(GENERATED, self._generated_lines)])
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """Those that were kept of the same pictures."""
+        return read_estimates(GENERATED, self._generated_lines)
+
+    @cached_property
+    def data_spectrum(self) -> DataSpectrum:
+        return DataSpectrum.of_states(bytes_to_image(self.generated[:NUM_SPECTRUM]))
 
     @cached_property
     def renders(self) -> Scenes:
@@ -84,7 +100,9 @@ class World:
             truth = label_answers(self.renders.label, len(SHAPES))
             return TrainingSet(self.renders.image, truth)
         kept = slice(round(teaching.pictures * len(self.generated)))
-        return TrainingSet(self.generated[kept], self.answers(guider)[kept])
+        estimates = self.estimates[kept] if teaching.changes.get("estimates") == "kept" else None
+        answers = self.answers(guider)[kept]
+        return TrainingSet(self.generated[kept], answers, estimates=estimates)
 
     def reader(self, settings):
         from ppap_core.comfy_bridge.denoise import Denoiser
@@ -139,10 +157,12 @@ class World:
             return self.conditional_model, {"cfg": scale, "class_labels": scenes.label}
         if not method.input:
             return self.model, {}
-        loaded = replace(self.guider(guider), experts=self.taught(guider, method.teaching, seed))
+        experts = self.taught(guider, method.teaching, seed)
+        loaded = replace(self.guider(guider), experts=experts, data_spectrum=self.data_spectrum)
         target, strength = build_target(task, scenes), Strength(scale, "relative")
-        read = {"reading": Reading(method.input), "jacobian": method.jacobian}
-        return guide(self.model, loaded, target, strength, **read), {}
+        how = {"reading": Reading(method.input), "jacobian": method.jacobian}
+        how["shaping"] = Shaping(spectrum=method.spectrum)
+        return guide(self.model, loaded, target, strength, **how), {}
 
     @torch.no_grad()
     def sample(self, model_for, sampler: str, num: int, first_seed: int) -> Tensor:

@@ -4,14 +4,16 @@ import logging
 
 from ..guidance import Guidance
 from ..reading import AUTO, OPEN, Reading
+from ..recommended import BURNING
 from ..shaping import NO_SHAPING, Shaping
-from ..spectrum import GENERIC
-from ..strength import Strength
+from ..strength import RECOMMENDED, Strength
 from ..targets import Target
 from .hook import install_guidance
 from .live import show_on_node
 from .loaded_guider import LoadedGuider
 from .views import build_view, has_tiny_decoder, works_on_pixels
+
+RECOMMENDED_STRENGTH = Strength()
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +22,10 @@ def guide(
     model,
     guider: LoadedGuider,
     target: Target,
-    strength: Strength,
+    strength: Strength = RECOMMENDED_STRENGTH,
     *,
     reading: Reading = OPEN,
-    jacobian: str = "jvp",
+    jacobian: str = AUTO,
     shaping: Shaping = NO_SHAPING,
     vae=None,
 ):
@@ -39,6 +41,7 @@ def guide(
     if strength.is_off:
         warn_of_no_guidance(guider, target, strength)
         return model
+    warn_of_burning(strength)
     built = build_view(reading.view, model, vae)
     guidance = Guidance(
         guider.guider,
@@ -49,7 +52,7 @@ def guide(
         view=built.view,
         jacobian=jacobian,
         shaping=shaping,
-        spectrum=guider.expert_set.header.data_spectrum if guider.expert_set else GENERIC,
+        data_spectrum=guider.data_spectrum,
     )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
 
@@ -57,7 +60,7 @@ def guide(
 def warn_of_no_guidance(
     guider: LoadedGuider | None, target: Target | None, strength: Strength
 ) -> None:
-    """On the running node and in the log: why pictures will be unguided. Scale 0 says it itself."""
+    """On the running node and in the log: why pictures will be unguided. Off needs no word."""
     if strength.guidance_scale == 0:
         return
     named = {"guider": guider, "target": target}
@@ -73,6 +76,17 @@ def warn_of_no_guidance(
     told = f"PPAP: the pictures will be unguided, since {reason}"
     log.warning(told)
     show_on_node([told])
+
+
+def warn_of_burning(strength: Strength) -> None:
+    """On the running node and in the log, if pictures will fall apart under this strength."""
+    if strength.rule == RECOMMENDED and strength.guidance_scale > BURNING:
+        told = (
+            f"PPAP: strength {strength.guidance_scale:g} will burn the pictures: 1 is recommended, "
+            f"2 insists, and more than {BURNING:g} gains nothing"
+        )
+        log.warning(told)
+        show_on_node([told])
 
 
 def settle_reading(reading: Reading, guider: LoadedGuider, latent_format, vae=None) -> Reading:

@@ -11,7 +11,6 @@ from ..distillation.generate import SamplePictures
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
 from ..guiders import GuiderInfo
-from ..strength import Strength
 from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
 from ..targets.map_target import show_target
 from ..targets.palettes import HUES
@@ -20,7 +19,6 @@ from .guide import guide
 from .loaded_guider import LoadedGuider
 
 NUM_PICTURES = 6
-SCALE = 0.1  # of the rule "relative": serves all guiders (evidence/strength.py)
 FIRST_SEED = 1 << 32  # beyond every seed of a training's pictures
 
 
@@ -70,9 +68,8 @@ def sample_preview(
     target, names, maps = preview_targets(guider.guider.info, answers, NUM_PICTURES)
 
     def guided(guider: LoadedGuider):
-        strength, reading = Strength(SCALE, "relative"), expert_set.header.reading
-        model, vae = checkpoint.model, checkpoint.vae
-        return guide(model, guider, target, strength, reading=reading, vae=vae)
+        model, vae, reading = checkpoint.model, checkpoint.vae, expert_set.header.reading
+        return guide(model, guider, target, reading=reading, vae=vae)
 
     models = {
         "no guidance": checkpoint.model,

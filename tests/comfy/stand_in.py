@@ -10,8 +10,9 @@ class StandIn:
     view = staticmethod(lambda x: x)
 
     def __init__(self, comfyui, guider):
-        self.strength = comfyui.module("ppap_core.strength").Strength(1.0)
-        self.shaping = comfyui.module("ppap_core.shaping").NO_SHAPING
+        self.strength = comfyui.module("ppap_core.strength").Strength(1.0, "raw")
+        self.shaping = comfyui.module("ppap_core.shaping").Shaping(spectrum="plain")
+        self.data_spectrum = comfyui.module("ppap_core.spectrum").GENERIC
         self.score_of = comfyui.module("ppap_core.guidance").Score
         self.guider = guider
 

@@ -84,7 +84,7 @@ def test_from_checkpoint_to_guided_picture(
                 model=checkpoint.model,
                 guider=guider.with_experts(loaded),
                 target=target,
-                guidance_scale=3.0,
+                strength=3.0,
             )
             .args[0]
         )

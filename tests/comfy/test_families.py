@@ -31,7 +31,7 @@ def guider(comfyui):
 
 def guide(comfyui, model, guider, scale=3.0, **settings):
     target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
-    settings = {"guider_input": "x_t", "guidance_scale": scale} | settings
+    settings = {"guider_input": "x_t", "strength": scale} | settings
     node = comfyui.node("PPAP_ApplyGuidance")
     with torch.inference_mode():
         return node.execute(model=model, guider=guider, target=target, **settings).args[0]

@@ -47,7 +47,7 @@ CACHES = {"EasyCache": easy_cache, "LazyCache": lazy_cache}
 
 def guide(comfyui, model, guider, jacobian, **settings):
     target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
-    settings = {"guider_input": "x0_hat", "guidance_scale": 3.0, "jacobian": jacobian} | settings
+    settings = {"guider_input": "x0_hat", "strength": 3.0, "jacobian": jacobian} | settings
     return node(comfyui, "PPAP_ApplyGuidance", model, guider=guider, target=target, **settings)
 
 

@@ -88,7 +88,7 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
     guider = module("ppap_core.guiders").load_guider(GUIDER)
     experts = module("ppap_core.expert_file").load_experts(EXPERTS)
     targets = module("ppap_core.targets").ClassTarget([{k: 1.0} for k in CLASSES], len(SHAPES))
-    strength = module("ppap_core.strength").Strength(SCALE)
+    strength = module("ppap_core.strength").Strength(SCALE, "raw")
     loaded = module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(guider)
     guided = module("ppap_core.comfy_bridge.guide").guide(
         model, loaded.with_experts(experts), targets, strength

@@ -91,7 +91,7 @@ def applied(comfyui, name, model):
 
 
 def guide(comfyui, model, guider, jacobian):
-    settings = {"guidance_scale": 3.0, "guider_input": "x0_hat", "jacobian": jacobian}
+    settings = {"strength": 3.0, "guider_input": "x0_hat", "jacobian": jacobian}
     of_class = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
     with torch.inference_mode():
         node = comfyui.node("PPAP_ApplyGuidance")

@@ -29,8 +29,7 @@ def guided(comfyui, world, batch=2, seed=0, guider="default", classes="torus", *
     model, empty, default, _ = world
     guider = default if guider == "default" else guider
     settings = {
-        "guidance_scale": 10.0,
-        "scale_rule": "raw",
+        "strength": 2.0,
         "start_percent": 0.0,
         "end_percent": 1.0,
     } | changes
@@ -90,7 +89,7 @@ def test_guidance_changes_the_picture(comfyui, world):
 @pytest.mark.parametrize(
     "off",
     [
-        {"guidance_scale": 0.0},
+        {"strength": 0.0},
         {"start_percent": 0.7, "end_percent": 0.7},
         {"start_percent": 0.9, "end_percent": 0.2},
         {"guider": None},
@@ -105,7 +104,7 @@ def test_guidance_that_is_off_gives_the_unguided_picture_bit_for_bit(comfyui, wo
     [
         ({"guider": None}, "no guider and no target is connected"),
         ({"start_percent": 0.9, "end_percent": 0.2}, "start_percent 0.9 is not below end_percent"),
-        ({"guidance_scale": 0.0}, None),
+        ({"strength": 0.0}, None),
     ],
 )
 def test_pictures_that_will_be_unguided_are_announced(
@@ -125,7 +124,7 @@ def test_a_target_that_is_missing_is_announced(comfyui, world, caplog):
     model, _, guider, _ = world
     node = comfyui.node("PPAP_ApplyGuidance")
     with torch.inference_mode():
-        (same,) = node.execute(model=model, guider=guider, guidance_scale=10.0).args
+        (same,) = node.execute(model=model, guider=guider, strength=2.0).args
     assert same is model
     assert "no target is connected, or what is connected is muted" in caplog.text
 
@@ -171,8 +170,7 @@ def test_apply_guidance_and_guided_ksampler_agree(comfyui, world):
                 model=model,
                 guider=guider,
                 target=target(comfyui, guider),
-                guidance_scale=10.0,
-                scale_rule="raw",
+                strength=2.0,
                 start_percent=0.0,
                 end_percent=1.0,
             )
@@ -379,7 +377,8 @@ def run_four_steps(model, empty, sampler, scheduler):
 
 
 def options(comfyui, region=None, conflict="sum", **numbers):
-    settings = {"max_norm": 0.0, "every": 1, "momentum": 0.0, "second_moment": 0.0} | numbers
+    settings = {"max_norm": 0.0, "every": 1, "momentum": 0.0, "second_moment": 0.0}
+    settings |= {"spectrum": "auto", "scale_rule": "recommended"} | numbers
     node = comfyui.node("PPAP_GuidanceOptions")
     return node.execute(conflict=conflict, region=region, **settings).args[0]
 
@@ -412,7 +411,7 @@ def test_every_option_changes_the_picture_and_keeps_it_finite(comfyui, world, ch
 def chained(comfyui, world, conflict):
     """Torus first, then its opposite."""
     model, empty, guider, _ = world
-    settings = {"guidance_scale": 0.1, "scale_rule": "relative"}
+    settings = {"strength": 1.0}
     settings |= {"start_percent": 0.0, "end_percent": 1.0}
     apply = comfyui.node("PPAP_ApplyGuidance").execute
     with torch.inference_mode():
@@ -429,7 +428,7 @@ def chained(comfyui, world, conflict):
 
 
 def test_give_way_leaves_the_first_guidances_picture_nearly_unchanged(comfyui, world):
-    settings = {"guidance_scale": 0.1, "scale_rule": "relative"}
+    settings = {"strength": 1.0}
     first = guided(comfyui, world, **settings)
     yielding = (chained(comfyui, world, "give way") - first).abs().mean()
     adding = (chained(comfyui, world, "sum") - first).abs().mean()
@@ -474,7 +473,7 @@ def report(comfyui, model, latent, num_steps=4):
 def run_and_report(comfyui, world, **settings):
     """PPAP Guided KSampler's two outputs, the second into the report."""
     model, empty, guider, latent = world
-    values = {"guidance_scale": 0.1, "scale_rule": "relative"}
+    values = {"strength": 1.0}
     values |= {"start_percent": 0.0, "end_percent": 1.0} | settings
     with torch.inference_mode():
         sampled, guided_model = (
@@ -501,8 +500,8 @@ def test_the_report_shows_what_guidance_did(comfyui, world):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"guidance_scale": 0.0}, "nothing guides this model"),
-        ({"guidance_scale": 1e-4}, "next to nothing: raise guidance_scale"),
+        ({"strength": 0.0}, "nothing guides this model"),
+        ({"strength": 1e-4}, "next to nothing: raise strength"),
         ({"start_percent": 0.9999}, "widen start_percent and end_percent"),
     ],
 )
@@ -512,33 +511,35 @@ def test_report_says_why_guidance_had_no_effect(comfyui, world, settings, words)
     assert curves.shape[-1] == steps.shape[-1] == 3
 
 
-def sweep(comfyui, world, scales, **changes):
+def sweep(comfyui, world, strengths, **changes):
     model, empty, guider, latent = world
     with torch.inference_mode():
         vae = comfyui.nodes.VAELoader().load_vae("pixel_space")[0]
         settings = {
             **{"model": model, "vae": vae, "seed": 0, "steps": 6, "cfg": 1.0, "denoise": 1.0},
-            **{"sampler_name": "ddim", "scheduler": "ddim_uniform", "scale_rule": "raw"},
+            **{"sampler_name": "ddim", "scheduler": "ddim_uniform"},
             **{"positive": empty, "negative": empty, "latent_image": latent, "guider": guider},
             **{"target": target(comfyui, guider), "start_percent": 0.0, "end_percent": 1.0},
         }
-        return comfyui.node("PPAP_ScaleSweep").execute(scales=scales, **settings | changes).args
+        return (
+            comfyui.node("PPAP_ScaleSweep").execute(strengths=strengths, **settings | changes).args
+        )
 
 
-def test_sweep_shows_the_samplers_picture_at_each_scale(comfyui, world):
-    grid, images = sweep(comfyui, world, "0, 10 30")
-    assert images.shape == (6, 32, 32, 3)  # two pictures under three scales
-    for scale, pair in zip((0.0, 10.0, 30.0), images.split(2), strict=True):
-        expected = guided(comfyui, world, guidance_scale=scale)
+def test_sweep_shows_the_samplers_picture_at_each_strength(comfyui, world):
+    grid, images = sweep(comfyui, world, "0, 1 3")
+    assert images.shape == (6, 32, 32, 3)  # two pictures under three strengths
+    for strength, pair in zip((0.0, 1.0, 3.0), images.split(2), strict=True):
+        expected = guided(comfyui, world, strength=strength)
         shown = ((expected + 1) / 2).clamp(0, 1).movedim(1, -1)
         torch.testing.assert_close(pair, shown, rtol=0, atol=1e-5)
     assert grid.shape[1] > 2 * 256 and grid.shape[2] > 3 * 256
 
 
-@pytest.mark.parametrize("scales", ["", "strong", "1 " * 13])
-def test_unreadable_list_of_scales_is_refused(comfyui, world, scales):
-    with pytest.raises(ValueError, match="scales"):
-        sweep(comfyui, world, scales)
+@pytest.mark.parametrize("strengths", ["", "strong", "1 " * 13])
+def test_unreadable_list_of_strengths_is_refused(comfyui, world, strengths):
+    with pytest.raises(ValueError, match="strengths"):
+        sweep(comfyui, world, strengths)
 
 
 @pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "..\\secret", "a/../../secret"])

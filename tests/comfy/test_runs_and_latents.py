@@ -10,7 +10,7 @@ import torch
 from tests.comfy import tiny_models
 from tests.comfy.test_nodes import report, target, world  # noqa: F401
 
-SETTINGS = {"guidance_scale": 0.1, "scale_rule": "relative"}
+SETTINGS = {"strength": 1.0}
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_halves_of_split_sigmas_add_up(call, world, guide, evaluations, step
 
 
 def test_halves_under_two_guidances_are_told_one_by_one(call, world, guide, evaluations):  # noqa: F811
-    models = guide(), guide(guidance_scale=0.2)
+    models = guide(), guide(strength=0.2)
     high, low = split(call, models[0], 2)
     first = custom(call, world, models[0], high, world[3], "RandomNoise")[0]
     second = custom(call, world, models[1], low, first, "DisableNoise")[0]
@@ -223,7 +223,7 @@ def test_what_is_kept_of_runs_keeps_no_guider_alive(comfyui, sample, world):  # 
     with torch.inference_mode():
         (model,) = (
             comfyui.node("PPAP_ApplyGuidance")
-            .execute(model=world[0], guider=tiny, target=of_class, guidance_scale=1.0)
+            .execute(model=world[0], guider=tiny, target=of_class, strength=1.0)
             .args
         )
     latent, guider = sample(model), weakref.ref(tiny.guider)

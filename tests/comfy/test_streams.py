@@ -63,7 +63,7 @@ def guider(comfyui):
 
 
 def guide(comfyui, model, guider, seen="x_t", jacobian="none", **changes):
-    settings = {"guidance_scale": 3.0, "guider_input": seen, "jacobian": jacobian} | changes
+    settings = {"strength": 3.0, "guider_input": seen, "jacobian": jacobian} | changes
     of_class = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
     with torch.inference_mode():
         node = comfyui.node("PPAP_ApplyGuidance")

@@ -148,7 +148,7 @@ def test_a_real_architecture_trains_and_guides(comfyui, inputs, tmp_path, archit
     with torch.inference_mode():
         guided = (
             comfyui.node("PPAP_ApplyGuidance")
-            .execute(model=inputs["model"], guider=with_experts, target=target, guidance_scale=10.0)
+            .execute(model=inputs["model"], guider=with_experts, target=target, strength=10.0)
             .result[0]
         )
         sample = comfyui.module("ppap_core.comfy_bridge.sampling").sample_pixels

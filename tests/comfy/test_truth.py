@@ -77,7 +77,7 @@ def exact_guidance_by_estimate(comfyui, jacobian, scale=1.0):
     guider = guiders.Guider(
         backbone, as_it_is, guiders.GuiderInfo("timm/net", "net", "class", ("y",), "0")
     )
-    strength = comfyui.module("ppap_core.strength").Strength(scale)
+    strength = comfyui.module("ppap_core.strength").Strength(scale, "raw")
     return ToldTheNoise(guider, Observation(), strength, input="x0_hat", jacobian=jacobian)
 
 

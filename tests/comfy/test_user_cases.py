@@ -41,7 +41,7 @@ def call(comfyui):
 def guide(comfyui, call, guider):
     def apply(model, **settings):
         target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
-        settings = {"guidance_scale": 3.0, "guider_input": "x_t"} | settings
+        settings = {"strength": 3.0, "guider_input": "x_t"} | settings
         return call("PPAP_ApplyGuidance", model=model, guider=guider, target=target, **settings)[0]
 
     return apply

@@ -287,7 +287,7 @@ def test_a_target_for_another_meaning_of_the_answer_is_refused(tmp_path):
     guider = load_guider(vit_folder(tmp_path / "net", num_labels=3))
     target = ClassTarget({0: 1.0}, 3, answer="sigmoid")
     with pytest.raises(ValueError, match="answers with a softmax, the target was made for a sigm"):
-        Guidance(guider, target, Strength(1.0))
+        Guidance(guider, target, Strength(1.0, "raw"))
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def test_a_target_for_another_task_is_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rule": "relativ"}, "scale rule is one of raw, relative, got 'relativ'"),
+        ({"rule": "relativ"}, "scale rule is one of recommended, raw, relative, got 'relativ'"),
         ({"guidance_scale": float("nan")}, "finite"),
         ({"guidance_scale": float("inf")}, "finite"),
         ({"start_percent": -0.1}, "-0.1"),
@@ -367,12 +367,12 @@ def test_strength_is_off_at_scale_zero_or_empty_interval(settings, off):
 def test_whitening_changes_the_direction_of_a_shift_and_not_its_length():
     guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
     plain = guidance_of(guider, 0.2, "relative")
-    white = replace(plain, shaping=Shaping(whitening=1.0))
+    white = replace(plain, shaping=Shaping(spectrum="white"))
     shifts = [shift_of(guidance, x, sigma_ve) for guidance in (plain, white)]
     lengths = [shift.flatten(1).norm(dim=1) for shift in shifts]
     torch.testing.assert_close(*lengths)
     magnitudes = torch.fft.fft2(shifts[1]).abs()
     spread = magnitudes.flatten(1).std(dim=1) / magnitudes.flatten(1).mean(dim=1)
     assert (spread < 0.1).all()
-    with pytest.raises(ValueError, match=r"whitening lies in \[0, 1\]"):
-        Shaping(whitening=1.5)
+    with pytest.raises(ValueError, match="spectrum is one of auto, plain, half-white, white, wien"):
+        Shaping(spectrum="whitish")

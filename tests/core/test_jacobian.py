@@ -119,10 +119,10 @@ def test_a_guider_that_sees_the_estimate_shifts_by_the_posterior_covariance(jaco
     guidance = Guidance(
         guider_of(torch.nn.Flatten()),
         UnnormalisedLikelihood(a),
-        Strength(2.5),
+        Strength(2.5, "raw"),
         input="x0_hat",
         jacobian=jacobian,
-        spectrum=DataSpectrum((variance, variance)),
+        data_spectrum=DataSpectrum((variance, variance)),
     )
     run = GuidanceRun(guidance)
     shift = run.shift(x_vp, torch.full((2,), sigma_ve), gain * x_vp, lambda x: gain * x)
@@ -137,8 +137,8 @@ def test_x0_hat_guider_reads_only_the_estimate():
     """With J = identity the score of x0_hat is that of a guider shown the estimate as x_t."""
     guider, estimate = resnet_guider(), noise(2, seed=5)
     target = ClassTarget({2: 1.0}, 5)
-    seen = Guidance(guider, target, Strength(1.0), input="x0_hat", jacobian="backprop")
-    shown = Guidance(guider, target, Strength(1.0))
+    seen = Guidance(guider, target, Strength(1.0, "raw"), input="x0_hat", jacobian="backprop")
+    shown = Guidance(guider, target, Strength(1.0, "raw"))
     got = seen.score(noise(2), 0.5, estimate, lambda x: x)
     expected = shown.score(estimate, 0.5)
     torch.testing.assert_close(got.gradient, expected.gradient)
@@ -154,12 +154,12 @@ def test_x0_hat_guider_reads_only_the_estimate():
 )
 def test_an_unknown_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Guidance(linear_guider(), ClassTarget({2: 1.0}, 5), Strength(1.0), **settings)
+        Guidance(linear_guider(), ClassTarget({2: 1.0}, 5), Strength(1.0, "raw"), **settings)
 
 
 def test_video_log_likelihood_is_the_sum_over_frames():
     view = LinearRgb([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    guidance = Guidance(resnet_guider(), ClassTarget({2: 1.0}, 5), Strength(1.0), view=view)
+    guidance = Guidance(resnet_guider(), ClassTarget({2: 1.0}, 5), Strength(1.0, "raw"), view=view)
     video = noise(6).reshape(2, 3, 3, SIDE, SIDE).transpose(1, 2)
     step = guidance.score(video, 1.0)
     for index in range(3):

@@ -51,8 +51,7 @@ def prompt_for(name: str) -> dict:
             "scheduler": "simple",
             "guider": ["guider", 0],
             "target": ["target", 0],
-            "guidance_scale": scale,
-            "scale_rule": "relative",
+            "strength": scale,
             "start_percent": 0.0,
             "end_percent": 1.0,
         }

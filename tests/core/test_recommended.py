@@ -1,0 +1,64 @@
+"""What is settled by evidence where a user leaves it open."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from ppap_core.experts import Expert, NoiseExperts
+from ppap_core.guidance import Guidance
+from ppap_core.guidance_run import GuidanceRun
+from ppap_core.guiders import Guider, GuiderInfo
+from ppap_core.noise import NoiseRange
+from ppap_core.recommended import recommend
+from ppap_core.shaping import Shaping
+from ppap_core.strength import Strength, noise_norm, norms
+from ppap_core.targets import ClassTarget, DepthTarget
+
+CLASSES = ("cat", "dog", "bird")
+TARGETS = {"class": ClassTarget({2: 1.0}, 3), "depth": DepthTarget(torch.rand(1, 32, 32))}
+EXPERTS = NoiseExperts([Expert(NoiseRange(0.0, 1e4), {}, 1.0)])
+
+
+def guidance(task="class", strength=1.0, **settings) -> Guidance:
+    torch.manual_seed(0)
+    body = nn.Conv2d(3, 3 if task == "class" else 1, 3, padding=1)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if task == "class" else Squeeze()
+    labels = CLASSES if task == "class" else ()
+    info = GuiderInfo("", "conv", task, labels, "")
+    guider = Guider(nn.Sequential(body, head), nn.Identity(), info)
+    wished = Strength(strength, settings.pop("rule", "recommended"))
+    return Guidance(guider, TARGETS[task], wished, **settings)
+
+
+class Squeeze(nn.Module):
+    def forward(self, answer):
+        return answer[:, 0]
+
+
+@pytest.mark.parametrize("task", ["class", "depth"])
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_a_strength_is_a_multiple_of_what_is_recommended_for_the_task(task, strength):
+    """Measured on the shift itself, as a share of the noise."""
+    x, level = torch.randn(2, 3, 32, 32), torch.full((2,), 0.5)
+    shift = GuidanceRun(guidance(task, strength)).shift(x, level)
+    expected = strength * recommend(task, "x_t", "none").scale
+    torch.testing.assert_close(norms(shift) / noise_norm(shift, level), torch.full((2,), expected))
+
+
+def test_other_rules_keep_their_scale_and_the_papers_also_its_spectrum():
+    for rule in ("relative", "raw"):
+        assert guidance(strength=0.7, rule=rule).strength.guidance_scale == 0.7
+    on_estimate = {"input": "x0_hat", "jacobian": "none"}
+    recommended = recommend("class", "x0_hat", "none").spectrum
+    assert guidance(**on_estimate).shaping.spectrum == recommended != "plain"
+    assert guidance(rule="raw", **on_estimate).shaping.spectrum == "plain"
+    assert guidance(shaping=Shaping(spectrum="white")).shaping.spectrum == "white"
+
+
+def test_experts_need_no_jacobian_and_a_guider_alone_does():
+    alone = guidance(input="x0_hat")
+    assert alone.jacobian == "jvp"
+    assert replace(alone, jacobian="auto", experts=EXPERTS).jacobian == "none"
+    assert guidance(input="x0_hat", jacobian="backprop").jacobian == "backprop"
