@@ -1,8 +1,9 @@
 """The demo: an unconditional diffusion model is asked for ten shapes, in the real ComfyUI.
 
-Three methods start from the same noise: no guidance, the off-the-shelf classifier as it is, and the
-same classifier with its PPAP experts. A judge, a network that guides nothing, counts how often the
-picture shows the shape that was asked for. Writes grid.png (a row for each method), summary.json.
+Three methods start from the same noise: no guidance, the off-the-shelf classifier that reads the
+noisy state, and the same classifier with its PPAP experts. A judge, a network that guides nothing,
+counts how often the picture shows the shape that was asked for. Writes grid.png (a row for each
+method), summary.json.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from demo.sampling import guide_model, load_guiding, load_model, sample
 from demo.shapes import SHAPES
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.reading import OPEN, Reading
 from ppap_core.targets import ClassTarget
 
 
@@ -39,12 +41,15 @@ class Result:
 def guided_models(model, guider, strength: float) -> dict[str, Callable]:
     """Method -> a function from class index to MODEL."""
 
-    def guide_to(label: int, guider):
-        return guide_model(model, guider, ClassTarget({label: 1.0}, len(SHAPES)), strength)
+    def guide_to(label: int, guider, reading: Reading = OPEN):
+        target = ClassTarget({label: 1.0}, len(SHAPES))
+        return guide_model(model, guider, target, strength, reading=reading)
+
+    alone, noisy = guider.without_experts(), Reading("x_t")
 
     return {
         "no guidance": lambda label: model,
-        "off-the-shelf guider": lambda label: guide_to(label, guider.without_experts()),
+        "off-the-shelf guider": lambda label: guide_to(label, alone, noisy),
         "PPAP experts": lambda label: guide_to(label, guider),
     }
 

@@ -9,6 +9,7 @@ from demo.measures import FILES
 from demo.paths import PIXEL_MODEL
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
+from ppap_core.reading import OPEN, Reading
 from ppap_core.shaping import Shaping
 from ppap_core.strength import RECOMMENDED, Strength
 
@@ -36,6 +37,7 @@ def guide_model(
     target,
     strength: float = 1.0,
     rule: str = RECOMMENDED,
+    reading: Reading = OPEN,
     **settings,
 ):
     """`model` (MODEL), guided. `settings`: other fields of Strength and Shaping."""
@@ -43,7 +45,8 @@ def guide_model(
 
     of_shaping = {field.name for field in fields(Shaping)} & settings.keys()
     shaping = Shaping(**{name: settings.pop(name) for name in of_shaping})
-    return guide(model, guider, target, Strength(strength, rule, **settings), shaping=shaping)
+    how = {"reading": reading, "shaping": shaping}
+    return guide(model, guider, target, Strength(strength, rule, **settings), **how)
 
 
 def sample(model, seeds: list[int], **told) -> Tensor:

@@ -20,6 +20,7 @@ from evidence.flags import build_parser
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class Sampler:
         model = self.model
         for task in setting.tasks:
             guider, target = self.guiders[task], build_target(task, self.scenes)
+            how = RELATIVE | setting.changes
             if not setting.has_experts:
-                guider = guider.without_experts()
-            model = guide_model(model, guider, target, **RELATIVE | setting.changes)
+                guider, how["reading"] = guider.without_experts(), Reading("x_t")
+            model = guide_model(model, guider, target, **how)
         pictures = sample(model, self.seeds)
         self.bar.update()
         return pictures

@@ -30,6 +30,7 @@ from ppap_core.atomic import save_safetensors
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.expert_file import load_experts
 from ppap_core.grid import GridRow, draw_grid
+from ppap_core.reading import OPEN, Reading
 from ppap_core.targets import ClassTarget
 
 FOLDER = CACHE / "style"
@@ -90,6 +91,7 @@ class StyledModels:
             "experts of the shaded model": shaded,
             "experts of this model": own,
         }
+        self.readings = {name: OPEN for name in self.guiders} | {"guider alone": Reading("x_t")}
         self.judge = Judge(len(SHAPES) * len(STYLES)).eval().requires_grad_(False)
         self.judge.load_state_dict(load_file(JUDGE))
 
@@ -98,7 +100,8 @@ class StyledModels:
         model = self.model
         if method in self.guiders:
             target = ClassTarget([{int(label): 1.0} for label in classes], len(SHAPES))
-            model = guide_model(model, self.guiders[method], target, **STRENGTH)
+            reading = self.readings[method]
+            model = guide_model(model, self.guiders[method], target, **STRENGTH, reading=reading)
         seeds = [FIRST_SEED + index for index in range(len(classes))]
         return sample(model, seeds, class_labels=torch.tensor([told]))
 

@@ -74,8 +74,7 @@ def guidance_inputs():
             optional=True,
             advanced=True,
             tooltip="What the guider sees: x_t, the noisy picture, or x0_hat, the model's estimate "
-            "of the final one. auto: as the experts were trained; without experts x0_hat where the "
-            "guider sees decoded latents, else x_t.",
+            "of the final one. auto: as the experts were trained; without experts x0_hat.",
         ),
         io.Combo.Input(
             "jacobian",

@@ -57,10 +57,20 @@ class TrainExperts(io.ComfyNode):
                     tooltip="Training pictures to sample. More is better, up to some thousands.",
                 ),
                 io.Int.Input(
-                    "width", default=512, min=8, max=8192, step=8, tooltip="Picture width."
+                    "width",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=8,
+                    tooltip="Picture width; 0 takes the usual one for the model.",
                 ),
                 io.Int.Input(
-                    "height", default=512, min=8, max=8192, step=8, tooltip="Picture height."
+                    "height",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=8,
+                    tooltip="Picture height; 0 takes the usual one for the model.",
                 ),
                 io.Int.Input(
                     "sampling_steps",
@@ -93,10 +103,11 @@ class TrainExperts(io.ComfyNode):
                 io.Combo.Input(
                     "guider_input",
                     options=list(INPUTS),
-                    default="x_t",
-                    tooltip="x_t: experts read the noisy state. x0_hat: they read the model's "
-                    "estimate of the picture, which guides better. Estimates are kept while the "
-                    "pictures are sampled.",
+                    default="x0_hat",
+                    advanced=True,
+                    tooltip="x0_hat: experts read the model's estimate of the picture, which "
+                    "guides best. Estimates are kept while the pictures are sampled. x_t: they "
+                    "read the noisy state, as in the paper.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Random seed for all stages."
@@ -109,9 +120,10 @@ class TrainExperts(io.ComfyNode):
                     options=list(VIEWS),
                     default="auto",
                     optional=True,
+                    advanced=True,
                     tooltip="How latents are shown to the guider, in training and in sampling. "
-                    "auto: the cheapest, which is linear_rgb for most; taesd or vae (the one that "
-                    "is connected) cost more and guide better. For x0_hat choose one of these.",
+                    "auto: taesd if its decoder lies in models/vae_approx, else by the vae that is "
+                    "connected, else linear_rgb, which guides worse.",
                 ),
             ],
             outputs=[

@@ -1,5 +1,6 @@
 """The table "latent": the rows of a latent diffusion model whose decoder is the view."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -39,16 +40,20 @@ class LatentWorld:
 
     @cached_property
     def generated(self):
-        """Pictures of the latent model, with the guider's answers."""
+        """Pictures of the latent model, with the guider's answers and the estimates kept."""
         space = self.models.checkpoint.latent_format
-        guider = self.models.guider.guider
-        return build_training_set(LATENT_GENERATED, guider, process_in=space.process_in)
+        guider, process_in = self.models.guider.guider, space.process_in
+        return build_training_set(
+            LATENT_GENERATED, guider, process_in=process_in, with_estimates=True
+        )
 
     def training_set(self, guider: str, teaching: Teaching):
         if teaching.is_supervised:
             latents, labels = self.labelled
             return TrainingSet(latents, label_answers(labels, len(SHAPES)))
-        return self.generated
+        if teaching.changes.get("estimates") == "kept":
+            return self.generated
+        return replace(self.generated, estimates=None)
 
     def reader(self, settings):
         from ppap_core.comfy_bridge.reading import build_reader

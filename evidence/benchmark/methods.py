@@ -1,6 +1,6 @@
 """The methods that the tables compare: what guides, and how its experts are taught."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evidence.benchmark.budgets import Budget
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
@@ -64,8 +64,16 @@ LABELLED = {"is_supervised": True, "is_full": True}
 NO_GUIDANCE = Method("no guidance", input="")
 NAIVE = Method("off-the-shelf")
 ON_THE_ESTIMATE = Method("gradients on x0_hat", "x0_hat", "backprop")
+ALONE_BY_JVP = tuple(
+    Method(f"gradients on x0_hat, jvp, {spectrum}", "x0_hat", "jvp", spectrum=spectrum)
+    for spectrum in ("plain", "half-white")
+)
 PPAP_1 = Method("PPAP-1", teaching=Teaching(1))
 PPAP_5 = Method("PPAP-5", teaching=Teaching())
+PPAP_5_FILTERED = tuple(
+    Method(f"PPAP-5, {spectrum}", teaching=Teaching(), spectrum=spectrum)
+    for spectrum in ("half-white", "white", "wiener")
+)
 PPAP_10 = Method("PPAP-10", teaching=Teaching(10))
 ESTIMATE = {"input": "x0_hat", "view": "identity"}
 X0_EXPERTS = Teaching(changes=ESTIMATE | {"estimates": "fresh"})
@@ -89,10 +97,12 @@ CLASS_METHODS = (
     NAIVE,
     ON_THE_ESTIMATE,
     Method("gradients on x0_hat, no Jacobian", "x0_hat"),
+    *ALONE_BY_JVP,
     Method("single, supervised", teaching=Teaching(1, **LABELLED)),
     Method("multi-experts-5, supervised", teaching=Teaching(5, **LABELLED)),
     PPAP_1,
     PPAP_5,
+    *PPAP_5_FILTERED,
     PPAP_10,
     Method("PPAP-5 on x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
     PPAP_5_ON_THE_ESTIMATE,
@@ -100,29 +110,33 @@ CLASS_METHODS = (
     CONDITIONAL,
 )
 SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
-SPECTRA_ON_X_T = ("half-white", "white", "wiener")
 SIZES = ("small resnet",)  # guiders that only show how much the size of a guider matters
 MAP_METHODS = (
     NO_GUIDANCE,
     NAIVE,
     ON_THE_ESTIMATE,
+    *ALONE_BY_JVP,
     PPAP_1,
     PPAP_5,
-    *(Method(f"PPAP-5, {name}", teaching=Teaching(), spectrum=name) for name in SPECTRA_ON_X_T),
+    *PPAP_5_FILTERED,
     PPAP_5_ON_THE_ESTIMATE,
     *KEPT_METHODS,
 )
 SEEN = {"view": "vae"}
 SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
+SEEN_FRESH = Teaching(changes=SEEN_ESTIMATE | {"estimates": "fresh"})
+SEEN_KEPT = Teaching(changes=SEEN_ESTIMATE | {"estimates": "kept"})
 SUPERVISED_SEEN = Teaching(**LABELLED, changes=SEEN_ESTIMATE)
 LATENT_METHODS = (
     NO_GUIDANCE,
     NAIVE,
     ON_THE_ESTIMATE,
+    *ALONE_BY_JVP,
     Method("multi-experts-5, supervised", teaching=Teaching(**LABELLED, changes=SEEN)),
     Method("PPAP-5", teaching=Teaching(changes=SEEN)),
     Method("multi-experts-5 on x0_hat, jvp, supervised", "x0_hat", "jvp", SUPERVISED_SEEN),
-    Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", Teaching(changes=SEEN_ESTIMATE)),
+    Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", SEEN_FRESH),
+    *(replace(method, teaching=SEEN_KEPT) for method in KEPT_METHODS),
 )
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}
 ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself

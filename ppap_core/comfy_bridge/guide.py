@@ -11,7 +11,7 @@ from ..targets import Target
 from .hook import install_guidance
 from .live import show_on_node
 from .loaded_guider import LoadedGuider
-from .views import build_view, has_tiny_decoder, works_on_pixels
+from .views import build_view
 
 RECOMMENDED_STRENGTH = Strength()
 
@@ -37,7 +37,7 @@ def guide(
     latent_format = model.get_model_object("latent_format")
     if guider.expert_set:
         guider.expert_set.header.check_latent_format(type(latent_format).__name__)
-    reading = settle_reading(reading, guider, latent_format, vae)
+    reading = settle_reading(reading, guider)
     if strength.is_off:
         warn_of_no_guidance(guider, target, strength)
         return model
@@ -89,24 +89,12 @@ def warn_of_burning(strength: Strength) -> None:
         show_on_node([told])
 
 
-def settle_reading(reading: Reading, guider: LoadedGuider, latent_format, vae=None) -> Reading:
-    """What "auto" stands for in `reading`: as the experts were trained, if there are some."""
+def settle_reading(reading: Reading, guider: LoadedGuider) -> Reading:
+    """What "auto" stands for in `reading`: as the experts were trained, if there are some.
+
+    A guider alone cannot read noise, so it reads the model's estimate (docs/evidence/views.md,
+    class.md: in latents and in pixels, three and more times as many pictures come out as asked).
+    """
     if guider.expert_set:
         return guider.expert_set.header.settle_reading(reading)
-    return settle_without_experts(reading, latent_format, vae)
-
-
-def settle_without_experts(reading: Reading, latent_format, vae=None) -> Reading:
-    """What "auto" stands for where no experts decide it; the view may stay "auto", the cheapest.
-
-    A guider alone reads pictures best: of latents it gets the model's estimate, decoded, if there
-    is a decoder (docs/evidence/views.md: three times as many pictures come out as asked).
-    """
-    view = reading.view
-    if view == AUTO and reading.input != "x_t" and not works_on_pixels(latent_format):
-        if has_tiny_decoder(latent_format):
-            view = "taesd"
-        elif vae is not None:
-            view = "vae"
-    estimate_or_state = "x0_hat" if view in ("taesd", "vae") else "x_t"
-    return Reading(estimate_or_state if reading.input == AUTO else reading.input, view)
+    return reading.or_else(Reading(input="x0_hat"))

@@ -54,8 +54,8 @@ class DistillSettings:
     """How experts are taught. `batch_size` counts the pictures of all processes together."""
 
     input: str = setting(
-        "x_t",
-        "what experts read. x_t: the noisy state; x0_hat: the model's estimate of the picture",
+        "x0_hat",
+        "what experts read. x0_hat: the model's estimate of the picture; x_t: the noisy state",
         choices=INPUTS,
     )
     estimates: str = setting(
@@ -65,7 +65,9 @@ class DistillSettings:
         choices=("auto", "kept", "fresh"),
     )
     view: str = setting(
-        "auto", "how latents are shown to the guider; auto: the cheapest that fits", choices=VIEWS
+        "auto",
+        "how latents are shown to the guider; auto: by a decoder if there is one",
+        choices=VIEWS,
     )
     num_experts: int = setting(5, "noise ranges, each with an expert", at_least=1)
     partition: str = setting(
