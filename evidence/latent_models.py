@@ -55,7 +55,14 @@ class LatentModels:
         self.judge = load_judge(JUDGE)
         self.real = load_heldout_scenes().pictures(slice(2000))
 
-    def guided(self, method: LatentMethod, scale: float, classes: list[int], experts=None):
+    def guided(
+        self,
+        method: LatentMethod,
+        scale: float,
+        classes: list[int],
+        experts=None,
+        rule: str = "relative",
+    ):
         """MODEL; one of `classes` for each picture of a batch.
 
         `experts`: None takes the demo's, for a method that has some.
@@ -70,7 +77,7 @@ class LatentModels:
             self.model,
             replace(self.guider, experts=experts),
             ClassTarget([{label: 1.0} for label in classes], len(SHAPES)),
-            Strength(scale, "relative"),
+            Strength(scale, rule),
             reading=method.reading,
             jacobian=method.jacobian,
             shaping=Shaping(spectrum=method.spectrum),
@@ -86,14 +93,20 @@ class LatentModels:
 
     @torch.no_grad()
     def pictures(
-        self, method: LatentMethod, scale: float, first_seed: int, num: int, experts=None
+        self,
+        method: LatentMethod,
+        scale: float,
+        first_seed: int,
+        num: int,
+        experts=None,
+        rule: str = "relative",
     ) -> Tensor:
         """(num, 3, 64, 64) in [-1, 1]; the classes take turns."""
         parts = []
         for start in range(0, num, BATCH):
             rows = range(start, min(start + BATCH, num))
             classes = [row % len(SHAPES) for row in rows]
-            model = self.guided(method, scale, classes, experts)
+            model = self.guided(method, scale, classes, experts, rule)
             latents = self.latents(model, [first_seed + row for row in rows])
             space = self.model.get_model_object("latent_format")
             parts.append(self.autoencoder.decode(space.process_in(latents)))
