@@ -1,7 +1,6 @@
-"""Run ComfyUI with this pack and the demo's models: `python -m host.serve [--port N]`."""
+"""Run ComfyUI with this pack and the models in it: `python -m host.serve [--port N]`."""
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -17,24 +16,15 @@ from host.fetch import HostError, ensure_comfyui
 from ppap_core.comfy_bridge.headless import PACK_ROOT, has_accelerator
 
 PACK_FOLDER = "comfyui-ppap"
-MODEL_FOLDERS = (
-    "ppap_guiders",
-    "ppap_experts",
-    "ppap_pixel_models",
-    "checkpoints",
-    "diffusion_models",
-    "vae",
-)
-UNUSED = ("training", "demo", "host", "evidence", "tests", "docs")  # by the nodes
-NOT_IN_A_COPY = shutil.ignore_patterns(".*", "__pycache__", *UNUSED)
+UNUSED = ("training", "host", "evidence", "tests", "docs")  # by the nodes
+IGNORED = shutil.ignore_patterns(".*", "__pycache__", *UNUSED)
 
 
-def build_base_directory(base: Path, pack_root: Path = PACK_ROOT) -> Path:
-    """Make the folders that ComfyUI reads and writes; returns its config of model folders."""
+def build_base_directory(base: Path, pack_root: Path = PACK_ROOT) -> None:
+    """Make the folders that ComfyUI reads and writes, with the pack among its custom nodes."""
     for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     link_pack(base / "custom_nodes" / PACK_FOLDER, pack_root)
-    return write_model_paths(base / "extra_model_paths.yaml", pack_root / "demo" / "models")
 
 
 def link_pack(link: Path, pack_root: Path) -> None:
@@ -46,15 +36,14 @@ def link_pack(link: Path, pack_root: Path) -> None:
     try:
         link.symlink_to(pack_root, target_is_directory=True)
     except OSError:
-        shutil.copytree(pack_root, link, ignore=NOT_IN_A_COPY)
+        shutil.copytree(pack_root, link, ignore=left_out)
 
 
-def write_model_paths(config: Path, models: Path) -> Path:
-    """An extra_model_paths.yaml that adds the demo's models to ComfyUI's folders of that name."""
-    lines = ["ppap_demo:", f"  base_path: {json.dumps(str(models))}"]
-    lines += [f"  {name}: {name}" for name in MODEL_FOLDERS]
-    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return config
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the pack does without; of the demo it has the models, as the archive does."""
+    if Path(folder).name == "demo":
+        return {name for name in names if name != "models"}
+    return IGNORED(folder, names)
 
 
 def find_free_port(preferred: int = 0) -> int:
@@ -93,12 +82,11 @@ class ComfyServer:
         self._cpu, self._extra = cpu, extra
         self._process: subprocess.Popen | None = None
 
-    def command(self, root: Path, model_paths: Path) -> list[str]:
+    def command(self, root: Path) -> list[str]:
         """The command line that starts the server."""
         cpu = not has_accelerator() if self._cpu is None else self._cpu
         command = [sys.executable, "-u", str(root / "main.py"), "--disable-auto-launch"]
         command += ["--port", str(self.port), "--base-directory", str(self.base)]
-        command += ["--extra-model-paths-config", str(model_paths)]
         command += ["--database-url", "sqlite:///:memory:"]
         command += ["--disable-api-nodes"]  # of paid services: slow, and they call other servers
         return [*command, *(["--cpu"] if cpu else []), *self._extra]
@@ -109,7 +97,8 @@ class ComfyServer:
         Raises RuntimeError with the end of the log if it stops, TimeoutError if it is too slow.
         """
         root = self.root or ensure_comfyui()
-        command = self.command(root, build_base_directory(self.base))
+        build_base_directory(self.base)
+        command = self.command(root)
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

@@ -6,6 +6,7 @@ reach through the `comfyui` fixture, tests of the core import `ppap_core` and no
 """
 
 import asyncio
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -79,7 +80,8 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
     On the emulated device where that is on the path (tests/emulated_device).
     """
     base = tmp_path_factory.mktemp("comfyui")
-    model_paths = build_base_directory(base)
+    build_base_directory(base)
+    model_paths = write_model_paths(base)
     if EMULATED:
         import torch_mlu  # noqa: F401  (ComfyUI would pass over what goes wrong in it)
     flags = ["--force-fp32"] if EMULATED else []
@@ -88,6 +90,16 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
     with ThreadPoolExecutor(1) as pool:
         loaded = pool.submit(lambda: asyncio.run(load_pack(model_paths))).result()
     return ComfyUI(root, base, *loaded)
+
+
+def write_model_paths(base: Path) -> Path:
+    """An extra_model_paths.yaml that names folders of the user's own, base/more."""
+    names = ("ppap_guiders", "ppap_experts", "ppap_pixel_models")
+    lines = ["mine:", f"  base_path: {json.dumps(str(base / 'more'))}"]
+    lines += [f"  {name}: {name}" for name in names]
+    file = base / "extra_model_paths.yaml"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
 
 
 def host_functions(root: Path) -> dict[str, object]:

@@ -8,13 +8,22 @@ GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_mod
 MORE_FILES = {PIXEL_MODELS: [".pt"]}  # besides .safetensors: guided-diffusion's checkpoints
 
 
+SHIPPED = Path(__file__).parents[2] / "demo" / "models"  # what the templates use
+
+
 def register_folders() -> None:
-    """Register `models/ppap_*` with ComfyUI; folders from extra_model_paths.yaml stay."""
+    """Register `models/ppap_*` with ComfyUI, and the models that come with the pack.
+
+    Folders from extra_model_paths.yaml stay; the pack's own folders come last, so that new files go
+    to the user's and a user's file of the same name wins.
+    """
     for name in (GUIDERS, EXPERTS, PIXEL_MODELS):
         folder_paths.add_model_folder_path(name, str(own_folder(name)))
         paths, _ = folder_paths.folder_names_and_paths[name]
         extensions = {".safetensors", *MORE_FILES.get(name, [])}
         folder_paths.folder_names_and_paths[name] = (paths, extensions)
+    for name in (GUIDERS, EXPERTS, PIXEL_MODELS, "diffusion_models", "vae"):
+        folder_paths.add_model_folder_path(name, str(SHIPPED / name))
 
 
 def own_folder(name: str) -> Path:

@@ -1,5 +1,7 @@
 """Every node, as ComfyUI calls it: inside torch.inference_mode(), with the shipped demo models."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -323,7 +325,10 @@ def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
     for name in ("ppap_guiders", "ppap_experts", "ppap_pixel_models"):
         more = {".pt"} if name == "ppap_pixel_models" else set()
         assert folder_paths.folder_names_and_paths[name][1] == {".safetensors"} | more
-        assert len(folder_paths.get_folder_paths(name)) >= 2  # models/ and extra_model_paths.yaml
+        first, *more, last = folder_paths.get_folder_paths(name)
+        assert Path(first) == Path(folder_paths.models_dir) / name  # new files go there
+        assert [Path(folder) for folder in more] == [comfyui.base / "more" / name]
+        assert Path(last) == Path(comfyui.pack.__file__).parent / "demo" / "models" / name
 
 
 def test_every_input_of_every_node_has_a_tooltip(comfyui):
