@@ -2,13 +2,14 @@
 
 Writes docs/evidence/guiders.md. Every network is built with random weights and the published
 settings; a step's cost is one forward and one backward pass to the picture, for one picture of the
-size that the guider reads, on one core. Resnet50's takes 1.
+size that the guider reads, in processor time on one core. ResNet50's is 1.
 """
 
 import argparse
 import gc
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from torch import nn
 
 from evidence.flags import add_output
 from evidence.tables import markdown
-from evidence.timing import seconds
 from ppap_core.guiders import PRESETS, Preset
 from ppap_core.guiders.transformers_guider import TransformersModel
 
@@ -107,14 +107,19 @@ def build(preset: Preset) -> nn.Module:
 
 
 def step_seconds(network: nn.Module, size: int, repeats: int) -> float:
-    """Median seconds of an answer about one picture and of its gradient, after one warm-up."""
+    """Median processor seconds of an answer and of its gradient, after one warm-up.
+
+    Processor time, because others may use the machine.
+    """
     network.eval().requires_grad_(False)
 
-    def step() -> None:
+    def step() -> float:
+        begin = time.process_time()
         pixels = torch.rand(1, 3, size, size, requires_grad=True)
         torch.autograd.grad(network(pixels).float().std(), pixels)
+        return time.process_time() - begin
 
-    return statistics.median([seconds(step) for _ in range(repeats + 1)][1:])
+    return statistics.median([step() for _ in range(repeats + 1)][1:])
 
 
 def measure(preset: Preset, repeats: int) -> tuple[int, float]:

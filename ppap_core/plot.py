@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
@@ -125,5 +126,9 @@ def line(
 
 
 def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str) -> None:
-    font = ImageFont.load_default(15 * SCALE)
-    draw.text([SCALE * v for v in place], text, INK, font, anchor=anchor)
+    draw.text([SCALE * v for v in place], text, INK, text_font(), anchor=anchor)
+
+
+@cache
+def text_font() -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(15 * SCALE)
