@@ -7,7 +7,7 @@ from comfy_api.latest import ComfyExtension
 
 from ..ppap_core.comfy_bridge.folders import register_folders
 from .experts import LoadExperts
-from .guiders import LoadGuider
+from .guiders import GuiderClasses, LoadGuider
 from .models import LoadPixelModel
 from .options import GuidanceOptions
 from .report import GuidanceReport
@@ -33,6 +33,7 @@ class PPAPExtension(ComfyExtension):
             GuidanceOptions,
             GuidanceReport,
             ScaleSweep,
+            GuiderClasses,
         ]
 
 

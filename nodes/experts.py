@@ -7,6 +7,7 @@ from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import load_experts
 from ..ppap_core.expert_header import describe
 from ..ppap_core.pixels import pil_to_bhwc
+from .shown import text_on_node
 from .types import CATEGORY, GuiderSocket
 
 
@@ -45,7 +46,7 @@ class LoadExperts(io.ComfyNode):
         path = file_path(EXPERTS, experts)
         expert_set = load_experts(path)
         info = describe(expert_set.header)
-        shown = ui.PreviewText(info).as_dict()
+        shown = text_on_node(info)
         if (preview := path.with_suffix(".preview.png")).is_file():
             picture = pil_to_bhwc(Image.open(preview).convert("RGB"))
             shown |= ui.PreviewImage(picture, cls=cls).as_dict()

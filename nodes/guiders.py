@@ -1,10 +1,13 @@
-"""Load Off-the-shelf Guider."""
+"""Load Off-the-shelf Guider, and Guider Classes."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.guiders import guider_names, guider_stamp, load_named_guider
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-from ..ppap_core.guiders import describe
+from ..ppap_core.guiders import PRESETS, describe
+from ..ppap_core.targets.class_search import list_classes
+from .shown import text_on_node
+from .sockets import expect_classes
 from .types import CATEGORY, GuiderSocket
 
 SEARCH_ALIASES = [
@@ -40,7 +43,7 @@ class LoadGuider(io.ComfyNode):
                     tooltip="A folder in models/ppap_guiders that holds config.json and "
                     "model.safetensors, such as timm and transformers models on the Hugging Face "
                     "hub; a Depth Anything 3 file in models/geometry_estimation; or a model that "
-                    "can be downloaded.",
+                    "can be downloaded: the help page says which suits what.",
                 ),
                 io.Boolean.Input(
                     "allow_download",
@@ -50,7 +53,14 @@ class LoadGuider(io.ComfyNode):
                     "downloaded and is not here yet. Off: this node never uses the network.",
                 ),
             ],
-            outputs=[GuiderSocket.Output(display_name="guider")],
+            outputs=[
+                GuiderSocket.Output(display_name="guider"),
+                io.String.Output(
+                    display_name="info",
+                    tooltip="What the guider predicts, its classes, what it reads: as the node "
+                    "shows it.",
+                ),
+            ],
         )
 
     @classmethod
@@ -60,4 +70,39 @@ class LoadGuider(io.ComfyNode):
     @classmethod
     def execute(cls, guider, allow_download=False) -> io.NodeOutput:
         loaded = LoadedGuider.of(load_named_guider(guider, allow_download))
-        return io.NodeOutput(loaded, ui=ui.PreviewText(describe(loaded.guider)))
+        card = describe(loaded.guider, PRESETS.get(guider))
+        return io.NodeOutput(loaded, card, ui=text_on_node(card))
+
+
+class GuiderClasses(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PPAP_GuiderClasses",
+            display_name="Guider Classes",
+            category=CATEGORY,
+            description="Lists and searches the classes that a guider knows. Copy a name into "
+            "Target Class or Target Mask per Class.",
+            search_aliases=["class", "label", "tags", "imagenet", "search", "list", "PPAP"],
+            is_output_node=True,
+            inputs=[
+                GuiderSocket.Input("guider", tooltip="A classifier, tagger or segmentation model."),
+                io.String.Input(
+                    "search",
+                    default="",
+                    tooltip="Words that a class has in its name, such as cat, or terrier. Empty: "
+                    "all classes.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="classes", tooltip="The classes that were found, one per line."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, guider, search="") -> io.NodeOutput:
+        expect_classes(guider, cls)
+        names, text = list_classes(search, guider.guider.info.labels)
+        return io.NodeOutput(names, ui=text_on_node(text))

@@ -1,11 +1,12 @@
 """PPAP Guidance Report: what guidance did."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.hook import guidances_of, outcomes_for
 from ..ppap_core.guidance_figures import plot_curves, show_steps
 from ..ppap_core.guidance_report import describe
 from ..ppap_core.pixels import pil_to_bhwc
+from .shown import text_on_node
 from .types import CATEGORY
 
 
@@ -52,4 +53,4 @@ class GuidanceReport(io.ComfyNode):
         text = describe(outcomes, is_guided=bool(guidances_of(model)))
         curves, steps = plot_curves(outcomes), show_steps(outcomes, num_steps)
         pictures = pil_to_bhwc(curves), pil_to_bhwc(steps)
-        return io.NodeOutput(*pictures, text, ui=ui.PreviewText(text))
+        return io.NodeOutput(*pictures, text, ui=text_on_node(text))

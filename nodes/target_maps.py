@@ -16,6 +16,8 @@ from ..ppap_core.targets.map_target import (
 )
 from ..ppap_core.targets.palettes import PALETTES
 from .pictures import ask_guider
+from .shown import text_on_node
+from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SEARCH_ALIASES = ["depth", "segmentation", "map", "palette", "mask", "control", "guide", "PPAP"]
@@ -38,7 +40,8 @@ def map_outputs() -> list[io.Output]:
 
 def map_output(made: MapTarget) -> io.NodeOutput:
     """The values of `map_outputs`."""
-    return io.NodeOutput(made.target, image_to_bhwc(made.preview), made.info)
+    preview = image_to_bhwc(made.preview)
+    return io.NodeOutput(made.target, preview, made.info, ui=text_on_node(made.info))
 
 
 class TargetMap(io.ComfyNode):
@@ -118,6 +121,7 @@ class TargetMap(io.ComfyNode):
     def execute(
         cls, guider, image, source, palette, fit, width, height, mask=None, void_value=USUAL_VOID
     ) -> io.NodeOutput:
+        expect_task(guider, cls, "depth", "segmentation")
         made = build_map_target(
             task=guider.guider.info.task,
             labels=guider.guider.info.labels,
@@ -145,7 +149,12 @@ class TargetMasks(io.ComfyNode):
             inputs=[
                 GuiderSocket.Input("guider", tooltip="The segmentation model that will guide."),
                 io.Mask.Input("mask", tooltip="Where the class should be."),
-                io.String.Input("class_name", default="0", tooltip="One class, by name or number."),
+                io.String.Input(
+                    "class_name",
+                    default="",
+                    placeholder="a class, such as sky",
+                    tooltip="One class, by name or number; Guider Classes lists them.",
+                ),
                 io.String.Input(
                     "elsewhere",
                     default="",
@@ -163,10 +172,9 @@ class TargetMasks(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, mask, class_name, elsewhere, target=None) -> io.NodeOutput:
-        info = guider.guider.info
-        if info.task != "segmentation":
-            raise ValueError(f"the guider predicts {info.task}: masks are for segmentation models")
+        expect_task(guider, cls, "segmentation")
+        labels = guider.guider.info.labels
         made = add_class_mask(
-            labels=info.labels, mask=mask, name=class_name, target=target, elsewhere=elsewhere
+            labels=labels, mask=mask, name=class_name, target=target, elsewhere=elsewhere
         )
         return map_output(made)

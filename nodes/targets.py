@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..ppap_core.targets import ClassTarget, parse_class_rows, parse_classes
+from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 
@@ -20,11 +21,14 @@ class TargetClass(io.ComfyNode):
                 GuiderSocket.Input("guider", tooltip="The classifier that will guide."),
                 io.String.Input(
                     "classes",
-                    default="0",
-                    tooltip="A class, by name or number. Separate several by commas or write one "
-                    "per line: a classifier accepts any of them, a tagger should see all of them. "
-                    "A weight follows a colon: cone:2, torus. A weight below 0 steers away from "
-                    "its class: cone, torus:-1. The guider's node says which kind it is.",
+                    default="",
+                    multiline=True,
+                    placeholder="a class, such as goldfish (Guider Classes lists them)",
+                    tooltip="A class, by name or number; Guider Classes lists them. Separate "
+                    "several by commas or write one per line: a classifier accepts any of them, a "
+                    "tagger should see all of them. A weight follows a colon: cone:2, torus. A "
+                    "weight below 0 steers away from its class: cone, torus:-1. The guider's node "
+                    "says which kind it is.",
                 ),
                 io.Float.Input(
                     "temperature",
@@ -49,6 +53,7 @@ class TargetClass(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, classes, temperature, line_per_picture=False) -> io.NodeOutput:
+        expect_task(guider, cls, "class")
         info = guider.guider.info
         parse = parse_class_rows if line_per_picture else parse_classes
         target = ClassTarget(

@@ -21,6 +21,7 @@ from ..ppap_core.distillation.settings import DistillSettings
 from ..ppap_core.expert_file import ExpertSet
 from ..ppap_core.pixels import pil_to_bhwc
 from ..ppap_core.reading import INPUTS, VIEWS
+from .sockets import told_by_its_widgets
 from .types import CATEGORY, GuiderSocket
 
 
@@ -139,6 +140,7 @@ class TrainExperts(io.ComfyNode):
         )
 
     @classmethod
+    @told_by_its_widgets(steps="sampling_steps")
     def execute(cls, model, conditioning, guider, name, vae=None, **widgets):
         trainer = build_trainer(model, conditioning, guider, name, vae, **widgets)
         expert_set, rows = train(trainer)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # What libraries write in front of the cause: torch's load_state_dict, ComfyUI.
 _HEADINGS = re.compile(r"^(Error\(s\) in loading state_dict for \w+:|ERROR:)\s*")
@@ -30,15 +30,27 @@ def last_error_line(output: str) -> str:
 
 
 class SettingError(ValueError):
-    """A ValueError that a person can put right by one setting.
+    """A ValueError that a person can put right by a setting.
 
-    `setting` is its name in the code. The message does not say where it is set: the command line
-    adds its flag, a node can add its socket or widget.
+    `setting`: its name in the code, if the message speaks of it. `remedies`: more settings, each
+    with what to do. The message does not say where they are set: the command line has flags, a node
+    sockets and widgets, and not each has all of them (`told`).
     """
 
-    def __init__(self, message: str, setting: str):
-        super().__init__(message)
-        self.setting = setting
+    def __init__(self, message: str, setting: str = "", **remedies: str):
+        super().__init__(": ".join(filter(None, (message, ", or ".join(remedies.values())))))
+        self.message, self.setting, self.remedies = message, setting, remedies
+
+    def told(self, place_of: Callable[[str], str | None]) -> str:
+        """The message with what its reader can do. `place_of`: setting -> its place, None without.
+
+        For example "x exists: choose another name (--out), or overwrite it (--overwrite)".
+        """
+        place = place_of(self.setting) if self.setting else None
+        places = {name: place_of(name) for name in self.remedies}
+        cures = [f"{self.remedies[name]} ({where})" for name, where in places.items() if where]
+        told = f"{self.message} ({place})" if place else self.message
+        return ": ".join(filter(None, (told, ", or ".join(cures))))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -91,9 +91,10 @@ class ExpertHeader:
         """ValueError unless the experts were trained on exactly this guider's weights."""
         if guider.info.fingerprint != self.guider_fingerprint:
             raise ValueError(
-                f"these experts were trained for the guider {self.source} "
-                f"({self.guider_fingerprint[:12]}), not for {guider.info.source} "
-                f"({guider.info.fingerprint[:12]}): load that guider, or train experts for this one"
+                f"these experts were trained for the {self.task} guider {self.source} "
+                f"({self.guider_fingerprint[:12]}), not for the {guider.info.task} guider "
+                f"{guider.info.source} ({guider.info.fingerprint[:12]}): connect that guider, "
+                f"choose another expert file, or train experts for this guider"
             )
 
     @property
@@ -120,8 +121,10 @@ class ExpertHeader:
         """ValueError unless the experts read states of ComfyUI's latent format `name`."""
         if name != self.latent_format:
             raise ValueError(
-                f"these experts read {self.latent_format} states, the model works in {name}: "
-                f"train experts for this model"
+                f"these experts were trained with {self.checkpoint}, whose latents are of the kind "
+                f"{self.latent_format}, but this model's are of the kind {name}: connect the model "
+                f"they were trained for, choose another expert file, or train experts for this "
+                f"model"
             )
 
 

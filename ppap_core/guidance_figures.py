@@ -1,7 +1,6 @@
 """What guidance did in a sampling: curves over the steps, and what the guider saw."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -9,52 +8,75 @@ from torch import Tensor
 
 from .grid import GridRow, draw_grid
 from .guidance_run import GuidanceRecord, Outcome
+from .plot import Curve, Panel, draw_panels
 
 CELL = 128  # pixels
 
 
-CURVES = {
-    "log-likelihood": lambda record: float(record.log_likelihood),
-    "gradient's norm": lambda record: float(record.gradient),
-    "shift, share of the noise": lambda record: float(record.share),
-    "expert": lambda record: float("nan") if record.expert is None else record.expert,
-}
-
-
 def plot_curves(outcomes: Sequence[Outcome], size: tuple[int, int] = (960, 900)) -> Image.Image:
-    """Log-likelihood, gradient, shift and expert over the evaluations. Needs matplotlib."""
-    if not any(outcome.records for outcome in outcomes):
+    """How far the guider sees the target, shift, gradient and expert over the noise."""
+    guided = [outcome for outcome in outcomes if outcome.records]
+    if not guided:
         return _page(size, "no step was guided")
-    try:
-        import matplotlib
-    except ImportError:
-        return _page(size, "for the curves: pip install matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    panels = [
+        *_agreement_panels(guided),
+        Panel(
+            "how far a step moved the picture, as a share of its noise",
+            _curves(guided, lambda record: float(record.share)),
+            low=0.0,
+            high=0.0,
+            unit="%",
+        ),
+        Panel(
+            "norm of the gradient",
+            _curves(guided, lambda record: float(record.gradient)),
+            is_log=True,
+        ),
+    ]
+    if any(outcome.num_experts for outcome in guided):
+        panels.append(Panel("expert", _curves(guided, _expert), unit="whole"))
+    legend = [f"{outcome.info.task}: {outcome.info.architecture}" for outcome in guided]
+    return draw_panels(panels, legend, "noise in the picture, from all (1) to none (0)", size)
 
-    figure, panels = pyplot.subplots(
-        len(CURVES), 1, sharex=True, figsize=(size[0] / 120, size[1] / 120), layout="constrained"
-    )
-    for axes, (name, value) in zip(panels, CURVES.items(), strict=True):
-        for outcome in outcomes:
-            records = outcome.records
-            noise = [record.sigma_ve / (1 + record.sigma_ve) for record in records]
-            label = f"{outcome.info.task}: {outcome.info.architecture}"
-            style = "steps-mid" if name == "expert" else "default"
-            axes.plot(noise, [value(r) for r in records], "o-", ms=3, drawstyle=style, label=label)
-        axes.set_ylabel(name)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize=8)
-    panels[1].set_yscale("log")
-    panels[2].set_ylim(bottom=0, top=1.3 * panels[2].get_ylim()[1])
-    panels[3].yaxis.get_major_locator().set_params(integer=True)
-    panels[3].invert_xaxis()  # shared by all: sampling runs from left to right
-    panels[3].set_xlabel("noise, sigma / (1 + sigma)")
-    file = io.BytesIO()
-    figure.savefig(file, dpi=120, format="png")
-    pyplot.close(figure)
-    return Image.open(file).convert("RGB").resize(size)
+
+def _agreement_panels(outcomes: Sequence[Outcome]) -> list[Panel]:
+    """One panel for shares, one for correlations and one for each other figure; see Wording."""
+    panels, shares, others = [], [], []
+    for colour, outcome in enumerate(outcomes):
+        if outcome.wording is None:
+            others.append(("log-likelihood", outcome, colour, _log_likelihood))
+        elif outcome.wording.is_share:
+            shares.append((outcome.wording.axis, outcome, colour, _agreement))
+        else:
+            others.append((outcome.wording.axis, outcome, colour, _agreement))
+    if shares:
+        title = ", ".join(dict.fromkeys(axis for axis, *_ in shares))
+        curves = [_curve(outcome, colour, value) for _, outcome, colour, value in shares]
+        panels.append(Panel(title, curves, low=0.0, high=1.0, unit="%"))
+    return panels + [
+        Panel(axis, [_curve(outcome, colour, value)]) for axis, outcome, colour, value in others
+    ]
+
+
+def _curves(outcomes: Sequence[Outcome], value: Callable[[GuidanceRecord], float]) -> list[Curve]:
+    return [_curve(outcome, colour, value) for colour, outcome in enumerate(outcomes)]
+
+
+def _curve(outcome: Outcome, colour: int, value: Callable[[GuidanceRecord], float]) -> Curve:
+    points = [(r.sigma_ve / (1 + r.sigma_ve), value(r)) for r in outcome.records]
+    return Curve(points, colour)
+
+
+def _agreement(record: GuidanceRecord) -> float:
+    return float(record.agreement)
+
+
+def _log_likelihood(record: GuidanceRecord) -> float:
+    return float(record.log_likelihood)
+
+
+def _expert(record: GuidanceRecord) -> float:
+    return float("nan") if record.expert is None else float(record.expert)
 
 
 def show_steps(outcomes: Sequence[Outcome], num: int = 6) -> Image.Image:

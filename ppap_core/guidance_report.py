@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from .guidance_run import GuidanceRun, Outcome
+from .targets.wording import percent
 
 WEAK = 0.005  # of the noise: smaller shifts can hardly be seen
-CERTAIN = -0.05  # mean log-likelihood of a class that the guider sees from the start
+CERTAIN = 0.95  # agreement, from the first step on
+NEARER = 0.02  # agreement: a smaller rise is none
 
 
 def describe(outcomes: Sequence[Outcome], is_guided: bool = True) -> str:
@@ -17,8 +19,8 @@ def describe(outcomes: Sequence[Outcome], is_guided: bool = True) -> str:
         return "\n".join(line for outcome in outcomes for line in _lines(outcome))
     if not is_guided:
         return (
-            "nothing guides this model: guidance_scale is 0, the interval never opens, or a guider "
-            "or target is missing"
+            "nothing guides this model: strength is 0, the interval never opens, or no guider or "
+            "target is connected to the node that guides it"
         )
     return (
         "no guided sampling is known that made this latent: connect the LATENT as the sampler put "
@@ -27,22 +29,21 @@ def describe(outcomes: Sequence[Outcome], is_guided: bool = True) -> str:
 
 
 def summary(outcome: Outcome) -> str:
-    """What one guidance did, in one line."""
-    records = outcome.records
-    name = f"PPAP {outcome.info.task} guidance by {outcome.info.architecture}"
+    """What one guidance did, in one line, for the log."""
+    if not outcome.records:
+        return f"PPAP {_name(outcome)} {_result(outcome)}"
+    return f"PPAP {_name(outcome)}: {_result(outcome)}; {_effort(outcome)}"
+
+
+def in_short(outcome: Outcome) -> str:
+    """What one guidance did, in one short line, for the node that sampled."""
+    task, records = outcome.info.task, outcome.records
     if not records:
-        strength = outcome.strength
-        return (
-            f"{name} did nothing: no step's noise lies in its part of the schedule, "
-            f"{strength.start_percent:g} to {strength.end_percent:g}"
-        )
-    first, last = (float(records[i].log_likelihood) for i in (0, -1))
-    share = sum(float(record.share) for record in records) / len(records)
-    seconds = sum(record.seconds for record in records) / len(records)
-    return (
-        f"{name}: {len(records)} evaluations guided, log-likelihood {first:.3g} -> "
-        f"{last:.3g}, each moved by {share:.2g} of its noise in {1000 * seconds:.1f} ms"
-    )
+        return f"not guided: {_name(outcome)} {_result(outcome)}"
+    if outcome.wording is None:
+        return f"{task}: {_effort(outcome)}"
+    first, last = (float(records[i].agreement) for i in (0, -1))
+    return f"{task}: {outcome.wording.tell_live(first, last)}; {_effort(outcome)}"
 
 
 def lost_steps(outcome: Outcome) -> str:
@@ -67,38 +68,84 @@ def stale_steps(outcome: Outcome) -> str:
 
 def progress(run: GuidanceRun) -> str:
     """How far a run with at least one record has come, in one short line."""
-    first, last = run.records[0], run.records[-1]
+    first, last, wording = run.records[0], run.records[-1], run.wording()
     expert = "" if last.expert is None else f", expert {last.expert}"
-    return (
-        f"{run.guidance.guider.info.task}: log-likelihood {float(first.log_likelihood):.3g} -> "
-        f"{float(last.log_likelihood):.3g}, sigma {last.sigma_ve:.3g}{expert}"
-    )
+    if wording is None:
+        reached = f"log-likelihood {first.log_likelihood:.3g} -> {last.log_likelihood:.3g}"
+    else:
+        reached = wording.tell_live(float(first.agreement), float(last.agreement))
+    return f"{run.guidance.guider.info.task}: {reached}{expert}"
+
+
+def _name(outcome: Outcome) -> str:
+    return f"{outcome.info.task} guidance by {outcome.info.architecture}"
+
+
+def _result(outcome: Outcome) -> str:
+    """What the guider saw at the first guided step and at the last, or why nothing was guided."""
+    records, strength = outcome.records, outcome.strength
+    if not records:
+        return (
+            f"did nothing: no step's noise lies in its part of the schedule, "
+            f"{strength.start_percent:g} to {strength.end_percent:g}"
+        )
+    if outcome.wording is None:
+        first, last = (float(records[i].log_likelihood) for i in (0, -1))
+        return f"raised the log-likelihood from {first:.3g} to {last:.3g}"
+    told = outcome.wording.tell(*(float(records[i].agreement) for i in (0, -1)))
+    number = max(record.pictures for record in records)
+    return f"on average over {number} pictures {told}" if number > 1 else told
+
+
+def _effort(outcome: Outcome) -> str:
+    """ "guided 20 of 20 steps, 31 % of the time"."""
+    sampling, num = outcome.sampling, len(outcome.records)
+    if not sampling.evaluations:
+        return f"guided {num} evaluations of the model"
+    what = "steps"
+    if sampling.evaluations != sampling.steps:
+        what = f"evaluations of the model in {sampling.steps} steps"
+    share = min(1.0, sum(record.seconds for record in outcome.records) / sampling.seconds)
+    return f"guided {num} of {sampling.evaluations} {what}, {percent(share)} of the time"
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    lines, records = [summary(outcome)], outcome.records
+    records = outcome.records
+    lines = [f"{_name(outcome)} {_result(outcome)}"]
     if not records:
         return [*lines, "    widen start_percent and end_percent, or look at denoise"]
-    lines.append(f"    {_who_answered(outcome)}")
+    lines[0] = f"{_name(outcome)}: {_result(outcome)}"
+    lines.append(f"    {_effort(outcome)}; {_who_answered(outcome)}")
+    share = sum(float(record.share) for record in records) / len(records)
+    lines.append(f"    each step moved the picture by {percent(share)} of its noise")
     if told := stale_steps(outcome):
         lines.append(f"    {told}")
     if outcome.num_bytes:
         lines.append(f"    its backward pass keeps {outcome.num_bytes / 2**20:.0f} MB")
-    if max(float(record.share) for record in records) < WEAK:
-        lines.append("    it moved next to nothing: raise guidance_scale")
-    if _was_certain(outcome):
-        lines.append("    the guider saw the target from the first step on: nothing was left to do")
+    if advice := _advice(outcome):
+        lines.append(f"    {advice}")
     return lines
+
+
+def _advice(outcome: Outcome) -> str:
+    """What to change, or why there is nothing to change; "" where guidance did its work."""
+    if max(float(record.share) for record in outcome.records) < WEAK:
+        return "it moved next to nothing: raise strength"
+    if outcome.wording is None or outcome.info.answer == "score":
+        return ""
+    agreement = [float(record.agreement) for record in outcome.records]
+    if min(agreement) > CERTAIN:
+        return "the guider saw the target from the first step on: nothing was left to do"
+    if agreement[-1] - agreement[0] < NEARER and agreement[-1] < CERTAIN:
+        experts = "" if outcome.num_experts else ", or give the guider experts"
+        return f"it came no nearer to the target: raise strength{experts}"
+    return ""
 
 
 def _who_answered(outcome: Outcome) -> str:
     used = sorted({record.expert for record in outcome.records if record.expert is not None})
-    if not used:
-        return "the guider answered without experts: it cannot read strong noise"
-    return f"experts {', '.join(map(str, used))} of {outcome.num_experts} answered"
-
-
-def _was_certain(outcome: Outcome) -> bool:
-    likelihoods = [float(record.log_likelihood) for record in outcome.records]
-    is_probability = outcome.info.task == "class" and outcome.info.answer != "score"
-    return is_probability and min(likelihoods) > CERTAIN
+    if used:
+        return f"experts {', '.join(map(str, used))} of {outcome.num_experts} answered"
+    if outcome.input == "x0_hat":
+        return "the guider answered without experts, about the model's estimates of the picture"
+    return "the guider answered without experts: it cannot read strong noise"

@@ -3,6 +3,7 @@
 import time
 import weakref
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,18 +15,22 @@ from .jacobian import Denoiser
 from .shaping import Moments
 from .spectrum import SPECTRA
 from .strength import RULES, Strength, noise_norm, norms
+from .targets import Target
+from .targets.wording import Wording
 
 THUMBNAIL = 128  # pixels
 
 
 @dataclass
 class GuidanceRecord:
-    """One guided evaluation: the noise level, its expert, means over the batch.
+    """One guided evaluation: the noise level, its expert, means over the batch of `pictures`.
 
-    `gradient`: the norm of the log-likelihood's gradient in x_vp. `share`: the shift's norm as a
-    share of the noise's. `seconds`: of the process, not of the device. `seen`, `where`: small
-    copies, for the batch's first picture, of what the guider read and of how much each place was
-    moved. Tensors stay on their device while sampling; reading one synchronises the GPU.
+    `agreement`: how far the answer meets the target, as the target's own `agreement` says; None if
+    it does not. `gradient`: the norm of the log-likelihood's gradient in x_vp. `share`: the shift's
+    norm as a share of the noise's. `seconds`: of the process; the checks at both ends of a shift
+    wait for the device. `seen`, `where`: small copies, for the batch's first picture, of what the
+    guider read and of how much each place was moved. Tensors stay on their device while sampling;
+    reading one synchronises the GPU.
     """
 
     sigma_ve: float
@@ -36,18 +41,37 @@ class GuidanceRecord:
     seconds: float
     seen: Tensor  # (3, h, w) in [-1, 1]
     where: Tensor  # (h, w), from 0 on
+    agreement: Tensor | None = None  # ()
+    pictures: int = 1
 
     def to_cpu(self) -> "GuidanceRecord":
-        tensors = ("log_likelihood", "gradient", "share", "where")
-        moved = {name: getattr(self, name).cpu() for name in tensors}
+        tensors = ("log_likelihood", "gradient", "share", "where", "agreement")
+        given = {name: getattr(self, name) for name in tensors}
+        moved = {name: value.cpu() for name, value in given.items() if value is not None}
         return replace(self, **moved, seen=self.seen.half().cpu())  # graphs keep many of them
+
+
+class Sampling(NamedTuple):
+    """A whole sampling: its steps, evaluations of the model, and seconds; 0 where not known."""
+
+    steps: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    def followed_by(self, later: "Sampling") -> "Sampling":
+        return Sampling(*(a + b for a, b in zip(self, later, strict=True)))
+
+
+UNKNOWN = Sampling()
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a finished run did. It keeps no model alive; `guidance` points to what it followed.
 
-    `info`: what the guider says of itself. `num_bytes`: kept for the backward pass; 0 if unknown.
+    `info`: what the guider says of itself. `input`: what it read. `wording`: how the records'
+    agreement is told, None if the target cannot say. `sampling`: the whole of which this run guided
+    a part. `num_bytes`: kept for the backward pass; 0 if unknown.
     `lost_steps`: how many steps left a picture unguided because its gradient was not finite.
     `stale_steps`: how many steps a cache answered in place of the diffusion model.
     """
@@ -60,6 +84,9 @@ class Outcome:
     lost_steps: int
     stale_steps: int
     num_bytes: int
+    input: str = "x_t"
+    wording: Wording | None = None
+    sampling: Sampling = UNKNOWN
 
     def followed_by(self, later: "Outcome") -> "Outcome":
         """What both did together: two samplings by one guidance, each for a part of the steps."""
@@ -69,7 +96,25 @@ class Outcome:
             lost_steps=self.lost_steps + later.lost_steps,
             stale_steps=self.stale_steps + later.stale_steps,
             num_bytes=max(self.num_bytes, later.num_bytes),
+            sampling=self.sampling.followed_by(later.sampling),
         )
+
+
+class _Watched:
+    """`target`, with a memory of how far the last answer met it."""
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.agreement: Tensor | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.target, name)
+
+    def log_likelihood(self, answer: Tensor) -> Tensor:
+        if hasattr(self.target, "agreement"):
+            with torch.no_grad():
+                self.agreement = self.target.agreement(answer).mean()
+        return self.target.log_likelihood(answer)
 
 
 class GuidanceRun:
@@ -81,6 +126,8 @@ class GuidanceRun:
         self.records: list[GuidanceRecord] = []
         self.lost_steps = 0
         self.stale_steps = 0
+        self._target = _Watched(guidance.target)
+        self._watched = replace(guidance, target=self._target)
         self._moments = Moments(guidance.shaping)
         self._evaluations = 0
 
@@ -105,7 +152,7 @@ class GuidanceRun:
             raise ValueError("all pictures of a batch share one noise level; this batch does not")
         begin = time.perf_counter()
         guidance, level = self.guidance, float(sigma_ve[0])
-        score = guidance.score(x_vp, level, denoised, denoise)
+        score = self._watched.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
         gradient, share = self._moments.update(score.gradient), 1.0
@@ -126,11 +173,18 @@ class GuidanceRun:
                 seconds=time.perf_counter() - begin,
                 seen=_thumbnail(score.image[:1])[0],
                 where=_thumbnail(_magnitude(shift[:1]))[0, 0],
+                agreement=self._target.agreement,
+                pictures=len(x_vp),
             )
         )
         return shift
 
-    def outcome(self) -> Outcome:
+    def wording(self) -> Wording | None:
+        """How the agreement in the records is told; None if the target cannot say."""
+        worded = getattr(self.guidance.target, "wording", None)
+        return worded and worded(self.guidance.guider.info.labels)
+
+    def outcome(self, sampling: Sampling = UNKNOWN) -> Outcome:
         """What this run has done so far; its tensors are on the CPU, where a graph keeps them."""
         guidance = self.guidance
         return Outcome(
@@ -142,6 +196,9 @@ class GuidanceRun:
             lost_steps=self.lost_steps,
             stale_steps=self.stale_steps,
             num_bytes=self.num_bytes,
+            input=guidance.input,
+            wording=self.wording(),
+            sampling=sampling,
         )
 
 

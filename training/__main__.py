@@ -20,7 +20,7 @@ from ppap_core.errors import SettingError
 from ppap_core.expert_file import load_experts
 from ppap_core.expert_header import describe
 
-from .config import Config, add_flags, flag, read_config
+from .config import Config, add_flags, flag, place_of, read_config
 from .progress import Bar, Watcher
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except torch.OutOfMemoryError:
         return out_of_memory()
     except SettingError as error:
-        log.error("%s (%s)", error, flag(error.setting))
+        log.error("%s", error.told(place_of))
         return 1
     except (ValueError, OSError, RuntimeError) as error:
         if "allocate memory" in str(error):  # the CPU has no exception of its own for it

@@ -60,6 +60,12 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def place_of(name: str) -> str | None:
+    """The flag of `name`, None if the command line has no such setting."""
+    known = (entry.name for section in SECTIONS for entry in settings_of(section))
+    return flag(name) if name in known else None
+
+
 def add_flags(
     parser: argparse.ArgumentParser, sections: Mapping[str, tuple[str, ...] | None]
 ) -> None:

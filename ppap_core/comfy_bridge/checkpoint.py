@@ -69,7 +69,9 @@ class Checkpoint:
         if self.works_on_pixels:
             return latents.clamp(-1, 1)
         if self.vae is None:
-            raise SettingError(f"{self.name} holds no VAE: name one", "vae")
+            raise SettingError(
+                f"{self.name} brings no VAE, and its pictures have to be decoded", vae="give one"
+            )
         image_bhwc = self.vae.decode(latents)
         if image_bhwc.ndim == 5:  # frames: an image model has one
             image_bhwc = image_bhwc[:, 0]

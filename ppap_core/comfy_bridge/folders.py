@@ -38,4 +38,10 @@ def file_names(folder: str) -> list[str]:
 
 def file_path(folder: str, name: str) -> Path:
     """Where the file `name` of `folder` is. FileNotFoundError if it is nowhere."""
-    return Path(folder_paths.get_full_path_or_raise(folder, name))
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        places = " or ".join(folder_paths.get_folder_paths(folder))
+        raise FileNotFoundError(
+            f"there is no file {name!r} in {places}: choose another, or put it there"
+        )
+    return Path(path)

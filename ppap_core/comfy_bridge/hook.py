@@ -5,6 +5,7 @@ evaluation of the model by any guider node.
 """
 
 import logging
+import time
 
 import comfy.model_management
 import torch
@@ -12,8 +13,8 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..guidance import Guidance
-from ..guidance_report import lost_steps, progress, stale_steps, summary
-from ..guidance_run import GuidanceRun, Outcome
+from ..guidance_report import in_short, lost_steps, progress, stale_steps, summary
+from ..guidance_run import GuidanceRun, Outcome, Sampling
 from ..jacobian import Denoiser
 from .apart import KEY, Apart
 from .differentiable import attention_has_backward_pass
@@ -91,6 +92,7 @@ class ModelGuidance:
         self._runs: tuple[GuidanceRun, ...] = ()
         self._apart: Apart | None = None
         self._streams = Streams()
+        self._evaluations, self._began = 0, 0.0
 
     def sample(
         self,
@@ -105,7 +107,7 @@ class ModelGuidance:
         **kwargs,
     ):
         """The OUTER_SAMPLE wrapper: one sampling."""
-        self._runs, self._apart = (), None
+        self._runs, self._apart, self._evaluations = (), None, 0
         self._streams = Streams(kwargs.get("latent_shapes"))
         # A sampling without noise of its own resumes one: the second half of SplitSigmas, say.
         earlier = () if torch.count_nonzero(noise) else _KEPT.of(latent_image)
@@ -113,20 +115,22 @@ class ModelGuidance:
         try:
             samples = executor(noise, latent_image, sampler, sigmas, mask, last, *args, **kwargs)
         finally:
-            self._end()
+            self._end(len(sigmas) - 1)
         made = [samples, as_the_host_stores(samples)]
         if last:
             made += last.as_latent(executor.class_obj.model_patcher.model)
         _KEPT.keep(made, joined(earlier, self.outcomes))
         for outcome in self.outcomes:
             log.log(logging.INFO if outcome.records else logging.WARNING, summary(outcome))
-        show_on_node(summary(outcome) for outcome in self.outcomes if not outcome.records)
+        show_on_node(in_short(outcome) for outcome in self.outcomes)
         return samples
 
-    def _end(self) -> None:
+    def _end(self, steps: int) -> None:
         for guidance in self.guidances:
             guidance.guider.switch.restore()
-        self.outcomes = tuple(run.outcome() for run in self._runs)
+        seconds = time.perf_counter() - self._began if self._evaluations else 0.0
+        sampling = Sampling(steps, self._evaluations, seconds)
+        self.outcomes = tuple(run.outcome(sampling) for run in self._runs)
         for outcome in self.outcomes:
             for told in filter(None, (lost_steps(outcome), stale_steps(outcome))):
                 log.warning("PPAP guidance: %s", told)
@@ -156,6 +160,9 @@ class ModelGuidance:
         """The PREDICT_NOISE wrapper: one evaluation of the model."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         model_sampling = executor.class_obj.inner_model.model_sampling
+        if not self._evaluations:  # models are loaded by now
+            self._began = time.perf_counter()
+        self._evaluations += 1
         if not self._runs:  # someone samples without ComfyUI's preparation
             self._begin(x.shape)
         self._look_around(executor, model_options)

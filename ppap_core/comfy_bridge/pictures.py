@@ -43,8 +43,9 @@ def need_space(folder: Path, num_bytes: int) -> None:
     if free < num_bytes:
         raise SettingError(
             f"{existing} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
-            f"{num_bytes / 1e9:.1f} GB: keep fewer estimates, or generate fewer pictures",
-            "num_estimates",
+            f"{num_bytes / 1e9:.1f} GB",
+            num_images="sample fewer pictures",
+            num_estimates="keep fewer estimates",
         )
 
 

@@ -114,9 +114,9 @@ class Trainer:
         try:
             if data.estimates is None:
                 raise SettingError(
-                    f"the pictures in {self.files.image_folder()} have no estimates: generate them "
-                    f"with some, or take fresh estimates",
-                    "estimates",
+                    f"the pictures in {self.files.image_folder()} have no estimates",
+                    num_estimates="sample them with some",
+                    estimates="take fresh estimates",
                 )
             data.estimates.check_ranges(self.distill.ranges())
         except SettingError as error:

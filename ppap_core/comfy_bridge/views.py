@@ -72,8 +72,8 @@ def works_on_pixels(latent_format) -> bool:
 def _build_identity(latent_format, vae) -> BuiltView:
     if not works_on_pixels(latent_format):
         raise ValueError(
-            f"the view identity is for pixel models; this one works in "
-            f"{type(latent_format).__name__} latents: choose auto or linear_rgb"
+            f"the view identity is for pixel models, but this one has latents "
+            f"({type(latent_format).__name__}): choose the view auto, linear_rgb, taesd or vae"
         )
     return BuiltView(identity, [], "identity")
 

@@ -52,10 +52,11 @@ class Estimates:
         for noise_range in ranges:
             if not len(self.within(noise_range)[0]):
                 raise SettingError(
-                    f"no estimate was kept in the noise range {noise_range}: sample the pictures "
-                    f"in more steps, keep more estimates, train fewer experts, or take fresh "
-                    f"estimates",
-                    "estimates",
+                    f"no estimate was kept in the noise range {noise_range}",
+                    steps="sample the pictures in more steps",
+                    num_estimates="keep more estimates",
+                    num_experts="train fewer experts",
+                    estimates="take fresh estimates",
                 )
 
     def nearest(self, noise_range: NoiseRange) -> Tensor:

@@ -45,4 +45,9 @@ class TrainingFiles:
         if out.suffix != ".safetensors":
             raise ValueError(f"an expert file is called name.safetensors, got {self.out!r}")
         if out.exists() and not self.overwrite:
-            raise SettingError(f"{out} exists: choose another name, or overwrite it", "overwrite")
+            raise SettingError(
+                f"{out} exists",
+                name="choose another name",
+                out="choose another file",
+                overwrite="overwrite it",
+            )

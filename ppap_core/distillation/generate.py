@@ -144,9 +144,10 @@ def check_sampled_alike(folder: Path, stored: dict, settings: GenerateSettings) 
         if stored.get(name, asked) != asked:
             raise SettingError(
                 f"the pictures in {folder} were sampled with {name} {stored[name]!r}, now it is "
-                f"{asked!r}: use the old value, choose another folder, or force the use of this "
-                f"one",
-                "force",
+                f"{asked!r}",
+                **{name: "use the old value", "name": "choose another name"},
+                images="choose another folder",
+                force="force the use of this one",
             )
 
 

@@ -73,9 +73,10 @@ def check_source(folder: Path, fingerprint: str, force: bool = False) -> None:
     if source and source["fingerprint"] != fingerprint and not force:
         raise SettingError(
             f"the images in {folder} are from {source['checkpoint']} "
-            f"({source['fingerprint'][:12]}), not from this checkpoint ({fingerprint[:12]}): "
-            f"choose another folder, or force the use of this one",
-            "force",
+            f"({source['fingerprint'][:12]}), not from this model ({fingerprint[:12]})",
+            name="choose another name",
+            images="choose another folder",
+            force="force the use of this one",
         )
 
 

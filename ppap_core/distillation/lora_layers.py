@@ -9,6 +9,7 @@ from functools import cache
 
 from torch import nn
 
+from ..errors import SettingError
 from ..expert_header import LoraSpec
 from .settings import AdapterSettings
 
@@ -26,13 +27,21 @@ def choose_tensors(backbone: nn.Module, settings: AdapterSettings) -> LoraSpec:
     pattern = settings.target_modules
     layers = lora_layers(backbone, settings.max_touched, pattern)
     if not layers and any(not reason for *_, reason in _weighted(backbone, pattern)):
-        raise ValueError("no layer of the guider fits LoRA's share: raise max_touched")
+        raise SettingError(
+            "no layer of this guider is small enough for LoRA's share of its weights",
+            max_touched="raise max_touched",
+            guider="choose another guider",
+        )
     rank = _fit_rank(backbone, layers, settings)
     without = ", ".join(f"{n} x {kind}" for kind, n in left_out(backbone, pattern).items())
     log.info("LoRA of rank %d on %d layers; left out: %s", rank, len(layers), without or "none")
     whole = whole_tensors(backbone, settings)
     if not layers and not whole:
-        raise ValueError("nothing to train: no layer gets LoRA, and no tensor is stored whole")
+        raise SettingError(
+            "nothing to train in this guider: no layer gets LoRA, and no tensor is stored whole",
+            target_modules="choose other layers",
+            guider="choose another guider",
+        )
     wrapped = {f"{layer}.bias": f"{layer}.base_layer.bias" for layer in layers}
     replaced = tuple(wrapped.get(name, name) for name in whole)
     lora_alpha = settings.lora_alpha * rank / settings.rank  # the scaling stays as it was set
@@ -150,10 +159,12 @@ def _fit_rank(backbone: nn.Module, layers: list[str], settings: AdapterSettings)
     per_rank = sum(len(weight) + weight[0].numel() for weight in weights)
     rank = min(settings.rank, int(budget // per_rank)) if layers else settings.rank
     if rank < 1:
-        raise ValueError(
+        raise SettingError(
             f"rank 1 on {len(layers)} layers and {whole:,} whole parameters are more than "
-            f"{settings.max_share:.1%} of the guider's {total:,}: raise max_share or lower "
-            f"max_touched"
+            f"{settings.max_share:.1%} of the guider's {total:,}",
+            max_share="raise max_share",
+            max_touched="lower max_touched",
+            guider="choose another guider",
         )
     if rank < settings.rank:
         log.warning(

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from ..errors import one_line
 from .card import describe
+from .download import fetch_preset
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import no_larger_than_its_file, read_settings
 from .preprocessing import Preprocessing
-from .presets import PRESETS, Preset, fetch_preset
+from .presets import PRESETS, Preset
 from .timm_guider import load_timm_folder
 from .torchvision_guider import load_torchvision_folder
 from .transformers_guider import load_transformers_folder

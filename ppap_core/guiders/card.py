@@ -1,6 +1,7 @@
 """What a guider is, for a person: what it predicts, what its numbers mean, what it reads."""
 
 from .guider import Guider
+from .presets import Preset
 
 MEANINGS = {
     "softmax": "exactly one of them is right (softmax)",
@@ -12,8 +13,8 @@ CHANNELS = {1: "grey", 3: "colour"}
 SHOWN = 5  # labels
 
 
-def describe(guider: Guider) -> str:
-    """A few lines for a node's card."""
+def describe(guider: Guider, preset: Preset | None = None) -> str:
+    """A few lines for a node's card. `preset`: the one that the guider is, if it is one."""
     info, reads = guider.info, guider.preprocessing
     lines = [f"{info.source}: {info.architecture}", f"predicts {info.task}"]
     if info.task == "depth":
@@ -28,4 +29,14 @@ def describe(guider: Guider) -> str:
     height, width = reads.size
     order = ", channels blue, green, red" if reads.reverse_channels else ""
     lines.append(f"reads {width} x {height} pixels, {CHANNELS[len(reads.mean)]}{order}")
+    lines.append(_memory(guider))
+    if preset:
+        lines.append(f"good for: {preset.good_for}; licence {preset.licence}")
     return "\n".join(lines)
+
+
+def _memory(guider: Guider) -> str:
+    weights = list(guider.backbone.parameters())
+    millions = sum(weight.numel() for weight in weights) / 1e6
+    megabytes = sum(weight.numel() * weight.element_size() for weight in weights) / 2**20
+    return f"{millions:.3g} million parameters, which take {megabytes:.0f} MB of memory"

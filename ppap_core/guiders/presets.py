@@ -1,83 +1,121 @@
-"""Guiders known by name, and their download from the Hugging Face hub if the user allows it."""
+"""Guiders known by name, which can be downloaded from the Hugging Face hub (download.py)."""
 
-import os
-import re
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..errors import one_line
-from ..file_hash import file_sha256
+from .labels import TAGS
 from .model_folder import CONFIG, WEIGHTS
 from .transformers_preprocessing import PROCESSOR
+
+TIMM, TRANSFORMERS = (CONFIG, WEIGHTS), (CONFIG, PROCESSOR, WEIGHTS)
+APACHE, RESEARCH = "Apache-2.0", "NVIDIA: research only"
+META = "other (see the model's page)"
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A repository of the hub, the task of its model, and the files to download."""
+    """A repository of the hub, and what a person wants to know before the download.
+
+    `megabytes`: of its weights. `reads`: the size of its pictures, in pixels. `num_classes`: 0 for
+    depth. `good_for`: in a few words. `files`: those that are downloaded. `revision`: a commit, or
+    the branch whose newest commit is taken.
+    """
 
     repo: str
     task: str
-    files: tuple[str, ...] = (CONFIG, WEIGHTS)
+    licence: str
+    megabytes: int
+    reads: int
+    num_classes: int
+    good_for: str
+    files: tuple[str, ...] = TIMM
+    revision: str = "main"
+
+    @property
+    def facts(self) -> str:
+        """Licence and size, for whoever decides about a download."""
+        return f"{self.megabytes} MB, licence {self.licence}"
 
 
-PRESETS = {
-    preset.repo: preset
-    for preset in (
-        Preset("timm/resnet50.a1_in1k", "class"),
-        Preset("timm/deit_small_patch16_224.fb_in1k", "class"),
-        Preset("timm/convnext_tiny.in12k_ft_in1k", "class"),
-        Preset("depth-anything/Depth-Anything-V2-Small-hf", "depth", (CONFIG, PROCESSOR, WEIGHTS)),
-    )
-}
-
-
-def fetch_preset(
-    preset: Preset, root: Path, allow_download: bool, endpoint: str | None = None
-) -> Path:
-    """Download `preset` into `root`/<repository>, whole or not at all; returns that folder.
-
-    The weights are compared with the SHA-256 that the hub states for them. `endpoint`: the hub's
-    address, None for huggingface.co. Raises ValueError, saying which files to download into which
-    folder by hand, if `allow_download` is off or the download fails.
-    """
-    folder = root / preset.repo
-    page, names = f"https://huggingface.co/{preset.repo}", ", ".join(preset.files)
-    by_hand = f"download {names} from {page} into {folder}"
-    if not allow_download:
-        raise ValueError(f"{preset.repo} is not here: tick allow_download, or {by_hand}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden, so that a partial download is never listed; on the same disk, to be renamed.
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as partial:
-        whole = Path(partial) / "whole"
-        try:
-            for name in preset.files:
-                _fetch(preset.repo, name, whole, endpoint)
-        except Exception as error:  # releases of the hub's client differ in the errors they raise
-            raise ValueError(
-                f"{preset.repo} was not downloaded ({one_line(error)}): {by_hand}"
-            ) from error
-        os.replace(whole, folder)
-    return folder
-
-
-def _fetch(repo: str, name: str, folder: Path, endpoint: str | None) -> None:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    stated = get_hf_file_metadata(hf_hub_url(repo, name, endpoint=endpoint), token=False)
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as cache:
-        path = hf_hub_download(
-            repo, name, revision=stated.commit_hash, local_dir=cache, endpoint=endpoint, token=False
-        )
-        _check_hash(Path(path), stated.etag or "")
-        folder.mkdir(exist_ok=True)
-        os.replace(path, folder / name)
-
-
-def _check_hash(path: Path, etag: str) -> None:
-    """OSError unless `path` has the SHA-256 `etag`. Etags of another kind (small files) pass."""
-    if not re.fullmatch("[0-9a-f]{64}", etag):
-        return
-    found = file_sha256(path)
-    if found != etag:
-        raise OSError(f"{path.name} has SHA-256 {found[:12]}, the hub says {etag[:12]}")
+# By task, and from small to strong. Every repository holds safetensors.
+_PRESETS = (
+    Preset(
+        *("timm/mobilenetv3_large_100.ra_in1k", "class", APACHE, 22, 224, 1000),
+        good_for="first tries; the fastest",
+    ),
+    Preset(
+        *("timm/resnet18.a1_in1k", "class", APACHE, 47, 224, 1000),
+        good_for="little memory",
+        revision="ebd61f9c7420e5b5b53262b8ce6bbe311e1e872a",
+    ),
+    Preset(
+        *("timm/resnet50.a1_in1k", "class", APACHE, 102, 224, 1000),
+        good_for="ImageNet's classes; the paper's network",
+    ),
+    Preset(
+        *("timm/deit_small_patch16_224.fb_in1k", "class", APACHE, 88, 224, 1000),
+        good_for="ImageNet's classes; the paper's transformer",
+    ),
+    Preset(
+        *("timm/convnext_tiny.in12k_ft_in1k", "class", APACHE, 114, 224, 1000),
+        good_for="ImageNet's classes; the best for its cost",
+    ),
+    Preset(
+        *("timm/convnext_base.fb_in22k_ft_in1k", "class", APACHE, 354, 224, 1000),
+        good_for="ImageNet's classes; the strongest here",
+    ),
+    Preset(
+        *("timm/convnext_tiny.fb_in22k", "class", APACHE, 178, 224, 21841),
+        good_for="things that ImageNet's thousand lack",
+        revision="41cd7ee36391357bf7f90d68dd9446e292402e58",
+    ),
+    Preset(
+        *("SmilingWolf/wd-vit-tagger-v3", "class", APACHE, 378, 448, 10861),
+        good_for="drawings; several tags at once",
+        files=(CONFIG, TAGS, WEIGHTS),
+        revision="7f6b584d0bd3f55c4531f14ba3d4761b2bccdc0f",
+    ),
+    Preset(
+        *("depth-anything/Depth-Anything-V2-Small-hf", "depth", APACHE, 99, 518, 0),
+        good_for="layout of any scene; start here",
+        files=TRANSFORMERS,
+    ),
+    Preset(
+        *("LiheYoung/depth-anything-base-hf", "depth", APACHE, 390, 518, 0),
+        good_for="finer shapes",
+        files=TRANSFORMERS,
+    ),
+    Preset(
+        *("LiheYoung/depth-anything-large-hf", "depth", APACHE, 1340, 518, 0),
+        good_for="the finest shapes",
+        files=TRANSFORMERS,
+        revision="27ccb0920352c0c37b3a96441873c8d37bd52fb6",
+    ),
+    Preset(
+        *("Intel/dpt-large", "depth", APACHE, 1370, 384, 0),
+        good_for="maps made with MiDaS",
+        files=TRANSFORMERS,
+        revision="bc15f29aa3a80d532f2ed650b5e16ac48d8958f9",
+    ),
+    Preset(
+        *("nvidia/segformer-b0-finetuned-ade-512-512", "segmentation", RESEARCH, 15, 512, 150),
+        good_for="ADE20K (rooms, streets, nature); the fastest",
+        files=TRANSFORMERS,
+    ),
+    Preset(
+        *("openmmlab/upernet-convnext-tiny", "segmentation", "MIT", 241, 512, 150),
+        good_for="ADE20K, free to use",
+        files=TRANSFORMERS,
+        revision="876ffc56b819a829448f7e81e9f8606deef6fb65",
+    ),
+    Preset(
+        *("facebook/mask2former-swin-tiny-coco-panoptic", "segmentation", META, 190, 384, 133),
+        good_for="COCO: people, animals, things",
+        files=TRANSFORMERS,
+    ),
+    Preset(
+        *("facebook/mask2former-swin-tiny-cityscapes-panoptic", "segmentation", META, 190, 384, 19),
+        good_for="Cityscapes: streets",
+        files=TRANSFORMERS,
+    ),
+)
+PRESETS = {preset.repo: preset for preset in _PRESETS}

@@ -3,8 +3,10 @@
 `ClassTarget`, `DepthTarget` and `SegmentationTarget` belong to the guiders' tasks. Each has `task`,
 `answer` (what the guider's numbers have to mean) and `log_likelihood`: the guider's answer for B
 pictures -> (B,), in float32. It has one row for the whole batch, or a row for each picture.
+`agreement` says how far an answer meets it, and `wording` how that is told to a person.
 Log-likelihoods are means over pixels, so a guidance scale means the same at every resolution.
-`parse_classes`, `parse_class_rows` and `find_class` read class names that a user typed.
+`parse_classes`, `parse_class_rows` and `find_class` read class names that a user typed;
+class_search.py lists and searches them.
 map_target.py makes depth and segmentation targets from pictures, for which palettes.py reads and
 paints colours.
 

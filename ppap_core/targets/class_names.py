@@ -10,7 +10,7 @@ def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
 
     Upper and lower case are the same. A label of synonyms, such as ImageNet's "tench, Tinca tinca",
     is one class, whether one or several of its synonyms are typed side by side. ValueError for an
-    unknown name, with the nearest ones.
+    unknown name, with the nearest ones, and for an empty `text`, with some of the `labels`.
     """
     classes: dict[int, float] = {}
     for line in re.split(r"[;\n]", text):
@@ -18,7 +18,7 @@ def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
             index = find_class(name, labels)
             classes[index] = classes.get(index, 0.0) + weight
     if not classes:
-        raise ValueError("no target class given: write a class name or number")
+        raise ValueError(f"no target class given: write its name or number; {_some(labels)}")
     return classes
 
 
@@ -33,13 +33,12 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     ValueError if there is none.
     """
     wanted = name.strip().casefold()
+    if not wanted:
+        raise ValueError(f"no class given: write its name or number; {_some(labels)}")
     whole = [label.casefold() for label in labels]
     if wanted in whole:
         return whole.index(wanted)
-    synonyms: dict[str, int] = {}
-    for index, label in enumerate(whole):
-        for part in label.split(","):
-            synonyms.setdefault(part.strip(), index)
+    synonyms = by_synonym(labels)
     if wanted in synonyms:
         return synonyms[wanted]
     if re.fullmatch(r"\d+", wanted):
@@ -53,8 +52,17 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     raise ValueError(f"the guider has no class {name.strip()!r}: {hint}")
 
 
+def by_synonym(labels: Sequence[str]) -> dict[str, int]:
+    """Each synonym in lower case -> index of the first class that has it."""
+    synonyms: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        for part in label.casefold().split(","):
+            synonyms.setdefault(part.strip(), index)
+    return synonyms
+
+
 def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:10])
+    shown = ", ".join(label.split(",")[0] for label in labels[:10])
     return f"it knows {len(labels)} classes: {shown}{', ...' if len(labels) > 10 else ''}"
 
 

@@ -1,7 +1,7 @@
 """Classes that a classifier should, or should not, see in the picture; or scores to raise."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..maps import check_rows
+from .wording import Wording, listed, short_name
 
 Classes = Mapping[int, float]  # class index -> weight
 
@@ -56,6 +57,50 @@ class ClassTarget:
 
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: logits or scores (B, K) -> (B,), in float32."""
+        self._check(prediction)
+        values = prediction.float() / self.temperature
+        if self.answer == "softmax":
+            values = values.log_softmax(dim=-1)
+        return self._of_each(LIKELIHOODS[self.answer], values)
+
+    def agreement(self, prediction: Tensor) -> Tensor:
+        """How sure the classifier is of what is asked: logits or scores (B, K) -> (B,).
+
+        In [0, 1], whatever the weights and the temperature. softmax: the probability of the classes
+        above 0 together; of none of those below 0, where only such are named. sigmoid: the mean
+        over the classes of the probability that each is present, or absent as asked. Scores: their
+        weighted sum, in their own unit.
+        """
+        self._check(prediction)
+        return self._of_each(AGREEMENTS[self.answer], prediction.float())
+
+    def wording(self, labels: Sequence[str]) -> Wording:
+        """How `agreement` is told; `labels`: the guider's."""
+        names = "the classes asked for" if len(self.rows) > 1 else self._names(labels)
+        if self.answer == "score":
+            return Wording(
+                f"the score of {names} was {{}}, now {{}}",
+                f"score of {names} {{}} -> {{}}",
+                f"score of {names}",
+                is_share=False,
+            )
+        who = "tagger" if self.answer == "sigmoid" and self.num_classes > 1 else "classifier"
+        average = who == "tagger" and any(len(row) > 1 for row in self.rows)
+        sure = f"sure of {names}{' on average' * average}"
+        return Wording(
+            f"the {who} was {{}} {sure}, now {{}}", f"{{}} -> {{}} {sure}", f"sure of {names}"
+        )
+
+    def _names(self, labels: Sequence[str]) -> str:
+        (row,) = self.rows
+        wanted = [short_name(labels[k]) for k, weight in row.items() if weight > 0]
+        unwanted = [f"no {short_name(labels[k])}" for k, weight in row.items() if weight < 0]
+        if self.answer == "softmax" and wanted:
+            return listed(wanted, "or")
+        return listed([*wanted, *unwanted], "and")
+
+    def _check(self, prediction: Tensor) -> None:
+        """ValueError unless `prediction` is (B, K) for these classes and rows."""
         if prediction.ndim != 2:
             raise ValueError(
                 f"a class target reads logits (B, K), the guider answers "
@@ -67,12 +112,12 @@ class ClassTarget:
                 f"{prediction.shape[-1]}: connect the same guider to both nodes"
             )
         check_rows(len(self.rows), len(prediction), "target")
-        values = prediction.float() / self.temperature
-        if self.answer == "softmax":
-            values = values.log_softmax(dim=-1)
+
+    def _of_each(self, measure: Callable[[Classes, Tensor], Tensor], values: Tensor) -> Tensor:
+        """`measure` of each picture's classes and values (B, K) -> (B,)."""
         parts = values.split(1) if len(self.rows) > 1 else [values]
         pairs = zip(self.rows, parts, strict=True)
-        return torch.cat([LIKELIHOODS[self.answer](classes, part) for classes, part in pairs])
+        return torch.cat([measure(classes, part) for classes, part in pairs])
 
 
 def _check_classes(classes: Classes, num_classes: int) -> None:
@@ -119,3 +164,23 @@ def _weighted_scores(classes: Classes, scores: Tensor) -> Tensor:
 
 
 LIKELIHOODS = {"softmax": _log_sum, "sigmoid": _log_product, "score": _weighted_scores}
+
+
+def _probability(classes: Classes, logits: Tensor) -> Tensor:
+    """(B, K) -> (B,): of any class above 0; where there is none, of no class below 0."""
+    p = logits.softmax(dim=-1)
+    wanted = [index for index, weight in classes.items() if weight > 0]
+    return p[:, wanted].sum(dim=-1) if wanted else 1 - p[:, list(classes)].sum(dim=-1)
+
+
+def _mean_probability(classes: Classes, logits: Tensor) -> Tensor:
+    """(B, K) of sigmoids -> (B,): over the classes, of being present or absent as asked."""
+    parts = [torch.sigmoid(z if w > 0 else -z) for z, w in _columns(classes, logits)]
+    return torch.stack(parts).mean(0)
+
+
+def _columns(classes: Classes, values: Tensor) -> list[tuple[Tensor, float]]:
+    return [(values[:, index], weight) for index, weight in classes.items()]
+
+
+AGREEMENTS = {"softmax": _probability, "sigmoid": _mean_probability, "score": _weighted_scores}

@@ -1,11 +1,13 @@
 """A depth map that a depth model should see in the picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..maps import check_rows, own_maps, own_mask, shrink_or_grow
+from .wording import Wording
 
 ROUNDING = 1e-12  # variance below this share of the mean square is float32's rounding
 
@@ -43,6 +45,10 @@ class DepthTarget:
 
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: nearness (B, h, w), any scale and shift -> (B,) in [-4, 0], float32."""
+        return -aligned_squared_error(prediction.float(), *self._wanted_like(prediction))
+
+    def _wanted_like(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """The wanted map in the size of `prediction` (B, h, w), and where it counts: (R, h, w)."""
         if prediction.ndim != 3:
             raise ValueError(
                 f"a depth target reads nearness (B, h, w), the guider answers "
@@ -53,8 +59,24 @@ class DepthTarget:
         weight = shrink_or_grow(self.mask, size)
         # Weighted before resizing, so that masked pixels do not bleed into those that count.
         wanted = shrink_or_grow(self.nearness * self.mask, size) / weight.clamp(min=1e-6)
-        return -aligned_squared_error(
-            prediction.float(), wanted.to(prediction.device), weight.to(prediction.device)
+        return wanted.to(prediction.device), weight.to(prediction.device)
+
+    def agreement(self, prediction: Tensor) -> Tensor:
+        """The correlation of both maps, where the target counts: (B, h, w) -> (B,) in [-1, 1].
+
+        0 for a flat answer.
+        """
+        wanted, weight = self._wanted_like(prediction)
+        product = standardised(prediction.float(), weight) * standardised(wanted, weight)
+        return _mean(product, weight).flatten()
+
+    def wording(self, labels: Sequence[str]) -> Wording:
+        """How `agreement` is told."""
+        return Wording(
+            "depth agreed with the map by {}, now by {} (correlation; 1 is the same map)",
+            "{} -> {} agreement with the map",
+            "depth agrees",
+            is_share=False,
         )
 
 

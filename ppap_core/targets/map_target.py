@@ -71,9 +71,10 @@ def build_map_target(
     line, for what does not fit together.
     """
     if task not in SOURCES[source]:
+        fitting = [name for name, tasks in SOURCES.items() if task in tasks]
         raise ValueError(
-            f"the guider predicts {task}; a {source} makes a target for "
-            f"{' or '.join(SOURCES[source])}"
+            f"a {source} is a target for {' or '.join(SOURCES[source])}, the guider predicts "
+            f"{task}: choose the source {' or '.join(fitting)}, or connect another guider"
         )
     image = image.float().cpu()
     if task == "depth":
@@ -109,9 +110,13 @@ def add_class_mask(
         "segmentation",
         len(labels),
     ):
+        others = getattr(target, "num_classes", 0)
+        found = f"segmentation with {others} classes" if others else target.task
+        found = target.task if target.task == "class" else found
         raise ValueError(
-            f"the target that came in is for {target.task} and another guider: connect one made "
-            f"for this guider"
+            f"the socket target takes a segmentation target for this guider's {len(labels)} "
+            f"classes, but what is connected is a target for {found}: connect one that was made "
+            f"with this guider, or none"
         )
     mask = own_maps(mask, torch.float32)
     maps, weight = torch.full(mask.shape, VOID), torch.zeros_like(mask)

@@ -1,11 +1,13 @@
 """A label map that a segmentation model should see in the picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..maps import check_rows, own_maps, own_mask
+from .wording import Wording
 
 VOID = -1  # the label of pixels that may show any class
 
@@ -52,6 +54,27 @@ class SegmentationTarget:
 
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: logits (B, K, h, w) -> (B,), in float32."""
+        self._check(prediction)
+        log_p = (prediction.float() / self.temperature).log_softmax(dim=1)
+        return (log_p * self.shares(prediction.shape[-2:]).to(log_p.device)).sum((1, 2, 3))
+
+    def agreement(self, prediction: Tensor) -> Tensor:
+        """The share of the map's pixels whose class the guider sees there: (B, K, h, w) -> (B,)."""
+        self._check(prediction)
+        seen = prediction.argmax(dim=1, keepdim=True)
+        shares = self.shares(prediction.shape[-2:]).to(prediction.device)
+        return shares.expand(len(seen), -1, -1, -1).gather(1, seen).sum((1, 2, 3))
+
+    def wording(self, labels: Sequence[str]) -> Wording:
+        """How `agreement` is told."""
+        return Wording(
+            "{} of the pixels were as asked, now {}",
+            "{} -> {} of the pixels as asked",
+            "pixels as asked",
+        )
+
+    def _check(self, prediction: Tensor) -> None:
+        """ValueError unless `prediction` is (B, K, h, w) for these classes and rows."""
         if prediction.ndim != 4:
             raise ValueError(
                 f"a segmentation target reads logits (B, K, h, w), the guider answers "
@@ -63,8 +86,6 @@ class SegmentationTarget:
                 f"{prediction.shape[1]}: connect the same guider to both nodes"
             )
         check_rows(len(self.labels), len(prediction), "target")
-        log_p = (prediction.float() / self.temperature).log_softmax(dim=1)
-        return (log_p * self.shares(prediction.shape[-2:]).to(log_p.device)).sum((1, 2, 3))
 
     @torch.inference_mode(False)
     def shares(self, size: tuple[int, int]) -> Tensor:

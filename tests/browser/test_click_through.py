@@ -17,6 +17,8 @@ SET = """([type, widget, value]) => {
 }"""
 ALL_SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n.type))
   .every(n => (n.imgs || []).some(i => i.complete && i.naturalWidth > 0))"""
+SHOWN = """type => app.graph.nodes.find(n => n.type === type).widgets
+  .find(w => w.name === '$$node-text-preview')?.value ?? ''"""
 SELECT = "type => app.canvas.selectNode(app.graph.nodes.find(n => n.type === type))"
 BLUEPRINT = "Guide with depth from a reference picture"
 USE_BLUEPRINT = """async () => {
@@ -78,12 +80,16 @@ def test_template_can_be_opened_run_and_reported_in_the_browser(picture_of):
     page.wait_for_function(ALL_SHOWN, timeout=240_000)
     seen = page.evaluate("() => seen")
     assert seen["steps"] > 25
-    assert "class: log-likelihood" in seen["texts"][0]
+    live = [text for text in seen["texts"] if "% sure of torus" in text]
+    assert len(live) > 25 and "guided 25 of 25 steps" in live[-1]
     report = page.evaluate(
         "() => JSON.stringify(app.nodeOutputs[app.graph.nodes.find("
         "n => n.type === 'PPAP_GuidanceReport').id])"
     )
-    assert "class guidance by resnet10t: 25 evaluations guided" in report
+    assert "sure of torus, now" in report and "guided 25 of 25 steps" in report
+    card = page.evaluate(SHOWN, "PPAP_LoadGuider")
+    assert "10 classes, exactly one of them is right" in card
+    assert "guided 25 of 25 steps" in page.evaluate(SHOWN, "PPAP_GuidanceReport")
 
 
 def test_help_opens_beside_the_graph(picture_of):
@@ -138,4 +144,4 @@ def test_the_blueprint_is_found_by_typing_and_guides(picture_of):
     page.evaluate(LISTEN)
     page.evaluate(USE_BLUEPRINT)
     page.wait_for_function(ALL_SHOWN, timeout=120_000)
-    assert page.evaluate("() => seen.texts.at(-1)").startswith("depth: log-likelihood")
+    assert "agreement with the map; guided 4 of 4 steps" in page.evaluate("() => seen.texts.at(-1)")

@@ -184,7 +184,7 @@ def test_experts_of_another_latent_format_are_refused(comfyui, load, guider):
     module = comfyui.module("ppap_core.expert_file")
     header = experts_header(comfyui, guider, latent_format="SDXL")
     loaded = dataclasses.replace(guider, expert_set=module.ExpertSet(header, None))
-    with pytest.raises(ValueError, match="read SDXL states, the model works in SD15"):
+    with pytest.raises(ValueError, match="of the kind SDXL, but this model's are of the kind SD15"):
         guide(comfyui, load("SD15"), loaded)
 
 

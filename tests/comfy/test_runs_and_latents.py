@@ -56,7 +56,7 @@ def evaluations(comfyui):
 
     def count(model, latent):
         text = report(comfyui, model, latent)[2]
-        return [int(number) for number in re.findall(r"(\d+) evaluations guided", text)]
+        return [int(number) for number in re.findall(r"guided (\d+) of \d+", text)]
 
     return count
 

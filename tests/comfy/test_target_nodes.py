@@ -190,7 +190,7 @@ def test_chained_masks_and_elsewhere_give_one_target(comfyui, segmentation_guide
 
 
 def test_classifier_is_refused_by_the_map_node(comfyui):
-    (guider,) = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
+    guider, _ = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
     with pytest.raises(ValueError, match="the guider predicts class; a reference picture makes"):
         make_target(comfyui, guider, torch.zeros(1, 8, 8, 3), "reference picture")
     with pytest.raises(ValueError, match="predicts class: masks are for segmentation models"):
@@ -198,7 +198,7 @@ def test_classifier_is_refused_by_the_map_node(comfyui):
 
 
 def test_lines_of_classes_go_to_the_pictures_of_a_batch(comfyui):
-    (guider,) = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
+    guider, _ = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
     node = comfyui.node("PPAP_TargetClass")
     target = node.execute(guider, "cone\ntorus, cube:-1", 1.0, True).args[0]
     assert target.rows == ({3: 1.0}, {4: 1.0, 1: -1.0})
@@ -241,7 +241,7 @@ def test_a_single_class_of_segmentation_is_asked_for_and_away_from(comfyui):
     SegformerForSemanticSegmentation(config).save_pretrained(folder)
     transformers.SegformerImageProcessor(**tiny_guiders.size(64)).save_pretrained(folder)
     with torch.inference_mode():
-        (guider,) = comfyui.node("PPAP_LoadGuider").execute("one-class").args
+        guider, _ = comfyui.node("PPAP_LoadGuider").execute("one-class").args
         half = torch.zeros(1, 32, 32)
         half[:, :16] = 1
         node = comfyui.node("PPAP_TargetMasks")

@@ -27,7 +27,7 @@ SMALL = {
 def inputs(comfyui):
     with torch.inference_mode():  # as ComfyUI runs its nodes
         model, conditioning = comfyui.node("PPAP_LoadPixelModel").execute(PIXEL_MODEL.name).result
-        (guider,) = comfyui.node("PPAP_LoadGuider").execute(GUIDER.name).result
+        guider, _ = comfyui.node("PPAP_LoadGuider").execute(GUIDER.name).result
     return {"model": model, "conditioning": conditioning, "guider": guider}
 
 

@@ -23,7 +23,7 @@ from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guidance import Guidance
-from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, describe, load_guider
+from ppap_core.guiders import PRESETS, Guider, GuiderInfo, Preprocessing, describe, load_guider
 from ppap_core.pixels import image_to_pil
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget, SegmentationTarget
@@ -300,7 +300,13 @@ def test_the_card_says_what_the_numbers_mean(tmp_path, answer, words):
     lines = describe(guider).splitlines()
     assert lines[0] == "transformers/net: ViTForImageClassification"
     assert lines[1].startswith("predicts class: 3 classes, ") and words in lines[1]
-    assert lines[2:] == ["classes: LABEL_0, LABEL_1, LABEL_2", "reads 32 x 32 pixels, colour"]
+    assert lines[2:4] == ["classes: LABEL_0, LABEL_1, LABEL_2", "reads 32 x 32 pixels, colour"]
+    millions = sum(p.numel() for p in guider.parameters()) / 1e6
+    assert lines[4].startswith(f"{millions:.3g} million parameters, which take ")
+    preset = next(iter(PRESETS.values()))
+    assert describe(guider, preset).splitlines()[5:] == [
+        f"good for: {preset.good_for}; licence {preset.licence}"
+    ]
 
 
 @pytest.mark.parametrize("answer", ["sigmoid", "score"])

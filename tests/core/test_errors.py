@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from ppap_core.errors import last_error_line, one_line
+from ppap_core.errors import SettingError, last_error_line, one_line
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,27 @@ def test_torchs_heading_is_left_out():
 )
 def test_the_last_error_line_of_a_program(output, line):
     assert last_error_line(output) == line
+
+
+FLAGS = {"out": "--out", "overwrite": "--overwrite", "vae": "--vae"}
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        (FLAGS, "x exists: choose another name (--out), or overwrite it (--overwrite)"),
+        ({"name": "widget name"}, "x exists: choose another name (widget name)"),
+        ({}, "x exists"),
+    ],
+)
+def test_a_setting_error_names_only_what_its_reader_has(places, told):
+    another = "choose another name"
+    error = SettingError("x exists", out=another, name=another, overwrite="overwrite it")
+    assert error.told(places.get) == told
+    assert error.remedies.keys() == {"out", "name", "overwrite"}
+
+
+def test_a_setting_error_about_one_setting_names_its_place():
+    error = SettingError("there is no sampler 'x'", "sampler_name")
+    assert error.told({"sampler_name": "--sampler-name"}.get) == f"{error} (--sampler-name)"
+    assert error.told({}.get) == str(error) == "there is no sampler 'x'"

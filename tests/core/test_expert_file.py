@@ -228,7 +228,8 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_another_guider_is_refused(path):
     line = refusal(path, build_guider(seed=1))
-    assert "trained for the guider timm/net0" in line and "not for timm/net1" in line
+    assert "trained for the class guider timm/net0" in line
+    assert "not for the class guider timm/net1" in line and "connect that guider" in line
 
 
 def test_a_wrongly_shaped_tensor_is_refused(guider, tmp_path):
@@ -244,7 +245,7 @@ def test_a_wrongly_shaped_tensor_is_refused(guider, tmp_path):
 def test_another_latent_format_is_refused(path):
     header = load_experts(path).header
     header.check_latent_format("ChromaRadiance")
-    with pytest.raises(ValueError, match="read ChromaRadiance states, the model works in SD15"):
+    with pytest.raises(ValueError, match="kind ChromaRadiance, but .* of the kind SD15"):
         header.check_latent_format("SD15")
 
 

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import timm
@@ -11,7 +13,7 @@ from safetensors.torch import save
 
 from ppap_core.guiders import PRESETS, Preset, fetch_preset, list_guiders, load_guider
 
-PRESET = Preset("timm/tiny", "class")
+PRESET = Preset("timm/tiny", "class", "Apache-2.0", 1, 64, 4, "trying")
 SMALL = {"channels": [8, 8, 12, 16], "stem_width": 8, "num_classes": 4}
 
 
@@ -31,6 +33,7 @@ class Hub(BaseHTTPRequestHandler):
     files: dict = {}
     stated = ""
     asked: list = []
+    revisions: set = set()
 
     def do_HEAD(self):
         self.answer(b"")
@@ -41,6 +44,7 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self, body):
         name = self.path.split("?")[0].rsplit("/", 1)[-1]
         self.asked.append(name)
+        self.revisions.add(self.path.split("/resolve/")[1].split("/")[0])
         if name not in self.files:
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -63,7 +67,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch):
-    handler = type("OneHub", (Hub,), {"files": hub_files(), "asked": []})
+    handler = type("OneHub", (Hub,), {"files": hub_files(), "asked": [], "revisions": set()})
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -82,8 +86,9 @@ def test_a_preset_is_downloaded_whole_and_can_be_loaded(hub, tmp_path):
 
 
 def test_hub_is_not_contacted_without_allow_download(hub, tmp_path):
-    with pytest.raises(ValueError, match="tick allow_download, or download config.json") as caught:
+    with pytest.raises(ValueError, match="is not here: tick allow_download") as caught:
         fetch_preset(PRESET, tmp_path, False, hub.url)
+    assert "(1 MB, licence Apache-2.0), or download config.json" in str(caught.value)
     assert str(tmp_path / "timm" / "tiny") in str(caught.value)
     assert hub.asked == [] and list(tmp_path.iterdir()) == []
 
@@ -111,7 +116,43 @@ def test_unreachable_hub_is_reported_in_one_line(tmp_path):
     refused("http://127.0.0.1:9", tmp_path)
 
 
-def test_presets_download_only_json_and_safetensors():
-    assert all(
-        name.endswith((".json", ".safetensors")) for p in PRESETS.values() for name in p.files
-    )
+def test_a_pinned_revision_is_the_one_that_is_asked_for(hub, tmp_path):
+    fetch_preset(replace(PRESET, revision="a" * 40), tmp_path, True, hub.url)
+    assert hub.revisions == {"a" * 40, "c" * 40}  # the hub's answer names the commit
+
+
+def test_presets_download_only_settings_tags_and_safetensors():
+    names = {name for preset in PRESETS.values() for name in preset.files}
+    assert all(name.endswith((".json", ".csv", ".safetensors")) for name in names)
+    assert all("model.safetensors" in preset.files for preset in PRESETS.values())
+
+
+def test_presets_are_known_to_the_loaders_and_told_in_every_help_page():
+    docs = Path(__file__).parents[2] / "web" / "docs"
+    pages = [docs / "PPAP_LoadGuider.md", docs / "PPAP_LoadGuider" / "zh.md"]
+    for preset in PRESETS.values():
+        assert ("preprocessor_config.json" in preset.files) == (
+            "timm" not in preset.repo.lower() and "selected_tags.csv" not in preset.files
+        )
+        row = f"| {preset.repo} | "
+        for page in pages:
+            (line,) = [
+                line for line in page.read_text("utf-8").splitlines() if line.startswith(row)
+            ]
+            assert f"| {preset.megabytes} MB | {preset.licence} |" in line, page
+
+
+@pytest.mark.parametrize("task", ["class", "depth", "segmentation"])
+def test_there_are_small_and_strong_presets_for_each_task(task):
+    sizes = [preset.megabytes for preset in PRESETS.values() if preset.task == task]
+    assert len(sizes) >= 4 and max(sizes) > 10 * min(sizes)
+
+
+def test_timm_knows_the_presets_architecture_classes_size_and_licence():
+    for preset in PRESETS.values():
+        if not preset.repo.startswith("timm/"):
+            continue
+        known = timm.get_pretrained_cfg(preset.repo.removeprefix("timm/"))
+        assert known.hf_hub_id == preset.repo and known.num_classes == preset.num_classes
+        assert known.input_size == (3, preset.reads, preset.reads)
+        assert known.license == preset.licence.lower()

@@ -1,0 +1,8 @@
+"""Text that stands on a node after it ran."""
+
+from comfy_api.latest import ui
+
+
+def text_on_node(text: str) -> dict:
+    """For NodeOutput's `ui`: web/ppap_text.js shows it; "text" is where clients look for one."""
+    return ui.PreviewText(text).as_dict() | {"ppap_text": (text,)}

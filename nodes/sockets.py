@@ -1,0 +1,74 @@
+"""Errors in a node's own words: its sockets and widgets."""
+
+from collections.abc import Callable
+from functools import wraps
+
+from comfy_api.latest import io
+
+from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+from ..ppap_core.errors import SettingError
+
+MODELS = {  # task: what a guider of it is called
+    "class": "a classifier",
+    "depth": "a depth model",
+    "segmentation": "a segmentation model",
+}
+TARGET_NODES = {  # task: the nodes that make its targets
+    "class": "Target Class",
+    "depth": "Target Depth/Seg Map",
+    "segmentation": "Target Depth/Seg Map or Target Mask per Class",
+}
+
+
+def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
+    """ValueError, saying what was expected and which socket to change, for a guider of others."""
+    info = guider.guider.info
+    if info.task not in tasks:
+        raise ValueError(
+            f"{_name(node)} needs {' or '.join(MODELS[task] for task in tasks)} at its socket "
+            f"guider, but {info.source} is {MODELS[info.task]}: connect another guider there, or "
+            f"use {TARGET_NODES[info.task]} with this one"
+        )
+
+
+def expect_classes(guider: LoadedGuider, node: type) -> None:
+    """ValueError for a guider that knows no classes."""
+    info = guider.guider.info
+    if not info.labels:
+        raise ValueError(
+            f"{_name(node)} lists the classes of the guider at its socket guider, but "
+            f"{info.source} is {MODELS[info.task]}, which has none: connect a classifier or a "
+            f"segmentation model"
+        )
+
+
+def told_by_its_widgets(**names: str) -> Callable[[Callable], Callable]:
+    """For `execute` of a node: a SettingError says which sockets and widgets help.
+
+    `names`: settings that are called otherwise on the node.
+    """
+
+    def decorate(execute: Callable) -> Callable:
+        @wraps(execute)
+        def told(cls, *args, **kwargs):
+            inputs = {entry.id: entry for entry in cls.define_schema().inputs}
+
+            def place_of(setting: str) -> str | None:
+                name = names.get(setting, setting)
+                if name not in inputs:
+                    return None
+                kind = "widget" if isinstance(inputs[name], io.WidgetInput) else "socket"
+                return f"{kind} {name}"
+
+            try:
+                return execute(cls, *args, **kwargs)
+            except SettingError as error:
+                raise ValueError(error.told(place_of)) from error
+
+        return told
+
+    return decorate
+
+
+def _name(node: type) -> str:
+    return node.define_schema().display_name

@@ -1,0 +1,40 @@
+"""Browsing the classes that a guider knows."""
+
+import difflib
+from collections.abc import Sequence
+
+from .class_names import by_synonym
+
+
+def search_classes(text: str, labels: Sequence[str]) -> list[int]:
+    """Indices of the classes whose label holds every word of `text`; all where it is empty.
+
+    Upper and lower case are the same.
+    """
+    words = text.casefold().split()
+    return [i for i, label in enumerate(labels) if all(w in label.casefold() for w in words)]
+
+
+def nearest_classes(text: str, labels: Sequence[str]) -> list[int]:
+    """Indices of at most ten classes with a synonym that is spelt nearly like `text`."""
+    synonyms = by_synonym(labels)
+    near = difflib.get_close_matches(text.strip().casefold(), synonyms, n=10, cutoff=0.5)
+    return sorted({synonyms[name] for name in near})
+
+
+def list_classes(text: str, labels: Sequence[str], most: int = 30) -> tuple[str, str]:
+    """The labels that `text` finds, one per line, and a heading with `most` of them and numbers.
+
+    Where no label has the words of `text`, the nearest ones.
+    """
+    total = f"{len(labels)} classes"
+    if found := search_classes(text, labels):
+        heading = f"{len(found)} of {total} for {text.strip()!r}" if text.strip() else total
+    elif found := nearest_classes(text, labels):
+        heading = f"none of {total} has {text.strip()!r} in its name; the nearest are"
+    else:
+        heading = f"none of {total} is called like {text.strip()!r}"
+    lines = [heading, *(f"{index}: {labels[index]}" for index in found[:most])]
+    if len(found) > most:
+        lines.append(f"... and {len(found) - most} more, which the output has: search for words")
+    return "\n".join(labels[index] for index in found), "\n".join(lines)
