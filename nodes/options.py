@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..ppap_core.comfy_bridge.sockets import read_mask
 from ..ppap_core.shaping import Shaping
 from .types import CATEGORY, OptionsSocket
 
@@ -90,7 +91,10 @@ class GuidanceOptions(io.ComfyNode):
     @classmethod
     def execute(cls, conflict, region=None, frames="", **numbers):
         shaping = Shaping(
-            gives_way=conflict == "give way", region=region, frames=read_frames(frames), **numbers
+            gives_way=conflict == "give way",
+            region=None if region is None else read_mask(region, "region"),
+            frames=read_frames(frames),
+            **numbers,
         )
         return io.NodeOutput(shaping)
 

@@ -4,16 +4,20 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from ..names import plain
+
+WIDE = str.maketrans("，：；", ",:;")  # what East Asian keyboards write
+
 
 def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
     """Read "cone", "3", "cone:2, torus:-1" or one class a line: index -> weight (default 1).
 
-    Upper and lower case are the same. A label of synonyms, such as ImageNet's "tench, Tinca tinca",
-    is one class, whether one or several of its synonyms are typed side by side. ValueError for an
-    unknown name, with the nearest ones.
+    Names are compared as in `find_class`. A label of synonyms, such as ImageNet's "tench, Tinca
+    tinca", is one class, whether one or several of its synonyms are typed side by side. ValueError
+    for an unknown name, with the nearest ones.
     """
     classes: dict[int, float] = {}
-    for line in re.split(r"[;\n]", text):
+    for line in re.split(r"[;\r\n]", text.translate(WIDE)):
         for name, weight in _split_entries(line, labels):
             index = find_class(name, labels)
             classes[index] = classes.get(index, 0.0) + weight
@@ -30,10 +34,13 @@ def parse_class_rows(text: str, labels: Sequence[str]) -> list[dict[int, float]]
 def find_class(name: str, labels: Sequence[str]) -> int:
     """Index of the class that has `name` as its label, one of its synonyms or its number.
 
-    ValueError if there is none.
+    A label that is `name` to the letter comes first, then those that are the same to a person
+    (`names.plain`). ValueError if there is none.
     """
-    wanted = name.strip().casefold()
-    whole = [label.casefold() for label in labels]
+    if name.strip() in labels:
+        return labels.index(name.strip())
+    wanted = plain(name)
+    whole = [plain(label) for label in labels]
     if wanted in whole:
         return whole.index(wanted)
     synonyms: dict[str, int] = {}
@@ -85,7 +92,7 @@ def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | No
     """
     *first, last = parts
     for name, weight in ((last, 1.0), _split_weight(last, labels)):
-        wanted = {part.casefold() for part in (*first, name.strip())}
+        wanted = {plain(part) for part in (*first, name)}
         fitting = [label for label in labels if wanted <= _synonyms(label)]
         if fitting and len(wanted) == len(parts):
             return min(fitting, key=len), weight
@@ -93,16 +100,16 @@ def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | No
 
 
 def _synonyms(label: str) -> set[str]:
-    return {part.strip().casefold() for part in label.split(",")}
+    return {part.strip() for part in plain(label).split(",")}
 
 
 def _split_weight(entry: str, labels: Sequence[str]) -> tuple[str, float]:
     """ "cone:2" -> ("cone", 2.0); without a weight, or if the whole is a label, weight 1."""
     name, colon, weight = entry.rpartition(":")
-    if not colon or entry.strip().casefold() in {label.casefold() for label in labels}:
+    if not colon or plain(entry) in map(plain, labels):
         return entry, 1.0
     try:
-        return name, float(weight)
+        return name, float(plain(weight).replace("\N{MINUS SIGN}", "-"))
     except ValueError:
         raise ValueError(
             f"{entry.strip()!r}: after the colon stands a weight, like cone:2"
