@@ -41,7 +41,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError:
         text = None
     is_guessed = encoding not in (*MARKS.values(), "utf-8")
-    if text is None or (is_guessed and any(_is_control(character) for character in set(text))):
+    characters = set("\0" if text is None else text)
+    if "\0" in characters or (is_guessed and any(map(_is_control, characters))):
         raise ValueError(f"{path} is no text, or damaged: save it as text in UTF-8")
     if encoding == "cp1252":
         log.warning("%s is not in UTF-8: read as Windows' Latin-1", path)

@@ -14,7 +14,7 @@ class TrainingFiles:
     out: str = setting("", "expert file to write")
     images: str = setting(
         "",
-        "folder of pictures, transparent parts are seen on white (default: inside the run's folder)",
+        "folder of pictures; what is transparent is white (default: inside the run's folder)",
     )
     run: str = setting(
         "", "folder for the run's state and report (default: beside the expert file)"

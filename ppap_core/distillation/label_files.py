@@ -39,8 +39,8 @@ def _from_table(path: Path, wanted: Collection[str]) -> dict[str, str]:
     header = [plain(cell) for cell in rows[0]] if rows else []
     named = [header.index(name) for name in CLASS_COLUMNS if name in header]
     of_class = next((i for i in named if i != of_file), of_file + 1)
-    if not named and all(len(row) <= of_class for row in rows):
-        of_class = max(0, of_file - 1)
+    if of_file > 0 and all(len(row) <= of_class for row in rows):  # the classes come first
+        of_class = of_file - 1
     last = max(of_file, of_class)
     return {same_path(row[of_file]): row[of_class] for row in rows if len(row) > last}
 
