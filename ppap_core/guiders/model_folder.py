@@ -70,6 +70,8 @@ def _found_instead(folder: Path) -> str:
     """For the message that there are no weights: what there is in their place."""
     if shards := sorted(path.name for path in folder.glob("*-of-*.safetensors")):
         return f" (found {shards[0]}, but not {WEIGHTS}.index.json, which names all parts)"
+    if others := sorted(path.name for path in folder.glob("*.safetensors")):
+        return f" (found {others[0]}: rename it to {WEIGHTS} if it holds this model)"
     pickles = sorted(p.name for kind in ("*.bin", "*.pth", "*.pt") for p in folder.glob(kind))
     return f" (found only {', '.join(pickles)}; pickles can run code)" if pickles else ""
 

@@ -96,6 +96,13 @@ def test_weights_alone_in_the_root_say_what_is_missing(tmp_path, name):
         load_guider(find_guiders(root)[offered])
 
 
+def test_weights_of_another_name_are_named(tmp_path):
+    folder = guider_files(tmp_path / "net")
+    (folder / "model.safetensors").rename(folder / "open_clip_model.safetensors")
+    with pytest.raises(ValueError, match="found open_clip_model.safetensors: rename it to model.s"):
+        load_guider(folder)
+
+
 def test_hidden_folders_and_other_files_are_no_guiders(tmp_path):
     for name in (".cache/net/config.json", "a/.git/x.bin", "__MACOSX/net/config.json", "notes.txt"):
         touch(tmp_path / name)
