@@ -12,6 +12,8 @@ from typing import Any
 from PIL import Image
 
 from host.prompts import ui_to_api
+from ppap_core.picture_files import read_picture
+from ppap_core.text_files import read_json
 
 # A server on this machine is never reached through a proxy.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -41,7 +43,7 @@ def fetch_images(url: str, output: dict) -> list[Image.Image]:
     pictures = []
     for image in output.get("images", []):
         with _opener.open(f"{url}/view?{urllib.parse.urlencode(image)}") as response:
-            pictures.append(Image.open(io.BytesIO(response.read())).convert("RGB"))
+            pictures.append(read_picture(io.BytesIO(response.read())))
     return pictures
 
 
@@ -58,7 +60,7 @@ def run_and_fetch(url: str, prompt: dict) -> dict[str, list[Image.Image]]:
 
 def read_prompt(url: str, path: Path) -> dict:
     """A workflow file as a prompt for the server at `url`."""
-    return ui_to_api(json.loads(path.read_text("utf-8")), request_json(f"{url}/object_info"))
+    return ui_to_api(read_json(path), request_json(f"{url}/object_info"))
 
 
 def queue_prompt(url: str, prompt: dict) -> str:

@@ -1,12 +1,11 @@
 """Load PPAP Experts."""
 
 from comfy_api.latest import io, ui
-from PIL import Image
 
 from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import load_experts
 from ..ppap_core.expert_header import describe
-from ..ppap_core.pixels import pil_to_bhwc
+from .pictures import load_preview
 from .shown import text_on_node
 from .types import CATEGORY, GuiderSocket
 
@@ -47,7 +46,6 @@ class LoadExperts(io.ComfyNode):
         expert_set = load_experts(path)
         info = describe(expert_set.header)
         shown = text_on_node(info)
-        if (preview := path.with_suffix(".preview.png")).is_file():
-            picture = pil_to_bhwc(Image.open(preview).convert("RGB"))
-            shown |= ui.PreviewImage(picture, cls=cls).as_dict()
+        if (preview := load_preview(path.with_suffix(".preview.png"))) is not None:
+            shown |= ui.PreviewImage(preview, cls=cls).as_dict()
         return io.NodeOutput(guider.with_experts(expert_set), info, ui=shown)

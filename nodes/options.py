@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from comfy_api.latest import io
 
+from ..ppap_core.comfy_bridge.sockets import read_mask
 from ..ppap_core.reading import AUTO
 from ..ppap_core.shaping import NO_SHAPING, Shaping
 from ..ppap_core.spectrum import SPECTRA
@@ -113,7 +114,10 @@ class GuidanceOptions(io.ComfyNode):
     @classmethod
     def execute(cls, conflict, scale_rule, region=None, frames="", **settings):
         shaping = Shaping(
-            gives_way=conflict == "give way", region=region, frames=read_frames(frames), **settings
+            gives_way=conflict == "give way",
+            region=None if region is None else read_mask(region, "region"),
+            frames=read_frames(frames),
+            **settings,
         )
         return io.NodeOutput(Options(shaping, scale_rule))
 

@@ -1,10 +1,17 @@
-"""Asking a guider about pictures inside a node."""
+"""Pictures inside a node: asking a guider about them, and reading previews from disk."""
+
+import logging
+from pathlib import Path
 
 import comfy.model_management
 import torch
 from torch import Tensor
 
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+from ..ppap_core.picture_files import read_picture
+from ..ppap_core.pixels import pil_to_bhwc
+
+log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -13,3 +20,14 @@ def ask_guider(loaded: LoadedGuider, image: Tensor) -> Tensor:
     comfy.model_management.load_models_gpu([loaded.patcher])
     loaded.guider.switch.restore()
     return loaded.guider(image.to(loaded.patcher.load_device))
+
+
+def load_preview(file: Path) -> Tensor | None:
+    """(1, H, W, 3) in [0, 1]; None if there is none, or, with a warning, if it cannot be read."""
+    if not file.is_file():
+        return None
+    try:
+        return pil_to_bhwc(read_picture(file))
+    except ValueError as error:
+        log.warning("the preview %s is not shown: %s", file, error)
+        return None

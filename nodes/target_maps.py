@@ -4,8 +4,9 @@ from functools import partial
 
 from comfy_api.latest import io
 
+from ..ppap_core.comfy_bridge.sockets import read_image, read_mask
 from ..ppap_core.maps import FITS
-from ..ppap_core.pixels import bhwc_to_image, image_to_bhwc
+from ..ppap_core.pixels import image_to_bhwc
 from ..ppap_core.targets.index_maps import USUAL_VOID
 from ..ppap_core.targets.map_target import (
     SOURCES,
@@ -125,11 +126,11 @@ class TargetMap(io.ComfyNode):
         made = build_map_target(
             task=guider.guider.info.task,
             labels=guider.guider.info.labels,
-            image=bhwc_to_image(image),
+            image=read_image(image),
             source=source,
             palette=palette,
             frame=Frame(width=width, height=height, fit=fit),
-            mask=mask,
+            mask=None if mask is None else read_mask(mask),
             predict=partial(ask_guider, guider),
             void_value=void_value,
         )
@@ -175,6 +176,10 @@ class TargetMasks(io.ComfyNode):
         expect_task(guider, cls, "segmentation")
         labels = guider.guider.info.labels
         made = add_class_mask(
-            labels=labels, mask=mask, name=class_name, target=target, elsewhere=elsewhere
+            labels=labels,
+            mask=read_mask(mask),
+            name=class_name,
+            target=target,
+            elsewhere=elsewhere,
         )
         return map_output(made)

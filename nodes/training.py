@@ -8,7 +8,6 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io, ui
-from PIL import Image
 
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
@@ -19,8 +18,8 @@ from ..ppap_core.distillation.generate import NUM_ESTIMATES, GenerateSettings
 from ..ppap_core.distillation.phases import plan_phases
 from ..ppap_core.distillation.settings import DistillSettings
 from ..ppap_core.expert_file import ExpertSet
-from ..ppap_core.pixels import pil_to_bhwc
 from ..ppap_core.reading import INPUTS, VIEWS
+from .pictures import load_preview
 from .sockets import told_by_its_widgets
 from .types import CATEGORY, GuiderSocket
 
@@ -144,17 +143,11 @@ class TrainExperts(io.ComfyNode):
     def execute(cls, model, conditioning, guider, name, vae=None, **widgets):
         trainer = build_trainer(model, conditioning, guider, name, vae, **widgets)
         expert_set, rows = train(trainer)
-        image_bhwc = load_preview(trainer.files.preview_file())
+        preview = load_preview(trainer.files.preview_file())
+        image_bhwc = torch.zeros(1, 1, 1, 3) if preview is None else preview
         text = f"{trainer.files.out}\n{agreement_table(rows)}"
         shown = ui.PreviewImage(image_bhwc, cls=cls)
         return io.NodeOutput(guider.with_experts(expert_set), image_bhwc, text, ui=shown)
-
-
-def load_preview(file: Path) -> torch.Tensor:
-    """(1, H, W, 3) in [0, 1]; one black pixel if there is none."""
-    if not file.is_file():
-        return torch.zeros(1, 1, 1, 3)
-    return pil_to_bhwc(Image.open(file).convert("RGB"))
 
 
 def training_files(name: str) -> TrainingFiles:

@@ -12,6 +12,7 @@ from ppap_core.distillation.files import TrainingFiles
 from ppap_core.distillation.generate import GenerateSettings
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.errors import SettingError, did_you_mean, one_line
+from ppap_core.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,7 @@ def _read_toml(path: Path) -> dict[str, dict]:
     except ImportError:
         raise ValueError("--config needs Python 3.11 or newer") from None
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8: save it as such") from None
+        values = tomllib.loads(read_text(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or one_line(error)}") from None
     except tomllib.TOMLDecodeError as error:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import folder_paths
 
+from ..files_below import files_below
+
 GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_models"
 MORE_FILES = {PIXEL_MODELS: [".pt"]}  # besides .safetensors: guided-diffusion's checkpoints
 
@@ -32,8 +34,19 @@ def own_folder(name: str) -> Path:
 
 
 def file_names(folder: str) -> list[str]:
-    """The files in every registered place of `folder`, as paths from there."""
-    return folder_paths.get_filename_list(folder)
+    """The files in every registered place of `folder`, as paths from there, sorted.
+
+    As ComfyUI lists its own, with linked folders; but ComfyUI does not see a loop of links.
+    """
+    places, extensions = folder_paths.folder_names_and_paths[folder]
+    return sorted(
+        {
+            str(path.relative_to(place))
+            for place in places
+            for path in files_below(Path(place))
+            if path.suffix.lower() in extensions
+        }
+    )
 
 
 def file_path(folder: str, name: str) -> Path:

@@ -20,8 +20,8 @@ from ..guiders import (
     Preprocessing,
     check_by_trial,
     fetch_preset,
+    find_guiders,
     fingerprint,
-    list_guiders,
     load_guider,
 )
 from ..guiders.transformers_guider import MIN_DEPTH
@@ -34,7 +34,7 @@ SIDE, MULTIPLE = 504, 14  # Depth Anything 3: the side of its training pictures,
 
 def guider_names() -> list[str]:
     """The guiders in the pack's folders, ComfyUI's depth models, then presets to download."""
-    here = {name for root in _roots() for name in list_guiders(root)}
+    here = _folders()
     own = [f"{HOSTS_OWN}/{name}" for name in _own_files()]
     return [*sorted(here), *own, *(name for name in PRESETS if name not in here)]
 
@@ -46,9 +46,8 @@ def load_named_guider(name: str, allow_download: bool = False) -> Guider:
     """
     if (path := _own_path(name)) is not None:
         return load_depth_anything_3(path)
-    for root in _roots():
-        if name in list_guiders(root):
-            return load_guider(root / name)
+    if folder := _folders().get(name):
+        return load_guider(folder)
     if name in PRESETS:
         first = Path(folder_paths.get_folder_paths(GUIDERS)[0])
         return load_guider(fetch_preset(PRESETS[name], first, allow_download))
@@ -60,15 +59,17 @@ def guider_stamp(name: str) -> list[int]:
     """The times at which the files of guider `name` were changed; empty if there are none."""
     if (path := _own_path(name)) is not None:
         return [path.stat().st_mtime_ns]
-    folders = [root / name for root in _roots() if (root / name).is_dir()]
-    return sorted(file.stat().st_mtime_ns for folder in folders[:1] for file in folder.iterdir())
+    folder = _folders().get(name)
+    files = filter(Path.is_file, folder.iterdir()) if folder else ()
+    return sorted(file.stat().st_mtime_ns for file in files)
 
 
-def _roots() -> list[Path]:
-    """The pack's guider folders that exist."""
-    return [
-        path for root in folder_paths.get_folder_paths(GUIDERS) if (path := Path(root)).is_dir()
-    ]
+def _folders() -> dict[str, Path]:
+    """The guiders in the pack's folders, by name; the first folder that has a name counts."""
+    found: dict[str, Path] = {}
+    for root in folder_paths.get_folder_paths(GUIDERS):
+        found = find_guiders(root) | found
+    return found
 
 
 def _own_files() -> list[str]:

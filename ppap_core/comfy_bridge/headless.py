@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..text_files import read_text
+
 PACK_ROOT = Path(__file__).absolute().parents[2]
 POINTER = ".comfyui_path"  # a file in the pack's folder that names ComfyUI's
 
@@ -34,7 +36,7 @@ def find_comfyui(pack_root: Path = PACK_ROOT) -> Path:
         )
     candidates = [pack_root.parent.parent] if pack_root.parent.name == "custom_nodes" else []
     if (pointer := pack_root / POINTER).is_file():
-        candidates.append(pack_root / pointer.read_text("utf-8").strip())
+        candidates.append(pack_root / read_text(pointer).strip())
     for folder in candidates:
         if is_comfyui(folder):
             return folder

@@ -12,11 +12,16 @@ class TrainingFiles:
     """Only `out` or `images` has to be named; the other folders lie beside them."""
 
     out: str = setting("", "expert file to write")
-    images: str = setting("", "folder of pictures (default: inside the run's folder)")
+    images: str = setting(
+        "",
+        "folder of pictures; what is transparent is white (default: inside the run's folder)",
+    )
     run: str = setting(
         "", "folder for the run's state and report (default: beside the expert file)"
     )
-    labels: str = setting("", "CSV file,class: learn from labels instead (the supervised baseline)")
+    labels: str = setting(
+        "", "CSV or JSON, file and class: learn from labels instead (the supervised baseline)"
+    )
     overwrite: bool = setting(False, "replace an expert file that exists")
     force: bool = setting(
         False, "use pictures of another checkpoint, or sampled with other settings"

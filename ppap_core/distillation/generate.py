@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..atomic import save_safetensors
 from ..errors import SettingError
+from ..text_files import read_text
 from .declaration import check_settings, setting
 from .estimates import estimate_tensors
 from .images import (
@@ -63,8 +64,14 @@ class GenerateSettings:
             raise SettingError(f"there is no prompt file {self.prompts}", "prompts")
 
     def read_prompts(self) -> list[str]:
-        """Every line of the prompt file that is not blank; the empty prompt without a file."""
-        text = Path(self.prompts).read_text("utf-8") if self.prompts else ""
+        """Every line of the prompt file that is not blank; the empty prompt without a file.
+
+        SettingError if the file is no text.
+        """
+        try:
+            text = read_text(Path(self.prompts)) if self.prompts else ""
+        except ValueError as error:
+            raise SettingError(str(error), "prompts") from None
         return [line.strip() for line in text.splitlines() if line.strip()] or [""]
 
 

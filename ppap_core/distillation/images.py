@@ -1,26 +1,33 @@
 """A folder of generated images: PNGs a person can look through, latents, and manifest.jsonl.
 
 One line per image gives all it takes to sample it again. Deleting a PNG takes it out of the
-training set. `source.json` names the checkpoint that the images are from.
+training set. `source.json` names the checkpoint that the images are from. A folder without a
+manifest may hold pictures of any usual format.
 """
 
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy
 import torch
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..atomic import replace_file
 from ..errors import SettingError, one_line
+from ..files_below import files_below
+from ..picture_files import SUFFIXES, read_picture
 from ..pixels import image_to_pil
+from ..text_files import read_json, read_lines
 
 SOURCE = "source.json"
+NUM_NAMED = 8  # of the pictures that were left out, with their reasons
+
+LeftOut = dict[str, str]  # file -> why it was left out
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +54,7 @@ def read_manifest(folder: Path) -> list[dict]:
     """The lines of every manifest, by seed; broken lines (of a killed run) are skipped."""
     lines = {}
     for path in sorted(folder.glob("manifest*.jsonl")):
-        for text in path.read_text("utf-8", errors="replace").splitlines():
+        for text in filter(str.strip, read_lines(path)):
             try:
                 line = json.loads(text)
                 lines[line["file"]] = line
@@ -59,7 +66,7 @@ def read_manifest(folder: Path) -> list[dict]:
 def read_source(folder: Path) -> dict:
     """What `write_source` wrote, or nothing."""
     path = folder / SOURCE
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def write_source(folder: Path, source: dict) -> None:
@@ -87,8 +94,8 @@ def find_images(folder: Path) -> list[dict]:
     """
     lines = read_manifest(folder) or [
         {"file": path.relative_to(folder).as_posix(), "seed": 0}
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+        for path in files_below(folder)
+        if path.suffix.lower() in SUFFIXES
     ]
     lines = [line for line in lines if (folder / line["file"]).is_file()]
     if not lines:
@@ -96,18 +103,20 @@ def find_images(folder: Path) -> list[dict]:
     return lines
 
 
-def read_images(folder: Path, lines: Sequence[dict]) -> Iterator[tuple[dict, Tensor | None]]:
-    """Each line with its picture, (3, H, W) uint8; None, and a warning, where it cannot be read.
+def read_images(
+    folder: Path, lines: Sequence[dict], left_out: LeftOut | None = None
+) -> Iterator[tuple[dict, Tensor | None]]:
+    """Each line with its picture, (3, H, W) uint8, as a person sees it (`read_picture`).
 
-    ValueError if the pictures are not all of one size.
+    None where it cannot be read, which is noted in `left_out`. ValueError if the pictures are not
+    all of one size; without `left_out`, also for one that cannot be read.
     """
     size = None
     for line in lines:
-        path = folder / line["file"]
         try:
-            image = torch.from_numpy(numpy.array(Image.open(path).convert("RGB")))
-        except (OSError, SyntaxError) as error:  # Pillow calls a broken PNG a SyntaxError
-            log.warning("skipped %s: %s", path, one_line(error))
+            image = torch.from_numpy(numpy.array(read_picture(folder / line["file"])))
+        except ValueError as error:
+            _leave_out(left_out, line["file"], str(error))
             yield line, None
             continue
         size = size or image.shape
@@ -121,18 +130,40 @@ def read_images(folder: Path, lines: Sequence[dict]) -> Iterator[tuple[dict, Ten
 
 def load_images(folder: Path) -> Tensor:
     """Every image that is still there and can be read: (N, 3, H, W) uint8."""
-    images = [image for _, image in read_images(folder, find_images(folder)) if image is not None]
-    if not images:
-        raise ValueError(f"none of the images in {folder} can be read")
+    lines, left_out = find_images(folder), {}
+    images = [image for _, image in read_images(folder, lines, left_out) if image is not None]
+    check_left_out(folder, len(lines), left_out)
     return torch.stack(images)
 
 
-def read_latent(folder: Path, line: dict) -> Tensor | None:
-    """The latent of one image, (C, ...), as ComfyUI's LATENT holds it; None if it is damaged."""
+def check_left_out(folder: Path, total: int, left_out: LeftOut) -> None:
+    """Say in one line which of `total` pictures were left out, and why. ValueError if all were."""
+    if not left_out:
+        return
+    shown = [f"{file}: {reason}" for file, reason in islice(left_out.items(), NUM_NAMED)]
+    more = f"; and {len(left_out) - NUM_NAMED} more" if len(left_out) > NUM_NAMED else ""
+    text = "; ".join(shown) + more
+    if len(left_out) == total:
+        raise ValueError(f"none of the {total} pictures in {folder} can be used: {text}")
+    log.warning("%d of %d pictures in %s were left out: %s", len(left_out), total, folder, text)
+
+
+def _leave_out(left_out: LeftOut | None, file: str, reason: str) -> None:
+    if left_out is None:
+        raise ValueError(f"{file}: {reason}")
+    left_out[file] = reason
+
+
+def read_latent(folder: Path, line: dict, left_out: LeftOut | None = None) -> Tensor | None:
+    """The latent of one image, (C, ...), as ComfyUI's LATENT holds it.
+
+    None if it is damaged, which is noted in `left_out`; without that, ValueError.
+    """
     path = folder / line["latent"]
     try:
         with safe_open(path, "pt") as file:
             return file.get_tensor(str(line["seed"]))
     except (OSError, SafetensorError) as error:
-        log.warning("skipped %s: its latent in %s: %s", line["file"], path, one_line(error))
+        reason = f"its latent in {line['latent']}: {one_line(error)}"
+        _leave_out(left_out, line["file"], reason)
         return None

@@ -1,6 +1,5 @@
 """The answers that experts learn to give: the plain guider's, or those of labels."""
 
-import csv
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 from ..guiders import Guider
 from ..pixels import bytes_to_image
 from ..targets import find_class
+from .label_files import read_classes
 from .losses import downscale
 
 
@@ -28,17 +28,12 @@ def label_answers(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def read_labels(path: Path, files: list[str], guider: Guider) -> Tensor:
-    """Class indices (N,) of `files` from a CSV "file,class", classes by name or number."""
+    """Class indices (N,) of `files` from a file of labels: names or numbers of classes."""
     if guider.info.kind != "class":
         raise ValueError(
             f"labels are for classifiers whose classes exclude each other; the guider predicts "
             f"{guider.info.kind}: leave labels out, and its own answers are learned"
         )
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = {row[0].strip(): row[1] for row in csv.reader(file) if len(row) >= 2}
-    if missing := [name for name in files if name not in rows]:
-        raise ValueError(
-            f"{path} has no label for {len(missing)} pictures, the first is {missing[0]}: one line "
-            f"per picture, file,class"
-        )
-    return torch.tensor([find_class(rows[name], guider.info.labels) for name in files])
+    classes = read_classes(path, files)
+    indices = {name: find_class(name, guider.info.labels) for name in set(classes)}
+    return torch.tensor([indices[name] for name in classes])

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..atomic import load_safetensors, save_safetensors
 from ..guiders import Guider
 from ..pixels import bytes_to_image
+from ..text_files import read_text
 from .estimates import Estimates, read_estimates
-from .images import find_images, read_images, read_latent
+from .images import LeftOut, check_left_out, find_images, read_images, read_latent
 from .teacher import label_answers, read_labels, teacher_answers
 
 CHUNK = 64
@@ -71,7 +72,7 @@ def build_training_set(
     with_estimates: bool = False,
     watch: Callable[[int], None] = lambda num: None,
 ) -> TrainingSet:
-    """The training set of a folder; pictures that cannot be read are skipped, counted and named.
+    """The training set of a folder; pictures that cannot be read are left out, counted and named.
 
     process_in: None trains on pixels. with_estimates: those that were kept, if every picture has
     some. labels: a CSV of file and class, in place of the teacher's
@@ -81,7 +82,7 @@ def build_training_set(
     fingerprint = _fingerprint(guider, folder, lines, labels)
     cached = _read_cache(cache, fingerprint)
     if cached is not None:
-        states = [_state(folder, lines[i], process_in) for i in cached["kept"].tolist()]
+        states = [_state(folder, lines[i], process_in, {}) for i in cached["kept"].tolist()]
         watch(len(lines))
         if all(state is not None for state in states):
             kept = [lines[i] for i in cached["kept"].tolist()]
@@ -108,12 +109,14 @@ def _ask_teacher(
     watch: Callable[[int], None],
 ) -> tuple[list[int], Tensor, Tensor]:
     """(indices into `lines` of the pictures that can be used, their states, their answers)."""
-    kept, states, answers = [], [], []
-    pictures = iter(enumerate(read_images(folder, lines)))
+    kept, states, answers, left_out = [], [], [], {}
+    pictures = iter(enumerate(read_images(folder, lines, left_out)))
     while chunk := list(islice(pictures, CHUNK)):
         images = []
         for index, (line, image) in chunk:
-            state = image if image is None or not process_in else _state(folder, line, process_in)
+            state = image
+            if image is not None and process_in:
+                state = _state(folder, line, process_in, left_out)
             if state is not None:
                 kept.append(index)
                 states.append(state)
@@ -121,27 +124,26 @@ def _ask_teacher(
         if images:
             answers.append(teacher_answers(guider, torch.stack(images)))
         watch(len(chunk))
-    if skipped := len(lines) - len(kept):
-        log.warning("%d of %d pictures in %s were skipped", skipped, len(lines), folder)
-    if not kept:
-        raise ValueError(f"none of the {len(lines)} pictures in {folder} can be used")
+    check_left_out(folder, len(lines), left_out)
     return kept, torch.stack(states), torch.cat(answers)
 
 
-def _state(folder: Path, line: dict, process_in: ProcessIn | None) -> Tensor | None:
+def _state(
+    folder: Path, line: dict, process_in: ProcessIn | None, left_out: LeftOut
+) -> Tensor | None:
     if process_in is None:
-        return next(image for _, image in read_images(folder, [line]))
+        return next(image for _, image in read_images(folder, [line], left_out))
     if "latent" not in line:
         raise ValueError(
             f"{folder} holds no latents ({line['file']}): generate the pictures with this model"
         )
-    latent = read_latent(folder, line)
+    latent = read_latent(folder, line, left_out)
     return None if latent is None else process_in(latent[None].float())[0].half()
 
 
 def _fingerprint(guider: Guider, folder: Path, lines: list[dict], labels: Path | None) -> str:
     files = [[line["file"], (folder / line["file"]).stat().st_size] for line in lines]
-    text = json.dumps([guider.info.fingerprint, files, labels and labels.read_text("utf-8")])
+    text = json.dumps([guider.info.fingerprint, files, labels and read_text(labels)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

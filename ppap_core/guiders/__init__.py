@@ -1,7 +1,7 @@
 """Guiders: off-the-shelf vision models that guide a diffusion model.
 
 `load_guider` reads a folder with `config.json` and `model.safetensors` into a `Guider`;
-`list_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`. A `Guider` carries its
+`find_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`. A `Guider` carries its
 `Preprocessing`, and a `GuiderInfo` with its task, its labels, what its answer means and the
 `fingerprint` of its weights; `describe` puts them into words. `check_by_trial` asks it about a
 picture once.
@@ -17,6 +17,7 @@ from ..errors import one_line
 from .card import describe
 from .download import fetch_preset
 from .guider import Guider, GuiderInfo, fingerprint
+from .listing import find_guiders, list_guiders
 from .model_folder import no_larger_than_its_file, read_settings
 from .preprocessing import Preprocessing
 from .presets import PRESETS, Preset
@@ -34,12 +35,12 @@ __all__ = [
     "check_by_trial",
     "describe",
     "fetch_preset",
+    "find_guiders",
     "fingerprint",
     "list_guiders",
     "load_guider",
 ]
 
-_SIGNS = ("config.json", "*.safetensors", "*.bin", "*.pth")
 # A key that only this library writes into config.json -> its loader. The first key found decides.
 _LOADERS = {
     "torchvision": load_torchvision_folder,
@@ -77,14 +78,3 @@ def _load(load: Callable[[Path, dict], Guider], folder: Path, config: dict) -> G
         raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from error
     check_by_trial(guider, folder.name)
     return guider
-
-
-def list_guiders(root: Path | str) -> list[str]:
-    """Folders below `root` that look like a model, sorted: paths from `root`, with slashes.
-
-    Hidden folders are left out.
-    """
-    root = Path(root)
-    folders = {path.parent for sign in _SIGNS for path in root.rglob(sign)} - {root}
-    names = (folder.relative_to(root) for folder in folders)
-    return sorted(name.as_posix() for name in names if not any(p[0] == "." for p in name.parts))

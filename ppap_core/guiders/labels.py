@@ -1,11 +1,11 @@
 """Names of classes, as the folders of timm and torchvision give them."""
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import one_line
+from ..text_files import read_rows
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +53,10 @@ def read_tags(folder: Path) -> tuple[list[str], list[str]] | None:
     path = folder / TAGS
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = list(rows.fieldnames or [])
-        if "name" not in columns:
-            raise ValueError(
-                f"{path} has no column 'name': download it from the model's page again"
-            )
-        return columns, [row["name"] for row in rows]
+    columns, *rows = read_rows(path, lambda rows: "name" in rows[0] if rows else 0) or [[]]
+    if "name" not in columns or any(len(row) <= columns.index("name") for row in rows):
+        raise ValueError(
+            f"{path} has no column 'name', or is damaged: download it from the model's page again"
+        )
+    place = columns.index("name")
+    return columns, [row[place] for row in rows]

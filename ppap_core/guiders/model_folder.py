@@ -4,7 +4,6 @@ The weights are `model.safetensors`, or that name with a variant (`model.fp16.sa
 several files that an index names (`model.safetensors.index.json`).
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import one_line
+from ..text_files import read_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 ROOM = 1_000_000  # parameters that a network may have beyond those in its file
@@ -32,10 +32,7 @@ def read_settings(folder: Path, name: str = CONFIG) -> dict:
         raise ValueError(
             f"guider {folder.name!r} has no {name}: download it from the model's page into {folder}"
         )
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {one_line(error)}") from None
+    config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(
             f"{path} holds no settings (a JSON object): download it from the model's page again"
@@ -73,6 +70,8 @@ def _found_instead(folder: Path) -> str:
     """For the message that there are no weights: what there is in their place."""
     if shards := sorted(path.name for path in folder.glob("*-of-*.safetensors")):
         return f" (found {shards[0]}, but not {WEIGHTS}.index.json, which names all parts)"
+    if others := sorted(path.name for path in folder.glob("*.safetensors")):
+        return f" (found {others[0]}: rename it to {WEIGHTS} if it holds this model)"
     pickles = sorted(p.name for kind in ("*.bin", "*.pth", "*.pt") for p in folder.glob(kind))
     return f" (found only {', '.join(pickles)}; pickles can run code)" if pickles else ""
 
@@ -87,9 +86,7 @@ def weight_files(folder: Path) -> list[Path]:
     if whole.is_file() or not index.is_file():
         return [whole] if whole.is_file() else []
     try:
-        names = sorted(
-            {str(n) for n in json.loads(index.read_text("utf-8"))["weight_map"].values()}
-        )
+        names = sorted({str(name) for name in read_json(index)["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is no index of weights: {one_line(error)}") from None
     for name in names:

@@ -16,6 +16,7 @@ from .answers import (
 from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
 from .labels import numbered
 from .model_folder import CONFIG, WEIGHTS, read_weights, weights_variant
+from .plain_folder import in_utf8
 from .transformers_preprocessing import transformers_preprocessing
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
@@ -165,9 +166,9 @@ def _load(loader: str, folder: Path) -> nn.Module:
     import transformers
 
     try:
-        with torch.inference_mode(False):
+        with in_utf8(folder) as readable, torch.inference_mode(False):
             model, report = getattr(transformers, loader).from_pretrained(
-                folder,
+                readable,
                 use_safetensors=True,
                 variant=weights_variant(folder),
                 local_files_only=True,

@@ -12,6 +12,7 @@ import torch
 from ..errors import one_line
 from ..pixels import bytes_to_image
 from .model_folder import read_settings
+from .plain_folder import in_utf8
 from .preprocessing import Preprocessing, for_channels
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
@@ -45,9 +46,10 @@ def transformers_preprocessing(folder: Path, whole: bool, channels: int = 3) -> 
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        with in_utf8(folder) as readable:
+            processor = AutoImageProcessor.from_pretrained(
+                readable, local_files_only=True, trust_remote_code=False
+            )
         preprocessing = _from_settings(processor.to_dict(), whole, channels)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{folder / files[0]} is not understood: {one_line(error)}") from None

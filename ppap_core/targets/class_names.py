@@ -4,16 +4,20 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from ..names import plain
+
+WIDE = str.maketrans("，：；", ",:;")  # what East Asian keyboards write
+
 
 def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
     """Read "cone", "3", "cone:2, torus:-1" or one class a line: index -> weight (default 1).
 
-    Upper and lower case are the same. A label of synonyms, such as ImageNet's "tench, Tinca tinca",
-    is one class, whether one or several of its synonyms are typed side by side. ValueError for an
-    unknown name, with the nearest ones, and for an empty `text`, with some of the `labels`.
+    Names are compared as in `find_class`. A label of synonyms, such as ImageNet's "tench, Tinca
+    tinca", is one class, whether one or several of its synonyms are typed side by side. ValueError
+    for an unknown name, with the nearest ones, and for an empty `text`, with some of the `labels`.
     """
     classes: dict[int, float] = {}
-    for line in re.split(r"[;\n]", text):
+    for line in re.split(r"[;\r\n]", text.translate(WIDE)):
         for name, weight in _split_entries(line, labels):
             index = find_class(name, labels)
             classes[index] = classes.get(index, 0.0) + weight
@@ -30,12 +34,15 @@ def parse_class_rows(text: str, labels: Sequence[str]) -> list[dict[int, float]]
 def find_class(name: str, labels: Sequence[str]) -> int:
     """Index of the class that has `name` as its label, one of its synonyms or its number.
 
-    ValueError if there is none.
+    A label that is `name` to the letter comes first, then those that are the same to a person
+    (`names.plain`). ValueError if there is none.
     """
-    wanted = name.strip().casefold()
+    if name.strip() in labels:
+        return labels.index(name.strip())
+    wanted = plain(name)
     if not wanted:
         raise ValueError(f"no class given: write its name or number; {_some(labels)}")
-    whole = [label.casefold() for label in labels]
+    whole = [plain(label) for label in labels]
     if wanted in whole:
         return whole.index(wanted)
     synonyms = by_synonym(labels)
@@ -53,11 +60,11 @@ def find_class(name: str, labels: Sequence[str]) -> int:
 
 
 def by_synonym(labels: Sequence[str]) -> dict[str, int]:
-    """Each synonym in lower case -> index of the first class that has it."""
+    """Each synonym, made `plain` -> index of the first class that has it."""
     synonyms: dict[str, int] = {}
     for index, label in enumerate(labels):
-        for part in label.casefold().split(","):
-            synonyms.setdefault(part.strip(), index)
+        for part in label.split(","):
+            synonyms.setdefault(plain(part), index)
     return synonyms
 
 
@@ -93,7 +100,7 @@ def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | No
     """
     *first, last = parts
     for name, weight in ((last, 1.0), _split_weight(last, labels)):
-        wanted = {part.casefold() for part in (*first, name.strip())}
+        wanted = {plain(part) for part in (*first, name)}
         fitting = [label for label in labels if wanted <= _synonyms(label)]
         if fitting and len(wanted) == len(parts):
             return min(fitting, key=len), weight
@@ -101,16 +108,16 @@ def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | No
 
 
 def _synonyms(label: str) -> set[str]:
-    return {part.strip().casefold() for part in label.split(",")}
+    return {part.strip() for part in plain(label).split(",")}
 
 
 def _split_weight(entry: str, labels: Sequence[str]) -> tuple[str, float]:
     """ "cone:2" -> ("cone", 2.0); without a weight, or if the whole is a label, weight 1."""
     name, colon, weight = entry.rpartition(":")
-    if not colon or entry.strip().casefold() in {label.casefold() for label in labels}:
+    if not colon or plain(entry) in map(plain, labels):
         return entry, 1.0
     try:
-        return name, float(weight)
+        return name, float(plain(weight).replace("\N{MINUS SIGN}", "-"))
     except ValueError:
         raise ValueError(
             f"{entry.strip()!r}: after the colon stands a weight, like cone:2"

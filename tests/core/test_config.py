@@ -68,7 +68,7 @@ def test_flag_of_a_single_stage_has_no_prefix():
         ("[files]\nlabels = 'no.csv'", "no file of labels no.csv"),
         ("[adapter]\nfull = 'false'", r"\[adapter\] full has to be true or false"),
         ("[distill", "c.toml: "),
-        ("[distill]\nview = 'größe'".encode("latin-1"), "c.toml is no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "c.toml is no text, or damaged: save it as text"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_name_of_what_is_wrong(tmp_path, text, message):
