@@ -4,8 +4,10 @@ A `Guidance` is a description that never changes; a `GuidanceRun` (guidance_run.
 through one sampling.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
 from .noise import per_sample
+from .parts import in_parts
 from .reading import INPUTS
 from .shaping import NO_SHAPING, Shaping
 from .spectrum import GENERIC, DataSpectrum
@@ -44,8 +47,10 @@ class Guidance:
 
     `input`: what the guider reads through `view`, the noisy state ("x_t", the paper) or the model's
     denoised estimate ("x0_hat"). `jacobian`: how a gradient in the estimate becomes one in the
-    state (jacobian.py). `spectrum`: of the data, for the Jacobian "wiener". The log-likelihood of a
-    video is the sum over its frames, so every frame is guided as a picture of its own would be.
+    state (jacobian.py). `spectrum`: of the data, for the Jacobian "wiener". `at_once`: how many
+    images of a shape (N, 3, H, W) the guider reads in one pass, by default all. The
+    log-likelihood of a video is the sum over its frames, so every frame is guided as a picture of
+    its own would be.
     """
 
     guider: Guider
@@ -57,6 +62,7 @@ class Guidance:
     jacobian: str = "jvp"
     shaping: Shaping = NO_SHAPING
     spectrum: DataSpectrum = GENERIC
+    at_once: Callable[[torch.Size], int] = itemgetter(0)
 
     def __post_init__(self):
         if self.guider.info.task != self.target.task:
@@ -108,7 +114,8 @@ class Guidance:
         with torch.inference_mode(False), torch.enable_grad():
             state = state.detach().clone().float().requires_grad_(True)
             image = self.view(self.shaping.choose_frames(state))
-            log_likelihood = self.target.log_likelihood(self.guider(image))
+            answer = in_parts(self.guider, image, self.at_once(image.shape))
+            log_likelihood = self.target.log_likelihood(answer)
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), state)
         gradient, is_lost = _finite(gradient)
         of_states = log_likelihood.detach().reshape(len(state), -1).sum(dim=1)

@@ -27,13 +27,18 @@ def label_answers(labels: Tensor, num_classes: int) -> Tensor:
     return 100.0 * F.one_hot(labels, num_classes)
 
 
-def read_labels(path: Path, files: list[str], guider: Guider) -> Tensor:
-    """Class indices (N,) of `files` from a CSV "file,class", classes by name or number."""
+def check_labels(guider: Guider) -> None:
+    """ValueError unless labels can take the place of the answers of `guider`."""
     if guider.info.kind != "class":
         raise ValueError(
             f"labels are for classifiers whose classes exclude each other; the guider predicts "
             f"{guider.info.kind}: leave labels out, and its own answers are learned"
         )
+
+
+def read_labels(path: Path, files: list[str], guider: Guider) -> Tensor:
+    """Class indices (N,) of `files` from a CSV "file,class", classes by name or number."""
+    check_labels(guider)
     with path.open(newline="", encoding="utf-8") as file:
         rows = {row[0].strip(): row[1] for row in csv.reader(file) if len(row) >= 2}
     if missing := [name for name in files if name not in rows]:

@@ -39,9 +39,7 @@ def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", view=
     distill = comfyui.module(f"{engine}.settings").DistillSettings(
         input=guider_input, view=view, num_experts=2, steps=2, batch_size=4
     )
-    conditioning = comfyui.module(f"{bridge}.pictures").conditioning_of(
-        checkpoint, generate.read_prompts()
-    )
+    conditioning = comfyui.module(f"{bridge}.pictures").conditioning_of(checkpoint)
     files = comfyui.module(f"{engine}.files").TrainingFiles(
         out=str(folder / "out.safetensors"), images=str(folder / "images"), run=str(folder / "run")
     )
