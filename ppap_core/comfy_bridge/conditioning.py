@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint
 
+MOST_KEPT = 64  # encodings: more than the prompts of one batch, as a rule
+
 log = logging.getLogger(__name__)
 
 
@@ -45,9 +47,6 @@ def text_encoder_of(checkpoint: Checkpoint) -> Callable[[str], list]:
         zeros = zero_conditioning(checkpoint.model)
         return lambda prompt: zeros
     return lambda prompt: clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-
-
-MOST_KEPT = 64  # encodings: more than the prompts of one batch, as a rule
 
 
 CONTEXT_SETTINGS = ("context_dim", "context_in_dim", "cap_feat_dim", "cond_seq_dim")

@@ -36,7 +36,7 @@ def build_reader(
     denoise = Denoiser(model, conditioning, conditioning, cfg)
 
     def estimate(x_0: Tensor, sigma_ve: Tensor, eps: Tensor) -> Tensor:
-        with cancellable(*checkpoint.networks()):
+        with cancellable(model.model.diffusion_model):
             return denoise(x_0, sigma_ve, eps)
 
     return view.name, Reader(estimate, look)

@@ -84,11 +84,8 @@ class Trainer:
 
     def facts(self) -> dict[str, object]:
         """What decides the experts besides the settings of `distill`, by name."""
-        info, checkpoint = self.guider.info, self.checkpoint
-        facts = {
-            "guider": f"{info.source} ({info.fingerprint[:12]})",
-            "checkpoint": f"{checkpoint.name} ({checkpoint.fingerprint[:12]})",
-        }
+        prints = {"guider": self.guider.info.fingerprint, "checkpoint": self.checkpoint.fingerprint}
+        facts = {name: fingerprint[:12] for name, fingerprint in prints.items()}
         return facts | ({"num_images": self.generate.num_images} if self.draws else {})
 
     def state_file(self) -> Path:

@@ -194,7 +194,7 @@ def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
 
     bridge = "ppap_core.comfy_bridge"
     memory, hook = comfyui.module(f"{bridge}.memory"), comfyui.module(f"{bridge}.hook")
-    size = {"ch": 32, "ch_mult": [1, 1, 2, 2], "num_res_blocks": 2, "attn_resolutions": []}
+    size = {"ch": 32, "ch_mult": [1, 1, 2, 2], "num_res_blocks": 3, "attn_resolutions": []}
     size |= {"z_channels": 4, "in_channels": 3, "out_ch": 3, "resolution": 256, "dropout": 0.0}
     torch.manual_seed(0)
     with torch.inference_mode(False):
@@ -242,7 +242,7 @@ def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
         left = time.thread_time() - pressed[1]
     for handle in handles:
         handle.remove()
-    assert whole > 1.0 and left < min(1.0, whole / 3), (whole, left)
+    assert whole > 0.5 and left < min(1.0, whole / 3), (whole, left)
     for net in (vae, guider.guider, model.model):
         for layer in net.modules():
             assert not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
