@@ -266,4 +266,4 @@ def test_many_frames_pass_through_the_guider_a_few_at_a_time(comfyui, request, s
     field = "nearness" if task == "depth" else "labels"
     found, expected = getattr(made, field), torch.cat([getattr(two, field)] * 24)
     assert found.shape == expected.shape and len(preview) == 48
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
