@@ -40,9 +40,9 @@ def write_results(
     """The expert file first, then what describes it. SettingError if another file has its name."""
     training, heldout = data.split(trainer.distill.num_heldout)
     expert_set = expert_set_of(trainer, distilled, rows, view, training)
+    if trainer.files.is_taken() and not _holds(Path(trainer.files.out), expert_set):
+        raise trainer.files.taken()  # by something that was not there when the training began
     with trainer.files.writing_results():
-        if trainer.files.is_taken() and not _holds(Path(trainer.files.out), expert_set):
-            raise trainer.files.taken()
         save_experts(expert_set, trainer.files.out)
         write_results_report(trainer, distilled, rows, view, training, heldout)
         with cancellable(*trainer.checkpoint.networks()):
