@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+from ..ppap_core.comfy_bridge.memory import images_at_once
 from ..ppap_core.picture_files import read_picture
 from ..ppap_core.pixels import pil_to_bhwc
+
+MOST_AT_ONCE = 16
+SHARE = 0.25  # of the device's memory
 
 log = logging.getLogger(__name__)
 
@@ -31,3 +35,9 @@ def load_preview(file: Path) -> Tensor | None:
     except ValueError as error:
         log.warning("the preview %s is not shown: %s", file, error)
         return None
+
+
+def images_in_a_pass(loaded: LoadedGuider, image: Tensor) -> int:
+    """How many of `image` (B, 3, H, W) `ask_guider` should be asked about at once."""
+    comfy.model_management.load_models_gpu([loaded.patcher])
+    return images_at_once(loaded.guider, SHARE, MOST_AT_ONCE, image.shape)

@@ -9,6 +9,7 @@ from ..ppap_core.maps import FITS
 from ..ppap_core.pixels import image_to_bhwc
 from ..ppap_core.targets.index_maps import USUAL_VOID
 from ..ppap_core.targets.map_target import (
+    REFERENCE,
     SOURCES,
     Frame,
     MapTarget,
@@ -16,7 +17,7 @@ from ..ppap_core.targets.map_target import (
     build_map_target,
 )
 from ..ppap_core.targets.palettes import PALETTES
-from .pictures import ask_guider
+from .pictures import ask_guider, images_in_a_pass
 from .shown import text_on_node
 from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
@@ -123,15 +124,17 @@ class TargetMap(io.ComfyNode):
         cls, guider, image, source, palette, fit, width, height, mask=None, void_value=USUAL_VOID
     ) -> io.NodeOutput:
         expect_task(guider, cls, "depth", "segmentation")
+        image = read_image(image)
         made = build_map_target(
             task=guider.guider.info.task,
             labels=guider.guider.info.labels,
-            image=read_image(image),
+            image=image,
             source=source,
             palette=palette,
             frame=Frame(width=width, height=height, fit=fit),
             mask=None if mask is None else read_mask(mask),
             predict=partial(ask_guider, guider),
+            at_once=images_in_a_pass(guider, image) if source == REFERENCE else len(image),
             void_value=void_value,
         )
         return map_output(made)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import comfy.model_management
 import comfy.samplers
 import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
+from ..ppap_core.comfy_bridge.cancel import ask_for_cancel
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
 from ..ppap_core.comfy_bridge.trainer import Trainer
@@ -110,7 +110,12 @@ class TrainExperts(io.ComfyNode):
                     "read the noisy state, as in the paper.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Random seed for all stages."
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,  # a new one after each run could not resume it
+                    tooltip="Random seed for all stages.",
                 ),
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes the pictures; latent models need it."
@@ -178,15 +183,15 @@ def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
 
 
 def train(trainer: Trainer) -> tuple[ExpertSet, list[RangeAgreement]]:
-    """All stages under one progress bar; ComfyUI's cancel button stops between two steps."""
-    steps = sum(phase.steps for phase in plan_phases(trainer.distill))
-    bar = comfy.utils.ProgressBar(trainer.num_missing() + steps)
+    """All stages under one progress bar; ComfyUI's cancel button stops any of them."""
+    with trainer.working():
+        steps = sum(phase.steps for phase in plan_phases(trainer.distill))
+        bar = comfy.utils.ProgressBar(trainer.num_missing() + steps)
 
-    def advance(num: int = 1) -> None:
-        bar.update(num)
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        def advance(num: int = 1) -> None:
+            bar.update(num)
+            ask_for_cancel()
 
-    trainer.check_view()  # before pictures are sampled
-    trainer.generate_pictures(advance)
-    data = trainer.training_set(lambda num: None)
-    return trainer.train(data, lambda progress: advance())
+        trainer.generate_pictures(advance)
+        data = trainer.training_set(lambda num: ask_for_cancel())
+        return trainer.train(data, lambda progress: advance())

@@ -1,14 +1,31 @@
-"""Files that are complete or absent: written under another name, then renamed."""
+"""Files that are complete or absent: written under another name, then renamed.
+
+They reach the disk before they get their name: a power cut leaves the former file or the new one.
+"""
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from .errors import one_line
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Inside, errors of writing (a full disk) name `path`: those of an open file name nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 @contextmanager
@@ -18,10 +35,27 @@ def replace_file(path: Path | str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        yield partial
+        with naming(path):
+            yield partial
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path | str) -> None:
+    """OSError, saying why, unless files can be made in `folder`, or a folder that is not there yet.
+
+    Nothing is left behind.
+    """
+    folder = Path(folder).absolute()
+    existing = next(parent for parent in [folder, *folder.parents] if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise OSError(f"no file can be written to {existing} ({reason})") from None
 
 
 def save_safetensors(
@@ -29,12 +63,15 @@ def save_safetensors(
 ) -> None:
     """Write `tensors` to `path`; a crash or a full disk leaves the former file untouched.
 
-    The same tensors and metadata always give the same bytes.
+    The same tensors and metadata always give the same bytes. OSError if there is no room.
     """
     with replace_file(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
+        try:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
+        except SafetensorError as error:  # what the library makes of a full disk
+            raise OSError(f"{path} cannot be written: {one_line(error)}") from None
         partial.chmod(mode)  # safetensors 0.8 takes the right to read from all but the owner
         _sort_metadata(partial)
 

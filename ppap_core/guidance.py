@@ -4,8 +4,10 @@ A `Guidance` is a description that never changes; a `GuidanceRun` (guidance_run.
 through one sampling.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
 from .noise import per_sample
+from .parts import in_parts
 from .reading import AUTO, INPUTS
 from .recommended import settle, settle_jacobian
 from .shaping import NO_SHAPING, Shaping
@@ -45,7 +48,8 @@ class Guidance:
 
     `input`: what the guider reads through `view`, the noisy state ("x_t", the paper) or the model's
     denoised estimate ("x0_hat"). `jacobian`: how a gradient in the estimate becomes one in the
-    state (jacobian.py). `data_spectrum`: for the Jacobian and the shaping "wiener". What jacobian,
+    state (jacobian.py). `data_spectrum`: for the Jacobian and the shaping "wiener". `at_once`: how
+    many images of a shape (N, 3, H, W) the guider reads in one pass, by default all. What jacobian,
     strength and shaping leave open is settled here by evidence (recommended.py). The log-likelihood
     of a video is the sum over its frames, so every frame is guided as a picture of its own would
     be.
@@ -60,6 +64,7 @@ class Guidance:
     jacobian: str = AUTO
     shaping: Shaping = NO_SHAPING
     data_spectrum: DataSpectrum = GENERIC
+    at_once: Callable[[torch.Size], int] = itemgetter(0)
 
     def __post_init__(self):
         if self.guider.info.task != self.target.task:
@@ -117,7 +122,8 @@ class Guidance:
         with torch.inference_mode(False), torch.enable_grad():
             state = state.detach().clone().float().requires_grad_(True)
             image = self.view(self.shaping.choose_frames(state))
-            log_likelihood = self.target.log_likelihood(self.guider(image))
+            answer = in_parts(self.guider, image, self.at_once(image.shape))
+            log_likelihood = self.target.log_likelihood(answer)
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), state)
         gradient, is_lost = _finite(gradient)
         of_states = log_likelihood.detach().reshape(len(state), -1).sum(dim=1)

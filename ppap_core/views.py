@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+
+from .parts import in_parts
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +79,8 @@ class DecoderView:
     """A decoder's picture of the state.
 
     `decode`: states (B, C, [T,] h, w) -> images (B, 3, [T',] H, W) in [-1, 1], differentiable.
-    `plan` says, from the state's shape, how much memory allows. Passes beyond the first keep no
-    activations: the backward pass runs them again. A side below 1 shrinks the latent first, which
-    also averages noise away: meant for states that fit in no other way.
+    `plan` says, from the state's shape, how much memory allows (parts.py). A side below 1 shrinks
+    the latent first, which also averages noise away: meant for states that fit in no other way.
     """
 
     def __init__(
@@ -102,12 +102,7 @@ class DecoderView:
             )
             self._has_told = True
         state = _shrink(x_vp, plan.side)
-        if plan.at_once >= len(state):
-            return fold_frames(self.decode(state))
-        return fold_frames(torch.cat([self._decode_frugally(s) for s in state.split(plan.at_once)]))
-
-    def _decode_frugally(self, state: Tensor) -> Tensor:
-        return checkpoint(self.decode, state, use_reentrant=False, preserve_rng_state=False)
+        return fold_frames(in_parts(self.decode, state, plan.at_once))
 
 
 def _shrink(state: Tensor, side: float) -> Tensor:

@@ -106,24 +106,27 @@ def run(args: argparse.Namespace) -> None:
         config = replace(config, generate=replace(config.generate, num_estimates=0))
     distils = args.command in ("all", "distill")
     if distils:
-        config.files.check_out()
+        config.files.check_out()  # before anything is loaded
     connect_workers(cpu=not has_accelerator())
     if distils and rank() == 0:
         log.info("%s", config.to_toml())
-    trainer = load_trainer(config)
-    if distils:
-        trainer.check_view()  # before pictures are sampled
+    draws = args.command in ("all", "generate")
+    trainer = replace(load_trainer(config), draws=draws, distils=distils)
     if distils and args.dry_run:
+        from ppap_core.comfy_bridge.training_checks import check_training
+
         from .plan import plan
 
-        sys.stdout.write(plan(trainer, args.command == "all") + "\n")
+        check_training(trainer)
+        sys.stdout.write(plan(trainer, draws) + "\n")
         return
-    if args.command in ("all", "generate"):
-        generate(trainer)
-    if distils:
-        distill(trainer, config)
-    if args.command == "evaluate":
-        sys.stdout.write(evaluate(trainer, args.experts) + "\n")
+    with trainer.working():
+        if draws:
+            generate(trainer)
+        if distils:
+            distill(trainer, config)
+        if args.command == "evaluate":
+            sys.stdout.write(evaluate(trainer, args.experts) + "\n")
 
 
 def check_given(command: str, config: Config) -> None:
@@ -139,7 +142,8 @@ def load_trainer(config: Config) -> "Trainer":
 
     from .models import load_models
 
-    models = load_models(config.sources, config.generate.read_prompts())
+    config.generate.read_prompts()  # before models are loaded: whether it can be read
+    models = load_models(config.sources)
     return Trainer(**models, generate=config.generate, distill=config.distill, files=config.files)
 
 

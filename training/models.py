@@ -1,10 +1,10 @@
 """The models that a training starts from, by file or name. Imported once ComfyUI is booted."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from ppap_core.comfy_bridge.checkpoint import Checkpoint, load_checkpoint
+from ppap_core.comfy_bridge.conditioning import Conditionings
 from ppap_core.comfy_bridge.folders import register_folders
 from ppap_core.comfy_bridge.guiders import load_named_guider
 from ppap_core.comfy_bridge.memory import WholeModulePatcher, build_patcher
@@ -20,10 +20,10 @@ class Models(TypedDict):
     checkpoint: Checkpoint
     guider: Guider | None
     patcher: WholeModulePatcher | None
-    conditioning: dict[str, list]
+    conditioning: Conditionings
 
 
-def load_models(sources: Sources, prompts: Sequence[str]) -> Models:
+def load_models(sources: Sources) -> Models:
     encoders = [name.strip() for name in sources.text_encoders.split(",") if name.strip()]
     guider = find_guider(sources.guider, sources.allow_download) if sources.guider else None
     checkpoint = load_checkpoint(sources.checkpoint, sources.vae, encoders, sources.clip_type)
@@ -31,7 +31,7 @@ def load_models(sources: Sources, prompts: Sequence[str]) -> Models:
         checkpoint=checkpoint,
         guider=guider,
         patcher=build_patcher(guider) if guider else None,
-        conditioning=conditioning_of(checkpoint, prompts),
+        conditioning=conditioning_of(checkpoint),
     )
 
 

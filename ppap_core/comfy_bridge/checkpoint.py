@@ -11,7 +11,7 @@ from pathlib import Path
 import comfy.sd
 import comfy.utils
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import SettingError, one_line
 from ..file_hash import file_sha256
@@ -63,15 +63,25 @@ class Checkpoint:
         frames = [1] if latent_format.latent_dimensions == 3 else []
         return (latent_format.latent_channels, *frames, height // ratio, width // ratio)
 
+    def networks(self) -> list[nn.Module | None]:
+        """Those that pictures are made with."""
+        encoder, vae = (getattr(self.clip, "cond_stage_model", None), self.vae)
+        model = getattr(self.model.model, "diffusion_model", None)
+        return [model, encoder, getattr(vae, "first_stage_model", None)]
+
+    def check_decodes(self) -> None:
+        """SettingError without a VAE, if the model's states are latents."""
+        if not self.works_on_pixels and self.vae is None:
+            raise SettingError(
+                f"{self.name} brings no VAE, and its pictures have to be decoded", vae="give one"
+            )
+
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents as samplers return them -> (B, 3, H, W) in [-1, 1]."""
         if self.works_on_pixels:
             return latents.clamp(-1, 1)
-        if self.vae is None:
-            raise SettingError(
-                f"{self.name} brings no VAE, and its pictures have to be decoded", vae="give one"
-            )
+        self.check_decodes()
         image_bhwc = self.vae.decode(latents)
         if image_bhwc.ndim == 5:  # frames: an image model has one
             image_bhwc = image_bhwc[:, 0]

@@ -1,26 +1,52 @@
 """CONDITIONING for many prompts at once, and for checkpoints that came without a text encoder."""
 
 import logging
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from .checkpoint import Checkpoint
 
+MOST_KEPT = 64  # encodings: more than the prompts of one batch, as a rule
+
 log = logging.getLogger(__name__)
 
 
-def encode_prompts(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, list]:
-    """CONDITIONING per prompt; zeros, and a warning, without a text encoder."""
-    if checkpoint.clip is None:
+class Conditionings:
+    """CONDITIONING by prompt, encoded when it is asked for; the last MOST_KEPT stay in memory.
+
+    The empty prompt, which every picture is sampled against, always stays.
+    """
+
+    def __init__(self, encode: Callable[[str], list]):
+        self._encode = encode
+        self._kept: OrderedDict[str, list] = OrderedDict()
+
+    def __getitem__(self, prompt: str) -> list:
+        if prompt not in self._kept:
+            self._kept[prompt] = self._encode(prompt)
+        self._kept.move_to_end(prompt)
+        if "" in self._kept:
+            self._kept.move_to_end("")
+        while len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[prompt]
+
+    def __len__(self) -> int:
+        """How many are in memory."""
+        return len(self._kept)
+
+
+def text_encoder_of(checkpoint: Checkpoint) -> Callable[[str], list]:
+    """A prompt -> CONDITIONING; zeros, and a warning, without a text encoder."""
+    clip = checkpoint.clip
+    if clip is None:
         log.warning("%s: no text encoder, prompts are replaced by zeros", checkpoint.name)
         zeros = zero_conditioning(checkpoint.model)
-        return dict.fromkeys(prompts, zeros)
-    clip = checkpoint.clip
-    return {
-        prompt: clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in set(prompts)
-    }
+        return lambda prompt: zeros
+    return lambda prompt: clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
 
 CONTEXT_SETTINGS = ("context_dim", "context_in_dim", "cap_feat_dim", "cond_seq_dim")

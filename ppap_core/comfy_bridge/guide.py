@@ -1,6 +1,7 @@
 """The one way to guide a MODEL: with a guider and a target, for any sampler node."""
 
 import logging
+from functools import partial
 
 from ..guidance import Guidance
 from ..reading import AUTO, OPEN, Reading
@@ -11,9 +12,11 @@ from ..targets import Target
 from .hook import install_guidance
 from .live import show_on_node
 from .loaded_guider import LoadedGuider
+from .memory import images_at_once
 from .views import build_view
 
 RECOMMENDED_STRENGTH = Strength()
+SHARE = 0.5  # of the device's memory, for the guider's passes
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ def guide(
         jacobian=jacobian,
         shaping=shaping,
         data_spectrum=guider.data_spectrum,
+        at_once=partial(images_at_once, guider.guider, SHARE, None),
     )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
 

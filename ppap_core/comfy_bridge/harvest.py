@@ -29,8 +29,12 @@ class Harvest:
         One entry for each of the T evaluations since the last call, in the model's own scale.
         """
         taken = torch.tensor(self._sigma_ve), torch.stack(self._estimates, dim=1)
-        self._sigma_ve, self._estimates = [], []
+        self.forget()
         return taken
+
+    def forget(self) -> None:
+        """What a sampling that was given up has left."""
+        self._sigma_ve, self._estimates = [], []
 
     def _predict_noise(self, executor, x, timestep, model_options=None, seed=None) -> Tensor:
         """The PREDICT_NOISE wrapper."""

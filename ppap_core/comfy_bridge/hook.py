@@ -7,16 +7,16 @@ evaluation of the model by any guider node.
 import logging
 import time
 
-import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..guidance import Guidance
 from ..guidance_report import in_short, lost_steps, progress, stale_steps, summary
 from ..guidance_run import GuidanceRun, Outcome, Sampling
 from ..jacobian import Denoiser
 from .apart import KEY, Apart
+from .cancel import ask_for_cancel, cancellable
 from .differentiable import attention_has_backward_pass
 from .guided_evaluation import GuidedEvaluation
 from .live import show_on_node
@@ -158,7 +158,7 @@ class ModelGuidance:
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
         """The PREDICT_NOISE wrapper: one evaluation of the model."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        ask_for_cancel()
         model_sampling = executor.class_obj.inner_model.model_sampling
         if not self._evaluations:  # models are loaded by now
             self._began = time.perf_counter()
@@ -173,7 +173,8 @@ class ModelGuidance:
 
         def shift_of(denoised: Tensor, denoise: Denoiser) -> Tensor:
             place = model_sampling, x, timestep, denoised, denoise, self._streams
-            shift = total_shift(runs, *place)
+            with cancellable(*_networks(executor, runs)):
+                shift = total_shift(runs, *place)
             show_on_node(progress(run) for run in runs)
             return shift
 
@@ -198,6 +199,18 @@ class ModelGuidance:
             self._apart = Apart(executor, model_options or {})
         if self._apart:
             self._apart.begin()
+
+
+def _networks(executor, runs: list[GuidanceRun]) -> list[nn.Module | None]:
+    """Those that guidance passes through: guiders, decoders, and the model where it is asked again.
+
+    `executor`: as a PREDICT_NOISE wrapper gets it.
+    """
+    sampled = executor.class_obj
+    patchers = sampled.model_patcher.get_additional_models_with_key(KEY)
+    again = any(_uses(run.guidance, "jvp", "backprop") for run in runs)
+    model = getattr(sampled.inner_model, "diffusion_model", None) if again else None
+    return [*(run.guidance.guider for run in runs), *(p.model for p in patchers), model]
 
 
 def check_latent(shape: torch.Size) -> None:

@@ -61,12 +61,35 @@ def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
     Decoders look for themselves how much room there is (decoders.py).
     """
     scale = PIXELS_PER_LATENT if isinstance(guidance.view, DecoderView) else 1
-    picture = (1, 3, *(scale * side for side in shape[-2:]))
-    known = _known_bytes.setdefault(guidance.guider, {})
-    if picture not in known:
-        known[picture] = _count_bytes(guidance.guider, picture)
     frames = math.prod(shape[2:-2])
-    return known[picture] * shape[0] * min(len(guidance.shaping.frames) or frames, frames)
+    num = shape[0] * min(len(guidance.shaping.frames) or frames, frames)
+    images = torch.Size((num, 3, *(scale * side for side in shape[-2:])))
+    return _bytes_of_one(guidance.guider, images) * min(num, guidance.at_once(images))
+
+
+def images_at_once(guider: nn.Module, share: float, most: int | None, images: Sequence[int]) -> int:
+    """How many of `images` (N, 3, H, W) the guider reads in one pass: what keeps to `share` of its
+    device's memory, and at most `most`; at least 1.
+
+    Of all the memory, not of what is free now: the same images take the same passes every time.
+    """
+    if images[0] <= 1:
+        return 1
+    most = images[0] if most is None else min(most, images[0])
+    one = _bytes_of_one(guider, images)
+    if not one:
+        return 1
+    total = comfy.model_management.get_total_memory(next(guider.parameters()).device)
+    return max(1, min(most, int(share * total // one)))
+
+
+def _bytes_of_one(guider: nn.Module, images: Sequence[int]) -> int:
+    """Of a pass with its backward pass, for one of `images` (N, 3, H, W); 0 if it is unknown."""
+    known = _known_bytes.setdefault(guider, {})
+    one = (1, *images[1:])
+    if one not in known:
+        known[one] = _count_bytes(guider, one)
+    return known[one]
 
 
 def _count_bytes(guider: nn.Module, picture: Sequence[int]) -> int:

@@ -1,7 +1,8 @@
 """Pictures from a checkpoint, by seed and prompt: for training and for previews."""
 
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..distillation.generate import GenerateSettings, Pictures, SamplePictures
+from ..distillation.generate import (
+    LONGEST,
+    GenerateSettings,
+    Pictures,
+    SamplePictures,
+    TooSlow,
+)
 from ..errors import SettingError
 from .checkpoint import Checkpoint
-from .conditioning import encode_prompts, stack_conditioning
+from .conditioning import Conditionings, stack_conditioning, text_encoder_of
 from .harvest import Harvest
 from .pixel_model import empty_conditioning
 from .sampling import sample_seeds
@@ -49,30 +56,34 @@ def need_space(folder: Path, num_bytes: int) -> None:
         )
 
 
-def conditioning_of(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, list]:
-    """CONDITIONING for each prompt, and for the empty one."""
-    prompts = sorted({*prompts, ""})
+def conditioning_of(checkpoint: Checkpoint) -> Conditionings:
+    """CONDITIONING for every prompt."""
     if not checkpoint.reads_prompts:
-        return dict.fromkeys(prompts, empty_conditioning())
-    return encode_prompts(checkpoint, prompts)
+        empty = empty_conditioning()
+        return Conditionings(lambda prompt: empty)
+    return Conditionings(text_encoder_of(checkpoint))
 
 
 def build_sampler(
     checkpoint: Checkpoint,
     settings: GenerateSettings,
-    conditioning: dict[str, list],
+    conditioning: Conditionings | Mapping[str, list],
     model=None,
+    is_paced: bool = False,
 ) -> SamplePictures:
     """Sampling by `settings` as a function of seeds and prompts.
 
     `model`: in place of the checkpoint's own, a guided one for instance; only the checkpoint's own
-    estimates are recorded. `conditioning`: CONDITIONING by prompt.
+    estimates are recorded. `conditioning`: CONDITIONING by prompt. `is_paced`: batches that would
+    take too long to lose raise TooSlow.
     """
     shape = checkpoint.latent_shape(*picture_size(checkpoint, settings))
-    negative = conditioning.get("")
+    negative = conditioning[""]
     harvest = Harvest(checkpoint.model) if model is None and settings.num_estimates else None
 
     def sample(seeds: list[int], positive: list) -> Sampled:
+        if harvest:
+            harvest.forget()
         latents = sample_seeds(
             harvest.model if harvest else model or checkpoint.model,
             seeds,
@@ -83,20 +94,40 @@ def build_sampler(
             settings.scheduler,
             positive,
             negative,
+            Pace(len(seeds)) if is_paced else None,
         )
         return Sampled(latents, *(harvest.take() if harvest else (None, None)))
 
     def sample_pictures(seeds: list[int], prompts: list[str]) -> Pictures:
-        stacked = stack_conditioning([conditioning[prompt] for prompt in prompts])
+        encoded = {prompt: conditioning[prompt] for prompt in prompts}
+        stacked = stack_conditioning([encoded[prompt] for prompt in prompts])
         if stacked is not None:
             sampled = sample(seeds, stacked)
         else:
-            sampled = _one_prompt_at_a_time(sample, conditioning, seeds, prompts)
+            sampled = _one_prompt_at_a_time(sample, encoded, seeds, prompts)
         image = checkpoint.decode(sampled.latents)
         latent = None if checkpoint.works_on_pixels else sampled.latents
         return Pictures(image, latent, sampled.sigma_ve, sampled.estimates)
 
     return sample_pictures
+
+
+class Pace:
+    """A sampler's callback. TooSlow if `num` pictures take too long at the pace of its second step
+    (the first one has to load the models).
+    """
+
+    def __init__(self, num: int):
+        self.num = num
+        self._first: float | None = None
+
+    def __call__(self, step: int, denoised: Tensor, x: Tensor, num_steps: int) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+        elif step == 1 and self.num > 1:
+            seconds = (time.monotonic() - self._first) * num_steps
+            if seconds > LONGEST:
+                raise TooSlow(self.num, seconds)
 
 
 class Sampled(NamedTuple):
@@ -109,14 +140,14 @@ class Sampled(NamedTuple):
 
 def _one_prompt_at_a_time(
     sample: Callable[[list[int], list], Sampled],
-    conditioning: dict[str, list],
+    encoded: dict[str, list],
     seeds: list[int],
     prompts: list[str],
 ) -> Sampled:
     """For prompts whose encodings differ in length."""
     order = sorted(range(len(seeds)), key=lambda i: prompts[i])
     groups = [list(group) for _, group in groupby(order, key=lambda i: prompts[i])]
-    parts = [sample([seeds[i] for i in g], conditioning[prompts[g[0]]]) for g in groups]
+    parts = [sample([seeds[i] for i in g], encoded[prompts[g[0]]]) for g in groups]
     back = torch.tensor(order).argsort()
     latents = torch.cat([part.latents for part in parts])[back]
     if parts[0].estimates is None:

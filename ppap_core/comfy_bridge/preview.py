@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..distillation.generate import SamplePictures
+from ..distillation.rows import Rows
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
 from ..guiders import GuiderInfo
@@ -19,24 +21,24 @@ from .guide import guide
 from .loaded_guider import LoadedGuider
 
 NUM_PICTURES = 6
+CHUNK = 4096  # answers that are counted at once
 FIRST_SEED = 1 << 32  # beyond every seed of a training's pictures
 
 
 def preview_targets(
-    info: GuiderInfo, answers: Tensor, num: int
+    info: GuiderInfo, answers: Rows, num: int
 ) -> tuple[Target, list[str], Tensor | None]:
     """Targets of a preview, one for each of `num` pictures, with their names and maps.
 
     Classes: those that the teacher saw most often; scores: that each be high. Depth and
     segmentation: its answers to the last pictures, which were held out of the training.
     """
-    answers = answers.float()
     if info.task == "class":
         classes = _seen(info, answers).topk(min(num, answers.shape[1])).indices.tolist()
         names = [info.labels[k].split(",")[0] for k in classes]
         rows = [{k: 1.0} for k in classes]
         return ClassTarget(rows, answers.shape[1], answer=info.answer), names, None
-    answers = answers[-num:]
+    answers = answers[torch.arange(len(answers))[-num:]].float()
     if info.task == "depth":
         target = DepthTarget(answers)
     elif info.task == "segmentation":
@@ -47,18 +49,19 @@ def preview_targets(
     return target, [f"target {i + 1}" for i in range(len(answers))], maps
 
 
-def _seen(info: GuiderInfo, answers: Tensor) -> Tensor:
-    """(N, K) answers -> (K,): how often each class was seen; for scores, their means."""
+def _seen(info: GuiderInfo, answers: Rows) -> Tensor:
+    """(N, K) answers -> (K,): how often each class was seen; for scores, their sums."""
+    parts = (answers[rows].float() for rows in torch.arange(len(answers)).split(CHUNK))
     if info.answer == "softmax":
-        return answers.argmax(dim=1).bincount(minlength=answers.shape[1])
-    return (answers.sigmoid() if info.answer == "sigmoid" else answers).mean(dim=0)
+        return sum(part.argmax(dim=1).bincount(minlength=answers.shape[1]) for part in parts)
+    return sum((p.sigmoid() if info.answer == "sigmoid" else p).sum(dim=0) for p in parts)
 
 
 def sample_preview(
     checkpoint: Checkpoint,
     guider: LoadedGuider,
     expert_set: ExpertSet,
-    answers: Tensor,
+    answers: Rows,
     sampler_of: Callable[[object], SamplePictures],
 ) -> Image.Image:
     """Rows: no guidance, the guider alone, its experts; one column per target, the same seeds.

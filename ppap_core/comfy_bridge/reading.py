@@ -1,9 +1,11 @@
 """What experts read of a checkpoint's states in training: the same as later in sampling."""
 
 import comfy.model_management
+from torch import Tensor
 
 from ..distillation.batch import Reader
 from ..distillation.settings import DistillSettings
+from .cancel import cancellable
 from .checkpoint import Checkpoint
 from .denoise import Denoiser
 from .views import build_view
@@ -20,10 +22,21 @@ def build_reader(
     may have unloaded them to make room for it.
     """
     view = build_view(settings.view, checkpoint.model, checkpoint.vae)
+    decoders = [patcher.model for patcher in view.patchers]
+
+    def look(state: Tensor) -> Tensor:
+        with cancellable(*decoders):
+            return view.view(state)
+
     if settings.input == "x_t":
         comfy.model_management.load_models_gpu(view.patchers)
-        return view.name, Reader(view=view.view)
+        return view.name, Reader(view=look)
     model = checkpoint.model.clone()
     model.set_additional_models(KEY, [*view.patchers, *patchers])
     denoise = Denoiser(model, conditioning, conditioning, cfg)
-    return view.name, Reader(denoise, view.view)
+
+    def estimate(x_0: Tensor, sigma_ve: Tensor, eps: Tensor) -> Tensor:
+        with cancellable(model.model.diffusion_model):
+            return denoise(x_0, sigma_ve, eps)
+
+    return view.name, Reader(estimate, look)

@@ -1,5 +1,7 @@
 """KSampler's own sampling, with its previews and progress bar (ComfyUI 0.30.0, nodes.py)."""
 
+from collections.abc import Callable
+
 import comfy.sample
 import comfy.samplers
 import torch
@@ -54,9 +56,10 @@ def sample_seeds(
     scheduler: str,
     positive,
     negative,
+    callback: Callable | None = None,
 ) -> Tensor:
     """Latents (N, *shape), one per seed. With a sampler that adds no noise of its own, a latent
-    depends on its own seed alone, not on the batch it was drawn in.
+    depends on its own seed alone, not on the batch it was drawn in. `callback`: as samplers have.
     """
     empty = torch.zeros((1, *shape))
     noise = torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
@@ -70,6 +73,7 @@ def sample_seeds(
         positive,
         negative,
         torch.zeros_like(noise),
+        callback=callback,
         disable_pbar=True,
         seed=seeds[0],
     )

@@ -4,47 +4,45 @@ The command line and the node *Train PPAP Experts* differ only in how they fill 
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
-import torch
 
-from ..atomic import replace_file
 from ..distillation.batch import Reader
-from ..distillation.distill import Distilled, Progress, distill
-from ..distillation.evaluate import RangeAgreement, agreement_per_range, merge_silent
+from ..distillation.distill import Progress, distill
+from ..distillation.evaluate import RangeAgreement, agreement_per_range
 from ..distillation.files import TrainingFiles
 from ..distillation.generate import (
     GenerateSettings,
-    SamplePictures,
     generate,
     missing_batches,
     settings_of,
 )
 from ..distillation.images import check_source
 from ..distillation.losses import loss_kind
-from ..distillation.report import report_text, write_report
 from ..distillation.settings import DistillSettings
 from ..distillation.state import training_fingerprint
 from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
-from ..errors import SettingError, one_line
-from ..expert_file import ExpertSet, save_experts
-from ..expert_header import ExpertHeader
+from ..errors import SettingError
+from ..expert_file import ExpertSet
+from ..folder_lock import only_training_in
 from ..guiders import Guider
-from ..spectrum import DataSpectrum
+from .cancel import ask_for_cancel, cancellable
 from .checkpoint import Checkpoint
-from .loaded_guider import LoadedGuider
-from .memory import WholeModulePatcher
-from .pictures import build_sampler, need_space, picture_bytes
-from .preview import sample_preview
+from .conditioning import Conditionings
+from .memory import WholeModulePatcher, images_at_once
+from .pictures import build_sampler, need_space, picture_bytes, picture_size
 from .reading import build_reader
 from .sampling import check_names
+from .training_checks import check_training
+from .training_results import write_results
 from .views import build_view
 
-NUM_FOR_SPECTRUM = 512  # pictures
+MOST_AT_ONCE, SHARE = 64, 0.5  # pictures of a pass of the guider, and of the device's memory
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +50,18 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Trainer:
     """`patcher`: by which ComfyUI knows the guider's memory. `conditioning`: CONDITIONING by
-    prompt, the empty one among them.
+    prompt, the empty one among them. `draws`: it samples pictures. `distils`: it trains experts.
     """
 
     checkpoint: Checkpoint
     guider: Guider
     patcher: WholeModulePatcher
-    conditioning: dict[str, list]
+    conditioning: Conditionings | Mapping[str, list]
     generate: GenerateSettings
     distill: DistillSettings
     files: TrainingFiles
+    draws: bool = True
+    distils: bool = True
 
     def __post_init__(self) -> None:
         check_names(self.generate.sampler_name, self.generate.scheduler)
@@ -71,6 +71,25 @@ class Trainer:
     def check_view(self) -> None:
         """ValueError if this checkpoint has no such view of its latents."""
         build_view(self.distill.view, self.checkpoint.model, self.checkpoint.vae)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Everything is checked, then no other training may work in the same folders."""
+        check_training(self)
+        folders = [self.files.run_folder()] + [self.files.image_folder()] * self.draws
+        with ExitStack() as locked:
+            for folder in dict.fromkeys(folders) if rank() == 0 else ():
+                locked.enter_context(only_training_in(folder))
+            yield
+
+    def facts(self) -> dict[str, object]:
+        """What decides the experts besides the settings of `distill`, by name."""
+        prints = {"guider": self.guider.info.fingerprint, "checkpoint": self.checkpoint.fingerprint}
+        facts = {name: fingerprint[:12] for name, fingerprint in prints.items()}
+        return facts | ({"num_images": self.generate.num_images} if self.draws else {})
+
+    def state_file(self) -> Path:
+        return self.files.run_folder() / "state.safetensors"
 
     def num_missing(self) -> int:
         """Pictures still to be sampled, by this process."""
@@ -88,8 +107,9 @@ class Trainer:
             "fingerprint": self.checkpoint.fingerprint,
             "latent_format": self.checkpoint.latent_format_name,
         }
-        sample = build_sampler(self.checkpoint, self.generate, self.conditioning)
-        generate(sample, self.generate, folder, source, force=self.files.force, watch=watch)
+        sample = build_sampler(self.checkpoint, self.generate, self.conditioning, is_paced=True)
+        with cancellable(*self.checkpoint.networks()):
+            generate(sample, self.generate, folder, source, force=self.files.force, watch=watch)
 
     def training_set(self, watch: Callable[[int], None]) -> TrainingSet:
         """The folder's pictures with the teacher's answers. `watch` gets how many were read."""
@@ -98,16 +118,23 @@ class Trainer:
         comfy.model_management.load_models_gpu([self.patcher])
         pixels = self.checkpoint.works_on_pixels
         wants_kept = self.distill.input == "x0_hat" and self.distill.estimates != "fresh"
-        data = build_training_set(
-            folder,
-            self.guider,
-            process_in=None if pixels else self.checkpoint.latent_format.process_in,
-            labels=Path(labels) if labels else None,
-            cache=self.files.run_folder() / "teacher.safetensors",
-            with_estimates=wants_kept,
-            watch=watch,
-        )
+        with cancellable(self.guider):
+            data = build_training_set(
+                folder,
+                self.guider,
+                process_in=None if pixels else self.checkpoint.latent_format.process_in,
+                labels=Path(labels) if labels else None,
+                cache=self.files.run_folder() / (f"teacher.{rank()}" if rank() else "teacher"),
+                with_estimates=wants_kept,
+                at_once=self._images_at_once(),
+                watch=watch,
+            )
         return self._with_usable_estimates(data) if wants_kept else data
+
+    def _images_at_once(self) -> int:
+        """How many training pictures the guider reads in one pass, without learning."""
+        width, height = picture_size(self.checkpoint, self.generate)
+        return images_at_once(self.guider, SHARE, MOST_AT_ONCE, (MOST_AT_ONCE, 3, height, width))
 
     def _with_usable_estimates(self, data: TrainingSet) -> TrainingSet:
         """`data`; without its kept estimates where they do not serve and need not."""
@@ -152,8 +179,10 @@ class Trainer:
             training,
             self.distill,
             read=read,
-            file=self.files.run_folder() / "state.safetensors",
+            file=self.state_file(),
             fingerprint=training_fingerprint(self.distill, *inputs),
+            facts=self.facts(),
+            ask=ask_for_cancel,
             begin=begin,
             watch=watch,
         )
@@ -161,78 +190,9 @@ class Trainer:
         if rank() > 0:
             return None
         compared = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
-        rows = agreement_per_range(self.guider, distilled.experts, heldout, read=read, **compared)
-        expert_set = _expert_set(self, distilled, rows, view, training)
-        save_experts(expert_set, self.files.out)
-        _write_report(self, distilled, rows, view, training, heldout)
-        _write_preview(self, expert_set, data)
-        return expert_set, rows
-
-
-def _expert_set(
-    trainer: Trainer,
-    distilled: Distilled,
-    rows: list[RangeAgreement],
-    view: str,
-    data: TrainingSet,
-) -> ExpertSet:
-    experts = merge_silent(distilled.experts, rows)
-    training = asdict(trainer.distill) | {
-        "num_images": len(data),
-        "losses": distilled.final_losses(),
-        "agreement": [[row.plain, row.expert] for row in rows],
-    }
-    header = ExpertHeader.for_guider(
-        trainer.guider,
-        input=trainer.distill.input,
-        view=view,
-        latent_format=trainer.checkpoint.latent_format_name,
-        checkpoint=trainer.checkpoint.name,
-        noise_ranges=experts.ranges,
-        lora=distilled.lora,
-        training=training,
-        spectrum=DataSpectrum.of_states(
-            data.x_0(torch.arange(len(data))[:NUM_FOR_SPECTRUM])
-        ).density,
-    )
-    return ExpertSet(header, experts, Path(trainer.files.out).name)
-
-
-def _write_report(
-    trainer: Trainer,
-    distilled: Distilled,
-    rows: list[RangeAgreement],
-    view: str,
-    training: TrainingSet,
-    heldout: TrainingSet,
-) -> None:
-    info, checkpoint, settings = trainer.guider.info, trainer.checkpoint, trainer.distill
-    facts = {
-        "guider": f"{info.source} ({info.fingerprint[:12]})",
-        "checkpoint": f"{checkpoint.name} ({checkpoint.fingerprint[:12]})",
-        "images": f"{len(training)}, held out {len(heldout)}",
-        "input": settings.input,
-        "view": view,
-        "partition": settings.partition,
-        "initialisation": settings.initialisation,
-    }
-    kept = "with their estimates, kept while they were sampled"
-    read_as = kept if heldout.estimates else "with new noise"
-    text = report_text(Path(trainer.files.out).name, info.kind, rows, distilled, facts, read_as)
-    write_report(trainer.files.run_folder(), text, rows, distilled, info.kind)
-
-
-def _write_preview(trainer: Trainer, expert_set: ExpertSet, data: TrainingSet) -> None:
-    """If it fails, a warning: the experts, perhaps hours of training, are written already."""
-    checkpoint, guider = trainer.checkpoint, LoadedGuider(trainer.guider, trainer.patcher)
-    settings = settings_of(trainer.files.image_folder(), trainer.generate)
-
-    def sampler_of(model) -> SamplePictures:
-        return build_sampler(checkpoint, settings, trainer.conditioning, model)
-
-    try:
-        preview = sample_preview(checkpoint, guider, expert_set, data.answers, sampler_of)
-        with replace_file(trainer.files.preview_file()) as partial:
-            preview.save(partial, format="PNG")
-    except (ValueError, RuntimeError) as error:  # torch's "out of memory" among them
-        log.warning("no preview: %s", one_line(error))
+        compared |= {"batch_size": self._images_at_once()}
+        with cancellable(self.guider):
+            rows = agreement_per_range(
+                self.guider, distilled.experts, heldout, read=read, **compared
+            )
+        return write_results(self, distilled, rows, view, data), rows

@@ -16,6 +16,7 @@ import torch
 from ..expert_header import LoraSpec
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
+from ..interruptible import Ask, interruptible
 from .batch import FROM_NOISE, Batch, Reader, random_batch
 from .learner import Learner
 from .lora_layers import choose_tensors
@@ -64,32 +65,41 @@ def distill(
     file: Path | None = None,
     fingerprint: str = "",
     save_every: int = 200,
+    save_seconds: float = 60.0,
+    facts: dict[str, object] | None = None,
+    ask: Ask = lambda: None,
     begin: Callable[[], None] = lambda: None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Distilled:
     """Experts for `guider`, learned from `data` without labels.
 
-    `file` keeps the training's state, every `save_every` steps and whenever `watch` raises; with
-    the same `fingerprint` a later call resumes from it and ends with the same bits. `begin` is
-    called before the first step, once `file` is known to belong to this training.
+    `file` keeps the training's state, every `save_every` steps, after `save_seconds` and whenever
+    something stops the training; with the same `fingerprint` a later call resumes from it and ends
+    with the same bits. `facts`: by name, to say later which differ. `ask` is called throughout a
+    step, and what it raises stops the training there (interruptible.py). `begin` is called before
+    the first step, once `file` is known to belong to this training.
     """
     phases = plan_phases(settings)
-    state = resume(file, fingerprint, settings_by_name(settings))
+    state = resume(file, fingerprint, settings_by_name(settings) | (facts or {}))
     begin()
+    saved = time.monotonic()
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         guider.switch.restore()
         while state.phase < len(phases):
             phase = phases[state.phase]
             learner = _begin(phase, state, guider, settings)
             while state.step < phase.steps:
-                progress = _step(phase, state, learner, data, settings, read, file)
-                if state.step % save_every == 0:
-                    _save(state, learner, file)
                 try:
+                    with interruptible([learner.student], ask):
+                        progress = _step(phase, state, learner, data, settings, read, file)
                     watch(progress)
-                except BaseException:  # a person, or ComfyUI, stops the run between two steps
-                    _save(state, learner, file)
+                except BaseException:  # a person, or ComfyUI, stops the run
+                    if learner.is_whole:
+                        _save(state, learner, file)
                     raise
+                if state.step % save_every == 0 or time.monotonic() - saved >= save_seconds:
+                    _save(state, learner, file)
+                    saved = time.monotonic()
             _end(phase, state, learner)
             _save(state, None, file)
     spec = choose_tensors(guider.backbone, settings.adapter)

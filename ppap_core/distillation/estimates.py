@@ -8,8 +8,10 @@ function of it; a stochastic sampler's estimates are those of fresh noise (docs/
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,14 +27,14 @@ log = logging.getLogger(__name__)
 class Estimates:
     """`sigma_ve`: (N, K) noise levels; `x0_hat`: (N, K, C, ...) in the model's own scale.
 
-    N pictures with K estimates each.
+    N pictures with K estimates each, which may lie in files.
     """
 
     sigma_ve: Tensor
-    x0_hat: Tensor
+    x0_hat: "Tensor | EstimateFiles"
 
     def __post_init__(self):
-        if self.sigma_ve.shape != self.x0_hat.shape[:2]:
+        if tuple(self.sigma_ve.shape) != tuple(self.x0_hat.shape[:2]):
             raise ValueError(
                 f"{tuple(self.x0_hat.shape[:2])} estimates but {tuple(self.sigma_ve.shape)} noise "
                 f"levels"
@@ -90,22 +92,69 @@ def estimate_tensors(
     return tensors
 
 
+@dataclass(frozen=True)
+class EstimateFiles:
+    """Estimates where `generate` put them: `files[pictures, columns]` reads those alone.
+
+    `places`: of each picture, the file and its seed. `row`: the shape (K, C, ...) of each picture.
+    """
+
+    places: Sequence[tuple[Path, str]]
+    row: tuple[int, ...]
+
+    @property
+    def shape(self) -> Sequence[int]:
+        return len(self.places), *self.row
+
+    def __getitem__(self, wanted: slice | tuple[Tensor, Tensor]) -> Any:
+        """A slice of pictures: their files. (pictures (B,), columns (B,)): (B, C, ...).
+
+        ValueError, naming the file, if one can no longer be read.
+        """
+        if isinstance(wanted, slice):
+            return EstimateFiles(self.places[wanted], self.row)
+        pairs = zip(*(index.tolist() for index in wanted), strict=True)
+        by_file: dict[Path, list[tuple[int, str, int]]] = {}
+        for place, (picture, column) in enumerate(pairs):
+            path, name = self.places[picture]
+            by_file.setdefault(path, []).append((place, name, column))
+        rows: dict[int, Tensor] = {}
+        for path, entries in by_file.items():
+            try:
+                with safe_open(path, "pt") as file:
+                    for place, name, column in entries:
+                        rows[place] = file.get_slice(name)[column].clone()
+            except (OSError, SafetensorError) as error:
+                raise ValueError(f"{path} can no longer be read: {one_line(error)}") from None
+        return torch.stack([rows[place] for place in range(len(rows))])
+
+
 def read_estimates(folder: Path, lines: list[dict]) -> Estimates | None:
-    """Of the pictures of `lines` (of a manifest); None unless every one has its own, all alike."""
-    rows: list[tuple[Tensor, Tensor]] = []
+    """Of the pictures of `lines` (of a manifest); None unless every one has its own, all alike.
+
+    Their noise levels are read, the estimates themselves stay in their files.
+    """
+    levels, rows, places = [], set(), []
+    by_file: dict[str, list[str]] = {}
     for line in lines:
         if "estimates" not in line:
             return None
-        path = folder / line["estimates"]
+        by_file.setdefault(line["estimates"], []).append(str(line["seed"]))
+    found: dict[tuple[str, str], Tensor] = {}
+    for name, seeds in by_file.items():
+        path = folder / name
         try:
             with safe_open(path, "pt") as file:
-                name = str(line["seed"])
-                rows.append((file.get_tensor(f"{name}/sigma_ve"), file.get_tensor(name)))
+                for seed in seeds:
+                    found[name, seed] = file.get_tensor(f"{seed}/sigma_ve").clone()
+                    rows.add(tuple(file.get_slice(seed).get_shape()))
         except (OSError, SafetensorError) as error:
             log.warning("the estimates in %s cannot be read: %s", path, one_line(error))
             return None
-    if len({row.shape for _, row in rows}) != 1:
+    if len(rows) != 1:
         log.warning("the pictures in %s have estimates of different numbers or sizes", folder)
         return None
-    sigma_ve, x0_hat = zip(*rows, strict=True)
-    return Estimates(torch.stack(sigma_ve), torch.stack(x0_hat))
+    for line in lines:
+        levels.append(found[line["estimates"], str(line["seed"])])
+        places.append((folder / line["estimates"], str(line["seed"])))
+    return Estimates(torch.stack(levels), EstimateFiles(places, rows.pop()))

@@ -1,5 +1,6 @@
 """A guider's agreement with its teacher on noisy images, per range, plain and with experts."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from .losses import compare, constant_loss, downscale, loss_kind
 from .training_set import TrainingSet
 
 NOTHING_MEASURED = "No picture was held out (fewer than 10): nothing is measured."
+MOST_BYTES = 1 << 30  # of answers that are compared: of more pictures the last ones count
 NO_SIGNAL = 0.02  # an expert whose loss is this near to the constant answer's ignores the picture
 
 
@@ -61,7 +63,10 @@ def agreement_per_range(
     if not len(data):
         return []
     kind = loss_kind(guider.info.kind, depth_loss)
-    constant = constant_loss(kind, data.answers.float(), temperature)
+    row_bytes = 4 * math.prod(data.answers.shape[1:])
+    data = data.last(max(1, MOST_BYTES // row_bytes))
+    teacher = data.answers[torch.arange(len(data))].float()
+    constant = constant_loss(kind, teacher, temperature)
     rows = []
     for expert in experts.experts:
         figures = []
@@ -70,7 +75,7 @@ def agreement_per_range(
             rows_of = _of_estimates if data.estimates else _of_noise
             parts = list(rows_of(guider, expert.noise_range, data, read, seed, batch_size))
             answer, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
-            figures.append(compare(kind, answer, data.answers[chosen].float(), temperature))
+            figures.append(compare(kind, answer, teacher[chosen], temperature))
         (plain_loss, plain), (expert_loss, agreed) = figures
         num, noise_range = len(data), expert.noise_range
         rows.append(

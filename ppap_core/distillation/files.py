@@ -1,5 +1,7 @@
 """Where a training reads and writes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +51,31 @@ class TrainingFiles:
         out = Path(self.out)
         if out.suffix != ".safetensors":
             raise ValueError(f"an expert file is called name.safetensors, got {self.out!r}")
-        if out.exists() and not self.overwrite:
-            raise SettingError(
-                f"{out} exists",
-                name="choose another name",
-                out="choose another file",
-                overwrite="overwrite it",
-            )
+        if self.is_taken() and not self._unfinished().exists():
+            raise self.taken()
+
+    def is_taken(self) -> bool:
+        """Whether there is an expert file that may not be replaced."""
+        return Path(self.out).exists() and not self.overwrite
+
+    def taken(self) -> SettingError:
+        return SettingError(
+            f"{self.out} exists",
+            name="choose another name",
+            out="choose another file",
+            overwrite="overwrite it",
+        )
+
+    @contextmanager
+    def writing_results(self) -> Iterator[None]:
+        """Inside, the expert file is written, then its report and preview.
+
+        A training that is stopped here may do so again, although its expert file exists.
+        """
+        self._unfinished().parent.mkdir(parents=True, exist_ok=True)
+        self._unfinished().touch()
+        yield
+        self._unfinished().unlink()
+
+    def _unfinished(self) -> Path:
+        return self.run_folder() / ".unfinished"

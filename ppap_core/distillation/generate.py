@@ -1,10 +1,13 @@
 """Generate a folder of training pictures with the user's own checkpoint.
 
 Pictures come in aligned batches: batch k holds the seeds from seed + k * batch_size on. So any
-process can sample a batch again exactly, and an interrupted run resumes where it stopped.
+process can sample a batch again exactly, and an interrupted run resumes where it stopped. Where a
+batch takes minutes, it is sampled and kept in parts; source.json tells how large they are.
 """
 
+import logging
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ from .images import (
 from .workers import barrier, rank, world_size
 
 NUM_ESTIMATES = 5
+LONGEST = 60.0  # seconds of sampling that a power cut may cost, as long as it is above one picture
 DECIDE_PICTURES = (
     "width",
     "height",
@@ -38,6 +42,9 @@ DECIDE_PICTURES = (
     "seed",
     "prompts",
 )
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,13 +109,29 @@ def prompt_for(seed: int, prompts: list[str]) -> str:
     return prompts[random.Random(seed).randrange(len(prompts))]
 
 
+class TooSlow(Exception):
+    """A sampler gives up a batch that would take longer than LONGEST: `at_once` would not."""
+
+    def __init__(self, num: int, seconds: float):
+        """`seconds`: how long `num` pictures would take."""
+        fits = max(1, min(num - 1, int(num * LONGEST / seconds)))
+        self.at_once = 1 << (fits.bit_length() - 1)  # a power of two: seldom another one next time
+
+
 def missing_batches(settings: GenerateSettings, folder: Path) -> Iterator[list[int]]:
     """Seeds of the batches that are not in the manifest yet, this process' share of them."""
     done = {line.get("seed") for line in read_manifest(folder)}
     last = settings.seed + settings.num_images
     starts = range(settings.seed, last, settings.batch_size)
     batches = [list(range(start, min(start + settings.batch_size, last))) for start in starts]
-    yield from [batch for batch in batches if not done.issuperset(batch)][rank() :: world_size()]
+    mine = [batch for batch in batches if not done.issuperset(batch)][rank() :: world_size()]
+    yield from _parts(mine, read_source(folder).get("at_once", settings.batch_size), done)
+
+
+def _parts(batches: list[list[int]], at_once: int, done: set) -> list[list[int]]:
+    """Batches in parts of `at_once` seeds, without those parts that are done."""
+    parts = [b[i : i + at_once] for b in batches for i in range(0, len(b), at_once)]
+    return [part for part in parts if not done.issuperset(part)]
 
 
 def generate(
@@ -125,23 +148,51 @@ def generate(
     ValueError if the pictures in it are another checkpoint's, or were sampled with other settings,
     unless forced.
     """
-    check_source(folder, source["fingerprint"], force)
-    stored = read_source(folder)
-    if not force:
-        check_sampled_alike(folder, stored.get("settings", {}), settings)
-    batches = list(missing_batches(settings, folder))
-    barrier()  # every process has looked before one begins to write
-    if rank() == 0 and (not stored or (force and batches)):
-        write_source(folder, {**source, "settings": asdict(settings)})
+    check_pictures(folder, settings, source["fingerprint"], force)
     prompts = settings.read_prompts()
-    for seeds in batches:
+    stored = read_source(folder)
+    batches = list(missing_batches(settings, folder))
+    is_new = not stored or not read_manifest(folder)
+    barrier()  # every process has looked before one begins to write
+    if rank() == 0 and (is_new or (force and batches)):
+        write_source(folder, {**source, "settings": asdict(settings)})
+    while batches:
+        seeds = batches.pop(0)
         chosen = [prompt_for(seed, prompts) for seed in seeds]
-        lines = save_batch(sample(seeds, chosen), seeds, chosen, settings, folder)
+        begin = time.monotonic()
+        try:
+            pictures = sample(seeds, chosen)
+        except TooSlow as slow:
+            batches = _in_smaller_parts([seeds, *batches], slow.at_once, folder)
+            continue
+        lines = save_batch(pictures, seeds, chosen, settings, folder)
         append_manifest(
             folder, [{**line, "checkpoint": source["checkpoint"]} for line in lines], rank()
         )
         watch(len(seeds))
+        seconds = time.monotonic() - begin
+        if seconds > 2 * LONGEST and len(seeds) > 1:
+            batches = _in_smaller_parts(batches, TooSlow(len(seeds), seconds).at_once, folder)
     barrier()
+
+
+def _in_smaller_parts(batches: list[list[int]], at_once: int, folder: Path) -> list[list[int]]:
+    """`batches` anew; the next process finds how large the parts are."""
+    log.info("pictures are sampled and kept %d at a time: more would take minutes", at_once)
+    if rank() == 0:
+        write_source(folder, {**read_source(folder), "at_once": at_once})
+    return _parts(batches, at_once, set())
+
+
+def check_pictures(
+    folder: Path, settings: GenerateSettings, fingerprint: str, force: bool = False
+) -> None:
+    """SettingError if the pictures in `folder` are another checkpoint's, or were sampled with other
+    settings, unless forced. Touches nothing.
+    """
+    check_source(folder, fingerprint, force)
+    if not force and read_manifest(folder):
+        check_sampled_alike(folder, read_source(folder).get("settings", {}), settings)
 
 
 def check_sampled_alike(folder: Path, stored: dict, settings: GenerateSettings) -> None:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..atomic import replace_file
+from ..atomic import naming, replace_file
 from ..errors import SettingError, one_line
 from ..files_below import files_below
 from ..picture_files import SUFFIXES, read_picture
@@ -34,15 +34,15 @@ log = logging.getLogger(__name__)
 
 def save_png(image: Tensor, path: Path) -> None:
     """`image`: (3, H, W) in [-1, 1]."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image_to_pil(image).save(path)
+    with replace_file(path) as partial:
+        image_to_pil(image).save(partial, format="PNG")
 
 
 def append_manifest(folder: Path, lines: list[dict], rank: int = 0) -> None:
     """Add `lines`; each process writes a file of its own."""
     path = folder / (f"manifest.{rank}.jsonl" if rank else "manifest.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    with naming(path), path.open("a+b") as file:
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")  # a killed run's last, broken line ends here
         file.write("".join(json.dumps(line) + "\n" for line in lines).encode())

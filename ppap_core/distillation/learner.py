@@ -17,7 +17,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner:
-    """Learns batch by batch. `state()` is all it takes to resume."""
+    """Learns batch by batch. `state()` is all it takes to resume, while it `is_whole`."""
 
     def __init__(
         self, guider: Guider, settings: DistillSettings, steps: int, start: dict | None = None
@@ -40,6 +40,7 @@ class Learner:
         half = settings.precision == "fp16" and self.device.type != "cpu"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.student.train()
+        self.is_whole = True  # not in the middle of an optimiser step
 
     def answer(self, image: Tensor) -> Tensor:
         """The student's answer in float32 to `image` (B, 3, H, W) in [-1, 1]."""
@@ -56,17 +57,39 @@ class Learner:
     def learn(self, pieces: list[Piece]) -> Tensor:
         """One optimiser step on the pieces of a batch; the loss, over all processes.
 
-        A loss that is not finite changes nothing.
+        A loss that is not finite changes nothing, nor does what ends a pass.
         """
+        statistics = [buffer.clone() for buffer in self.student.buffers()]
+        try:
+            total = self._backward(pieces)
+        except BaseException:
+            self._put_back(statistics)
+            raise
+        if not total.isfinite():
+            self._put_back(statistics)
+            return total
+        self.is_whole = False
+        self._step()
+        self.is_whole = True
+        return total
+
+    def _backward(self, pieces: list[Piece]) -> Tensor:
+        """The gradients of a batch, in the parameters' `grad`, and its loss."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for piece in pieces:
             loss = piece.weight * self.loss(self.answer(piece.image), piece.answer)
             self.scaler.scale(loss).backward()
             total += loss.detach()
-        total = average_gradients(self.student.trainable(), total)
-        if not total.isfinite():
-            return total
+        return average_gradients(self.student.trainable(), total)
+
+    def _put_back(self, statistics: list[Tensor]) -> None:
+        """What a forward pass changes: the running statistics of norms."""
+        with torch.no_grad():
+            for buffer, before in zip(self.student.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+
+    def _step(self) -> None:
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.student.trainable(), 1.0)
         for group in self.optimizer.param_groups:
@@ -75,7 +98,6 @@ class Learner:
         self.scaler.update()
         self.step += 1
         self._update_ema()
-        return total
 
     def _decay(self) -> float:
         """Linear warm-up, then a half cosine down to 0."""

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..atomic import load_safetensors, save_safetensors
@@ -65,6 +65,7 @@ def resume(
     settings = settings or {}
     if path is None or not path.is_file():
         return TrainingState(fingerprint, settings)
+    check_state(path, settings)
     try:
         metadata, tensors = load_safetensors(path)
         groups: dict[str, Tensors] = {}
@@ -72,12 +73,10 @@ def resume(
             group, key = name.split("/", 1)
             groups.setdefault(group, {})[key] = value
         progress = json.loads(metadata["progress"])
-        stored = json.loads(metadata.get("settings", "{}"))
     except (SafetensorError, KeyError, ValueError) as error:
-        reason = one_line(error)
-        raise ValueError(f"{path} is damaged ({reason}): delete it to begin again") from None
+        raise _damaged(path, error) from None
     if metadata.get("fingerprint") != fingerprint:
-        raise ValueError(_other_training(path, stored, settings))
+        raise _other_training(path, [])
     experts = [groups[f"experts.{i}"] for i in range(sum(g.startswith("experts.") for g in groups))]
     return TrainingState(
         fingerprint,
@@ -89,15 +88,35 @@ def resume(
     )
 
 
-def _other_training(path: Path, stored: dict[str, object], settings: dict[str, object]) -> str:
+def check_state(path: Path, settings: dict[str, object]) -> None:
+    """ValueError, naming what differs, if the state in `path` is that of other `settings`.
+
+    Reads no more than the file's header. Settings that one of both does not know count as equal.
+    """
+    if not path.is_file():
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads((file.metadata() or {}).get("settings", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from None
     differences = [
         f"{name} was {stored[name]!r}, now {value!r}"
         for name, value in settings.items()
         if stored.get(name, value) != value
     ]
+    if differences:
+        raise _other_training(path, differences)
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged ({one_line(error)}): delete it to begin again")
+
+
+def _other_training(path: Path, differences: list[str]) -> ValueError:
     known = f" ({'; '.join(differences)})" if differences else ""
     other = "settings" if differences else "settings, images or guider"
-    return (
+    return ValueError(
         f"{path} belongs to a run with other {other}{known}: use the old ones, take another name "
         f"or run folder, or delete the file to begin again"
     )

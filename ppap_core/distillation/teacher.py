@@ -27,13 +27,18 @@ def label_answers(labels: Tensor, num_classes: int) -> Tensor:
     return 100.0 * F.one_hot(labels, num_classes)
 
 
-def read_labels(path: Path, files: list[str], guider: Guider) -> Tensor:
-    """Class indices (N,) of `files` from a file of labels: names or numbers of classes."""
+def check_labels(guider: Guider) -> None:
+    """ValueError unless labels can take the place of the answers of `guider`."""
     if guider.info.kind != "class":
         raise ValueError(
             f"labels are for classifiers whose classes exclude each other; the guider predicts "
             f"{guider.info.kind}: leave labels out, and its own answers are learned"
         )
+
+
+def read_labels(path: Path, files: list[str], guider: Guider) -> Tensor:
+    """Class indices (N,) of `files` from a file of labels: names or numbers of classes."""
+    check_labels(guider)
     classes = read_classes(path, files)
     indices = {name: find_class(name, guider.info.labels) for name in set(classes)}
     return torch.tensor([indices[name] for name in classes])

@@ -3,21 +3,22 @@
 import hashlib
 import json
 import logging
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from ..atomic import load_safetensors, save_safetensors
 from ..guiders import Guider
 from ..pixels import bytes_to_image
 from ..text_files import read_text
+from .answered import Answered
 from .estimates import Estimates, read_estimates
 from .images import LeftOut, check_left_out, find_images, read_images, read_latent
+from .rows import RowFile, Rows, RowWriter
 from .teacher import label_answers, read_labels, teacher_answers
 
 CHUNK = 64
@@ -33,10 +34,12 @@ class TrainingSet:
     model's own scale. `answers`: (N, ...) the teacher's answer to each clean picture.
     `fingerprint`: changes with the pictures, the guider and the labels. `estimates`: what experts
     on x0_hat read, if it was kept; without, they read fresh estimates.
+
+    All of them may lie on disk (rows.py): what is read of them fits into memory.
     """
 
-    states: Tensor
-    answers: Tensor
+    states: Rows
+    answers: Rows
     fingerprint: str = ""
     estimates: Estimates | None = None
 
@@ -57,9 +60,18 @@ class TrainingSet:
         cut = len(self) - min(num_heldout, len(self) // 10)
         return self._part(slice(cut)), self._part(slice(cut, None))
 
+    def last(self, num: int) -> "TrainingSet":
+        """The last `num` pictures; all, if there are no more."""
+        return self._part(slice(max(0, len(self) - num), None))
+
     def _part(self, rows: slice) -> "TrainingSet":
         estimates = self.estimates and self.estimates[rows]
         return TrainingSet(self.states[rows], self.answers[rows], self.fingerprint, estimates)
+
+    def in_memory(self) -> "TrainingSet":
+        """The same, its states and answers as tensors."""
+        rows = torch.arange(len(self))
+        return replace(self, states=self.states[rows], answers=self.answers[rows])
 
 
 def build_training_set(
@@ -70,35 +82,39 @@ def build_training_set(
     labels: Path | None = None,
     cache: Path | None = None,
     with_estimates: bool = False,
+    at_once: int = CHUNK,
     watch: Callable[[int], None] = lambda num: None,
 ) -> TrainingSet:
     """The training set of a folder; pictures that cannot be read are left out, counted and named.
 
     process_in: None trains on pixels. with_estimates: those that were kept, if every picture has
-    some. labels: a CSV of file and class, in place of the teacher's
-    answers. cache: a file that keeps the answers. ValueError if no picture is left.
+    some. labels: a CSV of file and class, in place of the teacher's answers. cache: a folder that
+    holds states and answers; without one they are in memory. at_once: pictures of one pass of the
+    guider. ValueError if no picture is left.
     """
+    if cache is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            options = {"process_in": process_in, "labels": labels, "at_once": at_once}
+            options |= {"with_estimates": with_estimates, "watch": watch}
+            data = build_training_set(folder, guider, cache=Path(temporary), **options)
+            return data.in_memory()
     lines = find_images(folder)
     fingerprint = _fingerprint(guider, folder, lines, labels)
-    cached = _read_cache(cache, fingerprint)
-    if cached is not None:
-        states = [_state(folder, lines[i], process_in, {}) for i in cached["kept"].tolist()]
-        watch(len(lines))
-        if all(state is not None for state in states):
-            kept = [lines[i] for i in cached["kept"].tolist()]
-            estimates = read_estimates(folder, kept) if with_estimates else None
-            return TrainingSet(torch.stack(states), cached["answers"], fingerprint, estimates)
-    kept, states, answers = _ask_teacher(folder, lines, guider, process_in, watch)
+    answered = Answered(cache, f"{fingerprint} {'latents' if process_in else 'pixels'}")
+    if answered.kept and not _is_first(answered, folder, lines, process_in):
+        answered.forget()  # the latents are read in another scale, or files were replaced
+    watch(answered.read)
+    _ask_teacher(folder, lines, guider, process_in, watch, answered, at_once)
+    kept = [lines[i] for i in answered.kept]
+    answers = answered.answers
     if labels is not None:
-        files = [lines[i]["file"] for i in kept]
-        answers = label_answers(read_labels(labels, files, guider), answers.shape[1])
-    elif answers.ndim > 2:
-        answers = answers.half()
-    if cache is not None:
-        tensors = {"kept": torch.tensor(kept), "answers": answers}
-        save_safetensors(tensors, cache, {"fingerprint": fingerprint})
-    estimates = read_estimates(folder, [lines[i] for i in kept]) if with_estimates else None
-    return TrainingSet(states, answers, fingerprint, estimates)
+        rows = read_labels(labels, [line["file"] for line in kept], guider)
+        writer = RowWriter(cache / "labels.npy")
+        for some in rows.split(CHUNK):
+            writer.append(label_answers(some, answers.shape[1]))
+        answers = RowFile.whole(writer.path)
+    estimates = read_estimates(folder, kept) if with_estimates else None
+    return TrainingSet(answered.states, answers, fingerprint, estimates)
 
 
 def _ask_teacher(
@@ -107,12 +123,16 @@ def _ask_teacher(
     guider: Guider,
     process_in: ProcessIn | None,
     watch: Callable[[int], None],
-) -> tuple[list[int], Tensor, Tensor]:
-    """(indices into `lines` of the pictures that can be used, their states, their answers)."""
-    kept, states, answers, left_out = [], [], [], {}
-    pictures = iter(enumerate(read_images(folder, lines, left_out)))
+    answered: Answered,
+    at_once: int,
+) -> None:
+    """Look at the lines that `answered` has not read."""
+    left_out: LeftOut = {}
+    unread = read_images(folder, lines[answered.read :], left_out)
+    pictures = iter(enumerate(unread, answered.read))
+    asked = False
     while chunk := list(islice(pictures, CHUNK)):
-        images = []
+        kept, states, images = [], [], []
         for index, (line, image) in chunk:
             state = image
             if image is not None and process_in:
@@ -121,11 +141,26 @@ def _ask_teacher(
                 kept.append(index)
                 states.append(state)
                 images.append(image)
-        if images:
-            answers.append(teacher_answers(guider, torch.stack(images)))
+        answers = teacher_answers(guider, torch.stack(images), at_once) if images else None
+        if answers is not None and answers.ndim > 2:
+            answers = answers.half()
+        answered.add(len(chunk), kept, torch.stack(states) if images else None, answers)
+        asked = True
         watch(len(chunk))
     check_left_out(folder, len(lines), left_out)
-    return kept, torch.stack(states), torch.cat(answers)
+    if not answered.kept:
+        raise ValueError(f"none of the {len(lines)} pictures in {folder} can be used")
+    if asked:
+        answered.record()
+
+
+def _is_first(
+    answered: Answered, folder: Path, lines: list[dict], process_in: ProcessIn | None
+) -> bool:
+    """Whether the first state that was kept is still what its picture gives."""
+    state = _state(folder, lines[answered.kept[0]], process_in, {})
+    (first,) = answered.states[torch.arange(1)]
+    return state is not None and state.dtype == first.dtype and state.equal(first)
 
 
 def _state(
@@ -145,14 +180,3 @@ def _fingerprint(guider: Guider, folder: Path, lines: list[dict], labels: Path |
     files = [[line["file"], (folder / line["file"]).stat().st_size] for line in lines]
     text = json.dumps([guider.info.fingerprint, files, labels and read_text(labels)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _read_cache(cache: Path | None, fingerprint: str) -> dict[str, Tensor] | None:
-    if cache is None or not cache.is_file():
-        return None
-    try:
-        metadata, tensors = load_safetensors(cache)
-        return tensors if metadata.get("fingerprint") == fingerprint else None
-    except SafetensorError as error:
-        log.warning("%s is damaged and made anew: %s", cache, error)
-        return None

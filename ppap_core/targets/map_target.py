@@ -62,13 +62,15 @@ def build_map_target(
     mask: Tensor | None,
     predict: Predict,
     void_value: int = USUAL_VOID,
+    at_once: int | None = None,
 ) -> MapTarget:
     """Make a target for a guider of `task` and `labels` from `image` (R, 3, H, W) in [-1, 1].
 
     `source`: what `image` is, a key of SOURCES. `mask`: where the target counts, (R or 1, h, w) in
     [0, 1], of any size. `predict` asks the guider, without experts, about pictures. `void_value`:
-    the grey value of an index map that asks for nothing, -1 if there is none. ValueError, in one
-    line, for what does not fit together.
+    the grey value of an index map that asks for nothing, -1 if there is none. `at_once`: pictures
+    that `predict` is asked about at once, by default all. ValueError, in one line, for what does
+    not fit together.
     """
     if task not in SOURCES[source]:
         fitting = [name for name, tasks in SOURCES.items() if task in tasks]
@@ -77,12 +79,13 @@ def build_map_target(
             f"{task}: choose the source {' or '.join(fitting)}, or connect another guider"
         )
     image = image.float().cpu()
+    parts = image.split(at_once or len(image))
     if task == "depth":
-        maps, notes = _image_to_nearness(image, source, predict), []
+        maps, notes = _image_to_nearness(parts, source, predict), []
         make, void = DepthTarget, 0.0
     else:
         if source == REFERENCE:
-            maps, notes = _predicted_classes(image, predict), []
+            maps, notes = _predicted_classes(parts, predict), []
         else:
             maps, notes = _read_classes(image, palette, len(labels), void_value)
         make, void = partial(SegmentationTarget, num_classes=len(labels)), VOID
@@ -141,18 +144,22 @@ def add_class_mask(
     return show_target(combined, labels, HUES, notes)
 
 
-def _image_to_nearness(image: Tensor, source: str, predict: Predict) -> Tensor:
-    """`image`: (R, 3, H, W) in [-1, 1], of which `source` says what it is -> (R, H, W)."""
+def _image_to_nearness(parts: Sequence[Tensor], source: str, predict: Predict) -> Tensor:
+    """`parts` of a batch, (R, 3, H, W) in [-1, 1] together, are what `source` says -> (R, H, W)."""
     if source == REFERENCE:
-        return shrink_or_grow(own_maps(predict(image), torch.float32), image.shape[-2:])
-    grey = image_to_grey(image)
+        maps = torch.cat([own_maps(predict(part), torch.float32) for part in parts])
+        return shrink_or_grow(maps, parts[0].shape[-2:])
+    grey = image_to_grey(torch.cat(parts))
     return grey if source == NEAR_IS_BRIGHT else -grey
 
 
-def _predicted_classes(image: Tensor, predict: Predict) -> Tensor:
-    """What the guider sees in `image` (R, 3, H, W) in [-1, 1]: class indices (R, H, W)."""
-    classes = own_maps(predict(image).argmax(1), torch.float32)
-    return F.interpolate(classes[None], image.shape[-2:], mode="nearest-exact")[0].long()
+def _predicted_classes(parts: Sequence[Tensor], predict: Predict) -> Tensor:
+    """What the guider sees in `parts`, (R, 3, H, W) in [-1, 1] together: class indices (R, H, W).
+
+    Of each part's logits, which are many times as large, only the classes are kept.
+    """
+    classes = torch.cat([own_maps(predict(part).argmax(1), torch.float32) for part in parts])
+    return F.interpolate(classes[None], parts[0].shape[-2:], mode="nearest-exact")[0].long()
 
 
 def _read_classes(

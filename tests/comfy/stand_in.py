@@ -8,6 +8,7 @@ class StandIn:
 
     experts, input, jacobian = None, "x0_hat", "jvp"
     view = staticmethod(lambda x: x)
+    at_once = staticmethod(lambda shape: shape[0])
 
     def __init__(self, comfyui, guider):
         self.strength = comfyui.module("ppap_core.strength").Strength(1.0, "raw")

@@ -1,5 +1,6 @@
 """The trainer on checkpoints of real families: draw, distil, load, guide."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -39,9 +40,7 @@ def build_trainer(comfyui, guider, checkpoint, folder, guider_input="x_t", view=
     distill = comfyui.module(f"{engine}.settings").DistillSettings(
         input=guider_input, view=view, num_experts=2, steps=2, batch_size=4
     )
-    conditioning = comfyui.module(f"{bridge}.pictures").conditioning_of(
-        checkpoint, generate.read_prompts()
-    )
+    conditioning = comfyui.module(f"{bridge}.pictures").conditioning_of(checkpoint)
     files = comfyui.module(f"{engine}.files").TrainingFiles(
         out=str(folder / "out.safetensors"), images=str(folder / "images"), run=str(folder / "run")
     )
@@ -235,6 +234,36 @@ def test_a_view_that_the_checkpoint_lacks_is_refused(comfyui, guider, checkpoint
     checkpoint = load(comfyui, checkpoint_file("SD15"))
     with pytest.raises(ValueError, match="identity is for pixel models"):
         build_trainer(comfyui, guider, checkpoint, tmp_path, view="identity").check_view()
+
+
+def test_pictures_encode_the_prompts_they_use_and_no_others(
+    comfyui, guider, checkpoint_file, tmp_path
+):
+    """Of a file of 4000; the pictures are those of encodings that were all made beforehand."""
+    (tmp_path / "prompts.txt").write_text("".join(f"prompt {i}\n" for i in range(4000)))
+    checkpoint, encoded = load(comfyui, checkpoint_file("SD15"), "taesd"), []
+    context = tiny_checkpoints.conditioning("SD15")[0][0]
+
+    def encode(prompt):
+        encoded.append(prompt)
+        return [[context * (1 + len(prompt) + int("0" + prompt[7:])) / 1000, {}]]
+
+    made = comfyui.module("ppap_core.comfy_bridge.conditioning").Conditionings(encode)
+    everything = {prompt: encode(prompt) for prompt in ["", *(f"prompt {i}" for i in range(4000))]}
+    encoded.clear()
+    for name, conditioning in (("used", made), ("all", everything)):
+        prompts = str(tmp_path / "prompts.txt")
+        trainer = build_trainer(
+            comfyui, guider, checkpoint, tmp_path / name, num_images=16, prompts=prompts
+        )
+        replace(trainer, conditioning=conditioning).generate_pictures(lambda num: None)
+    assert len(encoded) == len(set(encoded)) <= 17
+    images = comfyui.module("ppap_core.distillation.images")
+    for line in images.read_manifest(tmp_path / "all/images"):
+        one, other = (
+            images.read_latent(tmp_path / name / "images", line) for name in ("used", "all")
+        )
+        assert one.equal(other) and line["prompt"] in encoded
 
 
 def test_full_disk_is_reported_before_sampling(

@@ -249,3 +249,21 @@ def test_a_single_class_of_segmentation_is_asked_for_and_away_from(comfyui):
     assert info.endswith("background 50.0%, LABEL_0 50.0%")
     value, gradient = score(guider, target, torch.rand(1, 32, 32, 3))
     assert value.isfinite().all() and gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("task", ["depth", "segmentation"])
+def test_many_frames_pass_through_the_guider_a_few_at_a_time(comfyui, request, scenes, task):
+    guider = request.getfixturevalue(f"{task}_guider")
+    frames = torch.cat([image_of(scenes)] * 24)
+    sizes = []
+    handle = guider.guider.backbone.register_forward_pre_hook(
+        lambda _, args: sizes.append(len(args[0]))
+    )
+    made, preview, _ = make_target(comfyui, guider, frames, "reference picture")
+    handle.remove()
+    assert sum(sizes) >= 48 and max(sizes) <= 16
+    two, _, _ = make_target(comfyui, guider, image_of(scenes), "reference picture")
+    field = "nearness" if task == "depth" else "labels"
+    found, expected = getattr(made, field), torch.cat([getattr(two, field)] * 24)
+    assert found.shape == expected.shape and len(preview) == 48
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ppap_core.atomic import load_safetensors, save_safetensors
+from ppap_core.atomic import check_writable, load_safetensors, save_safetensors
+from ppap_core.distillation.images import append_manifest, read_manifest
+from ppap_core.distillation.rows import RowWriter
 
 
 def test_tensors_and_metadata_come_back_bit_for_bit(tmp_path):
@@ -45,12 +47,31 @@ def test_a_full_disk_leaves_the_former_file_and_nothing_else(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(Exception, match="(?i)too large|limit|error"):
+        with pytest.raises(OSError, match=f"{path.name} cannot be written"):
             save_safetensors({"a": torch.ones(100_000)}, path)
+        with pytest.raises(OSError, match="manifest.jsonl"):
+            append_manifest(tmp_path / "images", [{"file": "a" * 4000, "seed": 1}] * 3)
+        with pytest.raises(OSError, match="rows.npy"):
+            RowWriter(tmp_path / "images" / "rows.npy").append(torch.ones(100, 100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == former
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.glob("*.safetensors*")) == [path]
+    append_manifest(tmp_path / "images", [{"file": "b", "seed": 2}])  # there is room again
+    assert {"file": "b", "seed": 2} in read_manifest(tmp_path / "images")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_cannot_be_written_to_is_known_beforehand(tmp_path, there):
+    folder = tmp_path / "new" / "folder"
+    if there:
+        folder.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    check_writable(folder)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="no file can be written to .*file"):
+        check_writable(tmp_path / "file" / "below")
 
 
 def test_failed_replacement_leaves_no_temporary_file(tmp_path):

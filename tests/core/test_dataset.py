@@ -71,9 +71,9 @@ class Counting(nn.Module):
 
 def test_the_teacher_is_asked_once(folder, guider, tmp_path):
     guider.backbone = Counting(guider.backbone)
-    cache = tmp_path / "teacher.safetensors"
-    first = build_training_set(folder, guider, cache=cache)
-    again = build_training_set(folder, guider, cache=cache)
+    cache = tmp_path / "teacher"
+    first = build_training_set(folder, guider, cache=cache).in_memory()
+    again = build_training_set(folder, guider, cache=cache).in_memory()
     assert guider.backbone.calls == 1
     assert again.answers.equal(first.answers) and again.states.equal(first.states)
     assert again.fingerprint == first.fingerprint
@@ -83,10 +83,12 @@ def test_the_teacher_is_asked_once(folder, guider, tmp_path):
 
 
 def test_damaged_teacher_cache_is_computed_again(folder, guider, tmp_path):
-    cache = tmp_path / "teacher.safetensors"
-    first = build_training_set(folder, guider, cache=cache)
-    cache.write_bytes(cache.read_bytes()[:40])
-    assert build_training_set(folder, guider, cache=cache).answers.equal(first.answers)
+    cache = tmp_path / "teacher"
+    first = build_training_set(folder, guider, cache=cache).in_memory()
+    for name in ("states.npy", "answers.npy", "progress.json"):
+        (cache / name).write_bytes((cache / name).read_bytes()[:-5])
+        again = build_training_set(folder, guider, cache=cache).in_memory()
+        assert again.answers.equal(first.answers) and again.states.equal(first.states)
 
 
 def test_labels_replace_the_teachers_answers(folder, guider, tmp_path):
