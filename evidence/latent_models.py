@@ -1,6 +1,7 @@
 """The latent demo's models, with what guides them, for `evidence.views` and the benchmark."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,21 +52,29 @@ class LatentModels:
         }
         self.autoencoder = load_autoencoder(AUTOENCODER)
         self.judge = load_judge(JUDGE)
-        self.real = load_heldout_scenes().pictures(slice(2000))
 
-    def guided(self, method: LatentMethod, scale: float, classes: list[int], experts=None):
+    @cached_property
+    def real(self) -> Tensor:
+        """Pictures that no model has seen: (2000, 3, 64, 64) in [-1, 1]."""
+        return load_heldout_scenes().pictures(slice(2000))
+
+    def guided(
+        self, method: LatentMethod, scale: float, classes: list[int], experts=None, model=None
+    ):
         """MODEL; one of `classes` for each picture of a batch.
 
-        `experts`: None takes the demo's, for a method that has some.
+        `experts`: None takes the demo's, for a method that has some. `model`: what is guided; None
+        takes the demo's.
         """
         from ppap_core.comfy_bridge.guide import guide
 
+        model = model or self.model
         if method.reading is None:
-            return self.model
+            return model
         if method.has_experts and experts is None:
             experts = self.experts[method.reading]
         return guide(
-            self.model,
+            model,
             replace(self.guider, experts=experts),
             ClassTarget([{label: 1.0} for label in classes], len(SHAPES)),
             Strength(scale, "relative"),
