@@ -1,6 +1,7 @@
 """The latent demo's models, with what guides them, for `evidence.views` and the benchmark."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,7 +54,11 @@ class LatentModels:
         }
         self.autoencoder = load_autoencoder(AUTOENCODER)
         self.judge = load_judge(JUDGE)
-        self.real = load_heldout_scenes().pictures(slice(2000))
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Pictures that no model has seen: (2000, 3, 64, 64) in [-1, 1]."""
+        return load_heldout_scenes().pictures(slice(2000))
 
     def guided(
         self,
@@ -61,20 +66,23 @@ class LatentModels:
         scale: float,
         classes: list[int],
         experts=None,
+        model=None,
         rule: str = "relative",
     ):
         """MODEL; one of `classes` for each picture of a batch.
 
-        `experts`: None takes the demo's, for a method that has some.
+        `experts`: None takes the demo's, for a method that has some. `model`: what is guided; None
+        takes the demo's.
         """
         from ppap_core.comfy_bridge.guide import guide
 
+        model = model or self.model
         if method.reading is None:
-            return self.model
+            return model
         if method.has_experts and experts is None:
             experts = self.experts[method.reading]
         return guide(
-            self.model,
+            model,
             replace(self.guider, experts=experts),
             ClassTarget([{label: 1.0} for label in classes], len(SHAPES)),
             Strength(scale, rule),
@@ -106,7 +114,7 @@ class LatentModels:
         for start in range(0, num, BATCH):
             rows = range(start, min(start + BATCH, num))
             classes = [row % len(SHAPES) for row in rows]
-            model = self.guided(method, scale, classes, experts, rule)
+            model = self.guided(method, scale, classes, experts, rule=rule)
             latents = self.latents(model, [first_seed + row for row in rows])
             space = self.model.get_model_object("latent_format")
             parts.append(self.autoencoder.decode(space.process_in(latents)))

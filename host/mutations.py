@@ -1,7 +1,8 @@
 """Load thousands of damaged and hostile files: each is refused in one line, or works.
 
 `python -m host.mutations [--files 1000]` damages the demo's expert files and guider folders (see
-`host.damage`), loads each and, if it is accepted, uses it. Cases run in processes of their own, so
+`host.damage`) and trainings (`host.training_damage`), loads each and, if it is accepted, uses it.
+Cases run in processes of their own, so
 that a crash or a hang is counted and the others still run. A case depends only on its number.
 """
 
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from demo.paths import DEPTH_GUIDER, EXPERTS, GUIDER, SEGMENTATION_GUIDER
 from demo.shapes import SHAPES
 from host.damage import OF_SAFETENSORS, mutate_bytes, mutate_json
+from host.training_damage import check_training
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 from ppap_core.expert_file import load_experts
 from ppap_core.guidance import Guidance
@@ -35,6 +37,7 @@ from ppap_core.targets import ClassTarget
 
 CHUNK = 50  # cases that a process runs
 SLOWEST, START_UP = 5.0, 120.0  # seconds allowed for a case, and for the start of a process
+SLOWER = {"trainings": 60.0}  # such cases may take longer
 MOST_MEMORY = 12 << 30  # bytes of address space that a case may take beyond the process's own
 # Outcomes that are right. LATE: some libraries notice contradicting settings only when the network
 # runs; ComfyUI shows that error.
@@ -89,6 +92,7 @@ def check_guider(number: int, folder: Path, _: Guider) -> None:
 KINDS: dict[str, Callable[[int, Path, Guider], None]] = {
     "expert files": check_experts,
     "guider folders": check_guider,
+    "trainings": check_training,
 }
 
 
@@ -134,7 +138,7 @@ def run_chunk(kind: str, numbers: range) -> list[Outcome]:
     """Run cases in one new process; if it dies or hangs, the cases after that one get another."""
     first, stop = str(numbers.start), str(numbers.stop)
     command = [sys.executable, "-m", "host.mutations", "--work", kind, first, stop]
-    limit = START_UP + SLOWEST * len(numbers)
+    limit = START_UP + SLOWER.get(kind, SLOWEST) * len(numbers)
     try:
         result = subprocess.run(
             command, cwd=PACK_ROOT, capture_output=True, text=True, timeout=limit

@@ -64,9 +64,9 @@ def _widget_values(groups: dict, values: list, prefix: str = "") -> Iterator[tup
     specs = [groups.get(key) or {} for key in ("required", "optional")]
     for name, spec in (pair for group in specs for pair in group.items()):
         kind, options = spec[0], (spec[1] if len(spec) > 1 else {})
-        if not _is_widget(kind, options):
+        if not is_widget(kind, options):
             continue
-        value = values.pop(0) if values else _default(kind, options)
+        value = values.pop(0) if values else default_value(kind, options)
         yield prefix + name, {"__value__": value} if isinstance(value, list) else value
         if kind == "COMFY_DYNAMICCOMBO_V3":
             chosen = [o["inputs"] for o in options["options"] if o["key"] == value]
@@ -76,11 +76,13 @@ def _widget_values(groups: dict, values: list, prefix: str = "") -> Iterator[tup
         _drop_companions(name, kind, options, values)
 
 
-def _is_widget(kind: Any, options: dict) -> bool:
+def is_widget(kind: Any, options: dict) -> bool:
+    """Whether an input of this kind, in the server's words, is a widget and no socket."""
     return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
 
 
-def _default(kind: Any, options: dict) -> Any:
+def default_value(kind: Any, options: dict) -> Any:
+    """What such a widget shows in a new node; None if nothing is known."""
     if "default" in options:
         return options["default"]
     choices = kind if isinstance(kind, list) else options.get("options")

@@ -1,175 +1,130 @@
-"""Test the pack with damaged files, under load, and with interrupted runs.
+"""Test the pack with damaged files, under load, in hard times, and with interrupted runs.
 
-`python -m host.reliability` loads thousands of damaged files (host.mutations). On a real server it
-cancels runs at random moments, queues a hundred prompts with changing guiders, lets two clients
-queue at once, and kills the server in the middle of a run. After each of these, a prompt must give
-the same picture as before, bit for bit. Writes docs/reliability.md.
+`python -m host.reliability` loads thousands of damaged files and trainings (host.mutations), runs
+graphs made at random (host.random_graphs), trains in hard times (host.hard_times), and cancels,
+repeats and kills runs of a real server (host.server_load). Each test writes its row to
+docs/reliability.md as soon as it has ended; `--only NAME ...` runs some of them again and leaves
+the other rows as they are.
 """
 
 import argparse
-import json
-import random
+import re
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import psutil
-from tqdm import tqdm
-
-from demo.paths import WORKFLOWS
-from host.client import queue_prompt, read_prompt, run_and_fetch, wait_for_history
+from host import random_graphs
+from host.hard_times import TIMES
 from host.mutations import KINDS, run_cases, summary
 from host.serve import ComfyServer
+from host.server_load import cancel, kill, repeat, two_clients
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
-GUIDED = ("class_guidance", "depth_from_reference", "segmentation_from_masks", "class_and_depth")
-WARM_UP = 12  # prompts before memory is first measured
 TITLE = """# Reliability
 
-The pack was tested with damaged files, under load, and with interrupted runs, on two CPU cores.
-Written by `.venv/bin/python -m host.reliability`.
+The pack was tested with damaged files, under load, in hard times, and with interrupted runs, on two
+CPU cores. Written by `.venv/bin/python -m host.reliability`.
 
 | test | result |
 | --- | --- |
 """
 
 
-def shipped_prompt(server: ComfyServer, name: str) -> dict:
-    return read_prompt(server.url, WORKFLOWS / f"{name}.json")
+class Test(NamedTuple):
+    """`title`: with {num}, how often it is tried, `usual` if nobody says otherwise."""
+
+    title: str
+    usual: int
+    run: Callable[[int], str]
 
 
-def with_values(prompt: dict, **values) -> dict:
-    """A copy of `prompt` in which `seed=3` sets every widget of that name."""
-    prompt = json.loads(json.dumps(prompt))
-    for node in prompt.values():
-        node["inputs"] |= {k: v for k, v in values.items() if k in node["inputs"]}
-    return prompt
+def on_a_server(run: Callable[[ComfyServer, int], str]) -> Callable[[int], str]:
+    """`run` on a server of its own, as a function of how often."""
+
+    def start_and_run(num: int) -> str:
+        with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server:
+            return run(server, num)
+
+    return start_and_run
 
 
-def without_experts(prompt: dict) -> dict:
-    """A copy of `prompt` in which Load PPAP Experts is bypassed."""
-    prompt = json.loads(json.dumps(prompt))
-    loaders = {i: n for i, n in prompt.items() if n["class_type"] == "PPAP_LoadExperts"}
-    for node in prompt.values():
-        for name, value in node["inputs"].items():
-            if isinstance(value, list) and value[0] in loaders:
-                node["inputs"][name] = loaders[value[0]]["inputs"]["guider"]
-    return {i: n for i, n in prompt.items() if i not in loaders}
+def in_hard_times(name: str) -> Callable[[int], str]:
+    """A part of host.hard_times, in a process of its own: it changes clock, limits and folder."""
+
+    def run(num: int) -> str:
+        command = [sys.executable, "-m", "host.hard_times", name, "--most", str(num)]
+        ended = subprocess.run(command, cwd=PACK_ROOT, capture_output=True, text=True)
+        lines = (ended.stdout if ended.returncode == 0 else ended.stderr).strip().splitlines()
+        return lines[-1] if lines else f"ended with status {ended.returncode}"
+
+    return run
 
 
-def pixels_of(server: ComfyServer, prompt: dict) -> list[bytes]:
-    """Run `prompt`: its pictures' pixels, in the order of the nodes. Files also hold the prompt."""
-    found = run_and_fetch(server.url, prompt)
-    return [picture.tobytes() for node in sorted(found) for picture in found[node]]
-
-
-def cancel(server: ComfyServer, times: int) -> str:
-    """Interrupt every run at a random moment."""
-    prompt, generator, stopped = shipped_prompt(server, "class_guidance"), random.Random(0), 0
-    expected = pixels_of(server, with_values(prompt, seed=1))
-    start = time.monotonic()
-    pixels_of(server, with_values(prompt, seed=2))
-    duration = time.monotonic() - start
-    for number in tqdm(range(times), desc="cancel"):
-        queued = queue_prompt(server.url, with_values(prompt, seed=100 + number))
-        time.sleep(generator.uniform(0, duration))
-        urllib.request.urlopen(f"{server.url}/interrupt", data=b"").close()
-        entry = wait_for_history(server.url, queued, 120)
-        stopped += "execution_interrupted" in dict(entry["status"]["messages"])
-    same = pixels_of(server, with_values(prompt, seed=1)) == expected
-    return f"{stopped} stopped, {times - stopped} had already ended; {verdict(same)}"
-
-
-def verdict(same: bool) -> str:
-    return (
-        f"a prompt run before and after gives {'the same picture' if same else 'ANOTHER PICTURE'}"
-    )
-
-
-def repeat(server: ComfyServer, times: int) -> str:
-    """Run prompts with changing guiders, with and without experts, and watch the memory."""
-    prompts = [shipped_prompt(server, name) for name in GUIDED]
-    prompts += [without_experts(prompt) for prompt in prompts]
-    expected, held = pixels_of(server, with_values(prompts[0], seed=1)), []
-    for number in tqdm(range(times), desc="repeat"):
-        pixels_of(server, with_values(prompts[number % len(prompts)], seed=1000 + number))
-        held.append(psutil.Process(server.process_id).memory_info().rss / 2**20)  # MiB
-    same = pixels_of(server, with_values(prompts[0], seed=1)) == expected
-    first, last = (sum(part) / len(part) for part in (held[WARM_UP:][:10], held[-10:]))
-    held_at = f"{first:.0f} MiB after {WARM_UP} prompts, {last:.0f} MiB at the end"
-    return f"the server holds {held_at}; {verdict(same)}"
-
-
-def two_clients(server: ComfyServer, times: int) -> str:
-    """Let two clients queue at once; each must get the pictures that it gets alone."""
-    prompt = shipped_prompt(server, "class_guidance")
-    asked = {
-        name: [with_values(prompt, classes=name, seed=seed) for seed in range(times)]
-        for name in ("cone", "torus")
-    }
-    alone = {name: [pixels_of(server, p) for p in prompts] for name, prompts in asked.items()}
-    together: dict[str, list] = {}
-
-    def queue_all(name: str) -> None:
-        together[name] = [pixels_of(server, p) for p in asked[name]]
-
-    threads = [threading.Thread(target=queue_all, args=(name,)) for name in asked]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    pairs = [(a, b) for name in asked for a, b in zip(alone[name], together[name], strict=True)]
-    same = sum(a == b for a, b in pairs)
-    return f"{same} of {len(pairs)} pictures are the same as when each client is alone"
-
-
-def kill(base: Path, times: int) -> str:
-    """Kill the server in the middle of a run and start one in the same folders."""
-    generator, same = random.Random(0), 0
-    with ComfyServer(base) as server:
-        prompt = shipped_prompt(server, "class_guidance")
-        expected = pixels_of(server, with_values(prompt, seed=1))
-    for number in tqdm(range(times), desc="kill"):
-        with ComfyServer(base) as server:
-            queue_prompt(server.url, with_values(prompt, seed=100 + number))
-            time.sleep(generator.uniform(0.5, 4))
-            psutil.Process(server.process_id).kill()
-        with ComfyServer(base) as server:
-            same += pixels_of(server, with_values(prompt, seed=1)) == expected
-    left = ", ".join(path.name for path in base.rglob("*.partial*")) or "none"
-    return (
-        f"{same} of {times} times a restarted server makes the same picture as before; "
-        f"unfinished files left over: {left}"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=1000, help="of each kind")
-    parser.add_argument("--cancels", type=int, default=50)
-    parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--pairs", type=int, default=5, help="prompts of each of two clients")
-    parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "reliability.md")
-    args = parser.parse_args()
-    num = args.files
-    rows = {f"load {num} damaged {kind}": summary(run_cases(kind, num)) for kind in KINDS}
-    on_a_server = {
-        f"cancel {args.cancels} runs, each at a random moment": (cancel, args.cancels),
-        f"run {args.prompts} prompts with changing guiders and experts": (repeat, args.prompts),
-        f"two clients queue {args.pairs} prompts each at the same time": (two_clients, args.pairs),
-    }
+def kill_servers(num: int) -> str:
     with tempfile.TemporaryDirectory() as base:
-        with ComfyServer(Path(base)) as server:
-            rows |= {test: run(server, num) for test, (run, num) in on_a_server.items()}
-        name = f"kill the server {args.kills} times in the middle of a run"
-        rows[name] = kill(Path(base), args.kills)
-    text = TITLE + "\n".join(f"| {test} | {result} |" for test, result in rows.items()) + "\n"
-    args.out.write_text(text, "utf-8")
-    sys.stdout.write(text)
+        return kill(Path(base), num)
+
+
+def random_graphs_on(server: ComfyServer, num: int) -> str:
+    return random_graphs.summary(random_graphs.run_graphs(server, num))
+
+
+def damaged(kind: str) -> Test:
+    return Test(f"load {{num}} damaged {kind}", 1000, lambda num: summary(run_cases(kind, num)))
+
+
+TESTS = {
+    **{kind.replace(" ", "-"): damaged(kind) for kind in KINDS},
+    "graphs": Test("run {num} graphs made at random", 200, on_a_server(random_graphs_on)),
+    "disk": Test(f"{TIMES['disk'][1]}, for {{num}} n", 40, in_hard_times("disk")),
+    "two": Test(f"{TIMES['two'][1]}, {{num}} times", 3, in_hard_times("two")),
+    "clock": Test(f"{TIMES['clock'][1]}, {{num}} times", 5, in_hard_times("clock")),
+    "read-only": Test(f"{TIMES['read-only'][1]}, {{num}} of them", 3, in_hard_times("read-only")),
+    "cancel": Test("cancel {num} runs, each at a random moment", 50, on_a_server(cancel)),
+    "repeat": Test("run {num} prompts with changing guiders and experts", 100, on_a_server(repeat)),
+    "clients": Test(
+        "two clients queue {num} prompts each at the same time", 5, on_a_server(two_clients)
+    ),
+    "kill": Test("kill the server {num} times in the middle of a run", 3, kill_servers),
+}
+
+
+def any_number(title: str) -> str:
+    """`title` without its numbers: the same test, however often it was tried."""
+    return re.sub(r"\d+", "", title)
+
+
+def read_rows(path: Path) -> dict[str, str]:
+    """The rows of an earlier run, by test."""
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    cells = [line.strip("| ").split(" | ", 1) for line in lines if line.startswith("| ")]
+    return {title: result for title, result in cells if title not in ("test", "---")}
+
+
+def write_row(path: Path, name: str, num: int, result: str) -> None:
+    """Put a row into the page; those of the other tests stay, in the order of TESTS."""
+    rows = {any_number(title): (title, text) for title, text in read_rows(path).items()}
+    title = TESTS[name].title.format(num=num)
+    rows[any_number(title)] = (title, result)
+    order = [any_number(test.title.format(num=0)) for test in TESTS.values()]
+    lines = [f"| {rows[key][0]} | {rows[key][1]} |" for key in order if key in rows]
+    path.write_text(TITLE + "\n".join(lines) + "\n", "utf-8")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=TESTS, metavar="NAME", help=", ".join(TESTS))
+    parser.add_argument("--num", type=int, help="how often each is tried (default: by test)")
+    parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "reliability.md")
+    args = parser.parse_args(argv)
+    for name in args.only or TESTS:
+        num = args.num or TESTS[name].usual
+        result = TESTS[name].run(num)
+        write_row(args.out, name, num, result)
+        sys.stdout.write(f"{TESTS[name].title.format(num=num)}: {result}\n")
 
 
 if __name__ == "__main__":

@@ -22,14 +22,21 @@ FEW = (  # one for each way in which nodes change a MODEL
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
+LEVELS = {  # of SD1.5's kind, small: three sizes, and attention at each and in the middle
+    **{"model_channels": 32, "channel_mult": [1, 2, 4], "num_res_blocks": [1, 1, 1]},
+    **{"transformer_depth": [1, 1, 1], "transformer_depth_output": [1] * 6},
+    "transformer_depth_middle": 1,
+}
+KINDS = ("predict_noise", "calc_cond_batch", "apply_model", "diffusion_model")
+
+
 @pytest.fixture(scope="module")
 def model(comfyui):
-    """Of SD1.5's kind, with the attention in the middle that some nodes look into."""
     own = tiny_checkpoints.FAMILIES["SD15"]
-    whole = replace(own, unet=own.unet | {"transformer_depth_middle": 1}, stored="")
+    small = replace(own, unet=own.unet | LEVELS, stored="")
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setitem(tiny_checkpoints.FAMILIES, "whole", whole)
-        return tiny_checkpoints.build("whole")
+        patch.setitem(tiny_checkpoints.FAMILIES, "small", small)
+        return tiny_checkpoints.build("small")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +105,7 @@ def guide(comfyui, model, guider, jacobian):
         return node.execute(model=model, guider=guider, target=of_class, **settings).args[0]
 
 
-def sample(model, steps=3):
+def sample(model, steps):
     import comfy.sample
 
     latent = tiny_checkpoints.empty_latent(model)
@@ -109,41 +116,70 @@ def sample(model, steps=3):
         return comfy.sample.sample(*place, disable_pbar=True, seed=0)
 
 
+def recorded(model):
+    """A copy of `model` with a wrapper of each kind that writes down what it sees."""
+    model, seen = model.clone(), []
+
+    def note(kind):
+        def record(executor, *args, **kwargs):
+            seen.append(kind)
+            return executor(*args, **kwargs)
+
+        return record
+
+    for kind in KINDS:
+        model.add_wrapper_with_key(kind, "a recorder", note(kind))
+    return model, seen
+
+
 @pytest.fixture(scope="module")
 def without_node(comfyui, model, guider):
     """Pictures without any other node: unguided, and by Jacobian."""
 
     @functools.cache
-    def picture(jacobian=None):
-        return sample(guide(comfyui, model, guider, jacobian) if jacobian else model)
+    def picture(steps, jacobian=None):
+        return sample(guide(comfyui, model, guider, jacobian) if jacobian else model, steps)
 
     return picture
 
 
-def check(comfyui, model, guider, without_node, name, jacobians=JACOBIANS):
+def unguided(comfyui, model, name, steps):
+    """The picture of the node alone; skips where the host itself makes none of this model."""
     try:
-        plain = sample(applied(comfyui, name, model))
+        plain = sample(applied(comfyui, name, model), steps)
     except Exception as error:  # of the host, without us
         pytest.skip(f"{name} does not work with this model: {type(error).__name__} {error}")
     if not plain.isfinite().all():
         pytest.skip(f"{name} is not finite with this model, unguided")
-    changes = not torch.equal(plain, without_node())
+    return plain
+
+
+def check(comfyui, model, guider, without_node, name, jacobians=JACOBIANS, steps=2):
+    """Guided beside the node, before it and after it: as far as alone, or so that it is said."""
+    hook = comfyui.module("ppap_core.comfy_bridge.hook")
+    plain = unguided(comfyui, model, name, steps)
+    changes = not torch.equal(plain, without_node(steps))
     for jacobian in jacobians:
         orders = {
             "before": lambda j=jacobian: guide(comfyui, applied(comfyui, name, model), guider, j),
             "after": lambda j=jacobian: applied(comfyui, name, guide(comfyui, model, guider, j)),
         }
         for order, build in orders.items():
-            picture, where = sample(build()), f"{name} {order}, {jacobian}"
+            guided, where = build(), f"{name} {order}, {jacobian}"
+            picture = sample(guided, steps)
             assert picture.isfinite().all(), where
             assert (picture - plain).abs().max() > 1e-3 * plain.abs().max(), where
+            (outcome,) = hook.outcomes_of(guided)
+            assert len(outcome.records) + outcome.stale_steps >= steps, where
+            assert not outcome.lost_steps, where
             if not changes:
-                torch.testing.assert_close(picture, without_node(jacobian), msg=where)
+                expected = without_node(steps, jacobian)
+                torch.testing.assert_close(picture, expected, msg=where)
 
 
 @pytest.mark.parametrize("name", FEW)
 def test_a_node_beside_ours(comfyui, model, guider, without_node, name):
-    check(comfyui, model, guider, without_node, name, ("jvp",))
+    check(comfyui, model, guider, without_node, name, ("jvp",), steps=3)
 
 
 def test_the_host_has_many_such_nodes(comfyui):
@@ -159,3 +195,29 @@ def test_every_node_beside_ours(comfyui, model, guider, without_node, subtests):
             check(comfyui, model, guider, without_node, name)
             tried.append(name)
     assert len(tried) > 35
+
+
+def check_recorder(comfyui, model, guider, name, jacobians):
+    """A recorder of the model's evaluations sees, and leaves, what it does without us."""
+    watched, seen = recorded(model)
+    plain = unguided(comfyui, watched, name, 2)
+    expected = list(seen)
+    assert expected
+    for jacobian in jacobians:
+        seen.clear()
+        picture = sample(guide(comfyui, applied(comfyui, name, watched), guider, jacobian), 2)
+        assert seen == expected, f"{name}, {jacobian}"
+        assert not torch.equal(picture, plain), f"{name}, {jacobian}"
+
+
+def test_a_recorder_beside_a_node_sees_what_it_sees_without_us(comfyui, model, guider):
+    check_recorder(comfyui, model, guider, "SelfAttentionGuidance", ("jvp", "backprop"))
+
+
+@pytest.mark.slow
+def test_a_recorder_beside_every_node_sees_what_it_sees_without_us(
+    comfyui, model, guider, subtests
+):
+    for name in names_of_nodes(comfyui):
+        with subtests.test(name):
+            check_recorder(comfyui, model, guider, name, ("jvp",))
