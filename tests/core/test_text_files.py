@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,3 +210,18 @@ def test_a_hub_folders_settings_may_have_any_encoding(hub_folder, name, encoding
         path.write_bytes(original)
     assert guider.info.labels[1] == "größe 1"
     torch.testing.assert_close(guider(image).detach(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "allowed"),
+    [
+        ("Image.open(", {"picture_files.py", "guidance_figures.py"}),  # the latter: its own plots
+        (".read_text(", {"headless.py"}),  # ComfyUI's own source
+        (".rglob(", set()),
+    ],
+)
+def test_peoples_files_are_opened_in_one_place(call, allowed):
+    root = Path(__file__).parents[2]
+    parts = ("ppap_core", "nodes", "training")
+    files = [path for part in parts for path in (root / part).rglob("*.py")]
+    assert {path.name for path in files if call in path.read_text("utf-8")} == allowed
