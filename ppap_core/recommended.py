@@ -20,14 +20,14 @@ class Recommendation(NamedTuple):
 
 
 CLASSES = {  # by what the guider reads, and whether its gradient passes through the model
-    ("x_t", False): Recommendation(0.1),
-    ("x0_hat", False): Recommendation(0.3, "wiener"),
-    ("x0_hat", True): Recommendation(0.1),
+    ("x_t", False): Recommendation(0.2),
+    ("x0_hat", False): Recommendation(0.4, "half-white"),
+    ("x0_hat", True): Recommendation(0.1, "half-white"),
 }
 MAPS = {
     ("x_t", False): Recommendation(0.3),
-    ("x0_hat", False): Recommendation(0.3),
-    ("x0_hat", True): Recommendation(0.3, "half-white"),
+    ("x0_hat", False): Recommendation(0.5, "wiener"),
+    ("x0_hat", True): Recommendation(0.5, "half-white"),
 }
 BURNING = 4.0  # times the recommended strength: beyond it pictures fall apart
 
