@@ -149,7 +149,7 @@ def test_no_node_asks_for_a_class_by_default(comfyui):
 @pytest.mark.parametrize("word", ["tors", "TORUSS"])
 def test_a_misspelt_class_suggests_the_nearest(comfyui, guiders, word):
     line = refusal(comfyui, "PPAP_TargetClass", guiders["class"], word, 1.0)
-    assert line == f"the guider has no class {word!r}: did you mean 'torus'?"
+    assert line.startswith(f"the guider has no class {word!r}: did you mean 'torus'")
 
 
 def test_the_loader_shows_the_guiders_card_and_puts_it_out(comfyui):
