@@ -127,9 +127,21 @@ def test_padded_border_has_no_target():
 @pytest.mark.parametrize(
     ("task", "source", "message"),
     [
-        ("class", REFERENCE, "predicts class; a reference picture .* depth or segmentation"),
-        ("segmentation", NEAR_IS_BRIGHT, "predicts segmentation; a depth map .* for depth"),
-        ("depth", DRAWN, "predicts depth; a segmentation map makes a target for segmentation"),
+        (
+            "class",
+            REFERENCE,
+            "for depth or segm.* predicts class: connect another guider",
+        ),
+        (
+            "segmentation",
+            NEAR_IS_BRIGHT,
+            "for depth, .* predicts segmentation: choose the source ref",
+        ),
+        (
+            "depth",
+            DRAWN,
+            "for segmentation, .* predicts depth: choose the source ref",
+        ),
     ],
 )
 def test_a_source_for_another_task_is_refused(task, source, message):
