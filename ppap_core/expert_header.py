@@ -180,7 +180,9 @@ def describe(header: ExpertHeader) -> str:
     """The header in a few lines for people."""
     lines = [
         f"{len(header.noise_ranges)} expert(s) for {header.source} ({header.architecture})",
-        f"task {header.task}, input {header.input}, view {header.view}, {header.latent_format}",
+        f"for {header.task} guidance of models with latents like {header.checkpoint}'s "
+        f"({header.latent_format})",
+        f"they read {header.input} through the view {header.view}",
         f"LoRA rank {header.lora.rank} on {len(header.lora.layers)} layers, "
         f"{len(header.lora.replaced)} tensors replaced",
     ]

@@ -100,7 +100,7 @@ def _result(outcome: Outcome) -> str:
 def _effort(outcome: Outcome) -> str:
     """ "guided 20 of 20 steps, 31 % of the time"."""
     sampling, num = outcome.sampling, len(outcome.records)
-    if not sampling.evaluations:
+    if not sampling.seconds:
         return f"guided {num} evaluations of the model"
     what = "steps"
     if sampling.evaluations != sampling.steps:

@@ -12,5 +12,11 @@ def show_on_node(lines: Iterable[str]) -> None:
     context = get_executing_context()
     if server is None or context is None:
         return
-    if text := "\n".join(lines):
+    if text := as_sentences("\n".join(lines)):
         server.send_progress_text(text, context.node_id, server.client_id)
+
+
+def as_sentences(text: str) -> str:
+    """`text` with a full stop after each line: the newer design of nodes joins the lines."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "\n".join(line if line[-1] in ".,:;" else f"{line}." for line in lines)

@@ -28,7 +28,8 @@ def parse_classes(text: str, labels: Sequence[str]) -> dict[int, float]:
 
 def parse_class_rows(text: str, labels: Sequence[str]) -> list[dict[int, float]]:
     """`parse_classes` for every line: one line for each picture of the batch, in its order."""
-    return [parse_classes(line, labels) for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()] or [""]
+    return [parse_classes(line, labels) for line in lines]
 
 
 def find_class(name: str, labels: Sequence[str]) -> int:

@@ -73,10 +73,11 @@ def build_map_target(
     not fit together.
     """
     if task not in SOURCES[source]:
-        fitting = [name for name, tasks in SOURCES.items() if task in tasks]
+        fitting = " or ".join(name for name, tasks in SOURCES.items() if task in tasks)
+        source_or = f"choose the source {fitting}, or " if fitting else ""
         raise ValueError(
             f"a {source} is a target for {' or '.join(SOURCES[source])}, the guider predicts "
-            f"{task}: choose the source {' or '.join(fitting)}, or connect another guider"
+            f"{task}: {source_or}connect another guider"
         )
     image = image.float().cpu()
     parts = image.split(at_once or len(image))

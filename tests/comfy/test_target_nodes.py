@@ -189,14 +189,6 @@ def test_chained_masks_and_elsewhere_give_one_target(comfyui, segmentation_guide
     assert info.endswith("floor 37.5%, wall 37.5%, object 25.0%")
 
 
-def test_classifier_is_refused_by_the_map_node(comfyui):
-    guider, _ = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
-    with pytest.raises(ValueError, match="the guider predicts class; a reference picture makes"):
-        make_target(comfyui, guider, torch.zeros(1, 8, 8, 3), "reference picture")
-    with pytest.raises(ValueError, match="predicts class: masks are for segmentation models"):
-        comfyui.node("PPAP_TargetMasks").execute(guider, torch.ones(1, 8, 8), "cone", "")
-
-
 def test_lines_of_classes_go_to_the_pictures_of_a_batch(comfyui):
     guider, _ = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
     node = comfyui.node("PPAP_TargetClass")

@@ -128,7 +128,7 @@ def test_modelspec_hash_is_that_of_the_tensor_bytes_in_the_file(path):
 
 
 def test_description_names_whole_timesteps_once(guider):
-    lines = describe(build_expert_set(guider, 5).header).splitlines()[3:]
+    lines = describe(build_expert_set(guider, 5).header).splitlines()[4:]
     ends = [line.split("timesteps ")[1] for line in lines]
     assert ends == ["0 to 199", "200 to 399", "400 to 599", "600 to 799", "800 to 999"]
 

@@ -127,9 +127,21 @@ def test_padded_border_has_no_target():
 @pytest.mark.parametrize(
     ("task", "source", "message"),
     [
-        ("class", REFERENCE, "predicts class; a reference picture .* depth or segmentation"),
-        ("segmentation", NEAR_IS_BRIGHT, "predicts segmentation; a depth map .* for depth"),
-        ("depth", DRAWN, "predicts depth; a segmentation map makes a target for segmentation"),
+        (
+            "class",
+            REFERENCE,
+            "for depth or segm.* predicts class: connect another guider",
+        ),
+        (
+            "segmentation",
+            NEAR_IS_BRIGHT,
+            "for depth, .* predicts segmentation: choose the source ref",
+        ),
+        (
+            "depth",
+            DRAWN,
+            "for segmentation, .* predicts depth: choose the source ref",
+        ),
     ],
 )
 def test_a_source_for_another_task_is_refused(task, source, message):
@@ -198,10 +210,10 @@ def test_an_impossible_mask_is_refused(change, message):
 
 def test_mask_on_a_target_of_another_task_is_refused():
     depth = build("depth", grey(1, 8, 8), NEAR_IS_BRIGHT).target
-    with pytest.raises(ValueError, match="the target that came in is for depth"):
+    with pytest.raises(ValueError, match="connected is a target for depth: connect"):
         add_class_mask(LABELS, left_half(), "object", depth)
     other = add_class_mask(("a", "b"), left_half(), "a").target
-    with pytest.raises(ValueError, match="and another guider"):
+    with pytest.raises(ValueError, match="is a target for segmentation with 2 classes"):
         add_class_mask(LABELS, left_half(), "object", other)
 
 
