@@ -32,8 +32,10 @@ LATENT = {
 }
 # Flags of the trainer. Small guiders get adapters on every layer and of any size.
 WIDE = {"max_touched": 1.0, "max_share": 1.0}
-CLASS_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 280, "partition": "timestep"}
-MAP_FLAGS = WIDE | {"rank": 8, "lora_alpha": 8, "steps": 200}
+# As in the tables of docs/evidence (evidence/benchmark/methods.py).
+TAUGHT = WIDE | {"partition": "timestep", "budget": "total", "steps": 1500, "batch_size": 32}
+CLASS_FLAGS = TAUGHT | {"rank": 7, "lora_alpha": 7}
+MAP_FLAGS = TAUGHT | {"rank": 2, "lora_alpha": 2}
 LATENT_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 1000}
 DISTILLATIONS = {  # experts of the pixel model: guider, flags
     paths.EXPERTS: (paths.GUIDER, CLASS_FLAGS),
