@@ -1,5 +1,6 @@
 """Where a training reads and writes."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,30 @@ class TrainingFiles:
         return Path(self.out).with_suffix(".preview.png")
 
     def check_out(self) -> None:
-        """ValueError unless the expert file may be written."""
+        """ValueError unless the expert file may be written, and what else a training writes."""
         out = Path(self.out)
         if out.suffix != ".safetensors":
             raise ValueError(f"an expert file is called name.safetensors, got {self.out!r}")
         if out.exists() and not self.overwrite:
             raise SettingError(f"{out} exists: choose another name, or overwrite it", "overwrite")
+        check_writable(out.parent, "out")
+        check_writable(self.run_folder(), "run")
+        check_writable(self.image_folder(), "images")
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """SettingError if nothing can be written to `folder`, or to where it would be made.
+
+    Known before pictures are sampled, which may take hours. `setting`: names the folder.
+    """
+    parents = [folder, *folder.absolute().parents]
+    existing = next(parent for parent in parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"nothing can be written to {existing} ({error.strerror}): choose another place for "
+            f"{folder}",
+            setting,
+        ) from None
