@@ -113,7 +113,7 @@ def disk_full(base: Path, most: int) -> Ends:
         train(whole)
         num = writes.count
     expected, refused, faults = expert_bytes(whole), 0, []
-    chosen = sorted({1 + round(i * (num - 1) / (most - 1)) for i in range(most)})
+    chosen = sorted({1 + round(i * (num - 1) / max(1, most - 1)) for i in range(most)})
     for first in chosen:
         folder = new_training(base, f"write{first}")
         too_late = lambda n, path, first=first: full_disk(path) if n >= first else None  # noqa: E731
