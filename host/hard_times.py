@@ -113,7 +113,7 @@ def disk_full(base: Path, most: int) -> Ends:
         train(whole)
         num = writes.count
     expected, refused, faults = expert_bytes(whole), 0, []
-    chosen = sorted({1 + round(i * (num - 1) / (most - 1)) for i in range(most)})
+    chosen = sorted({1 + round(i * (num - 1) / max(1, most - 1)) for i in range(most)})
     for first in chosen:
         folder = new_training(base, f"write{first}")
         too_late = lambda n, path, first=first: full_disk(path) if n >= first else None  # noqa: E731
@@ -206,6 +206,7 @@ def read_only_folder(base: Path, most: int) -> Ends:
         write_config(folder, KIND)
         text = (folder / CONFIG).read_text("utf-8").replace(f'"{name}"', f'"models/{name}"')
         (folder / CONFIG).write_text(text, "utf-8")
+        (folder / "models").mkdir()
         read_only = lambda n, path: OSError(errno.EROFS, os.strerror(errno.EROFS), path)  # noqa: E731
         with writes.refusing(folder / "models", read_only):
             said = attempt(folder)
@@ -213,7 +214,7 @@ def read_only_folder(base: Path, most: int) -> Ends:
         sampled = len(list(folder.rglob("*.png")))
         if not said or "\n" in said or sampled:
             faults.append(f"{name}: {said or 'ended'}, after {sampled} pictures")
-        (folder / CONFIG).write_text(text.replace("models/", ""), "utf-8")
+        write_config(folder, KIND)
         if wrong := begin_again(folder, expert_bytes(whole)):
             faults.append(f"{name}: {wrong}")
     return Ends(min(most, 3), refused, faults)

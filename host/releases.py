@@ -18,6 +18,7 @@ from demo.paths import WORKFLOWS
 from host.client import read_prompt, run_and_fetch
 from host.fetch import RELEASES, fetch_comfyui
 from host.serve import ComfyServer
+from host.symbols import missing, uses_of_pack
 from host.workflow_graphs import GRAPHS
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
@@ -33,7 +34,31 @@ that names a node shows that node's error. Written by `.venv/bin/python -m host.
 
 In the releases whose error is 'pooled_output', Flux needs a pooled prompt, guided or not, and
 this workflow has none.
-"""
+
+## Names that the pack uses
+
+Modules, functions, classes, attributes and methods of ComfyUI that the pack uses were looked up in
+its source, by `.venv/bin/python -m host.symbols FOLDER ...`, which runs nothing and takes any folder
+of a ComfyUI.
+
+{symbols}
+
+## Newer sources
+
+| source | what was done |
+| --- | --- |
+| 0.33.0 (yzkee/ComfyUI, 783545f6) | all of the names are there; `samplers.py`, `sampler_helpers.py`, `model_patcher.py` and `model_sampling.py` were compared with 0.30.0 |
+| between 0.37 and 0.38.1 (Comfy-Org/ComfyUI: `samplers.py` 311c0140, `sampler_helpers.py` 53757775, `model_patcher.py` 08d0e510 in part, `model_sampling.py` 2fd20839) | read, not run |
+
+In the newest of these the bridge holds by what it reads of a model, not by names:
+
+- `IMG_TO_IMG_VELOCITY` (from 0.37) is a kind of `CONST` whose `noise_scaling` gives the image back:
+  it has no noise level, and is refused.
+- `cfgpp_ud10_ab` (from 0.35) appends a post-CFG function, as CFG++ samplers do, and is known by it.
+- `latent_shapes` still reaches OUTER_SAMPLE wrappers. Nodes get nested tensors of packed latents
+  from a callback that stands outside of ours, so ours sees the packed state, as before.
+- The prompt's models are tracked by `is_dynamic()`; guiders answer no, as all plain patchers do.
+"""  # noqa: E501 (tables)
 
 Pictures = dict[str, list[numpy.ndarray]]  # by node; (H, W, 3) in [0, 1]
 
@@ -57,6 +82,16 @@ def largest_difference(found: Pictures, expected: Pictures) -> float:
         return 1.0
     pairs = [pair for node in expected for pair in zip(found[node], expected[node], strict=True)]
     return max(float(abs(a - b).max()) if a.shape == b.shape else 1.0 for a, b in pairs)
+
+
+def symbols(versions: Sequence[str]) -> str:
+    """A line on the names that the pack uses in each of these releases, and what is missing."""
+    uses = uses_of_pack()
+    lacks = {version: missing(uses, fetch_comfyui(version)) for version in versions}
+    whole = [version for version, names in lacks.items() if not names]
+    lines = [f"All {len(uses)} of them are there in {', '.join(whole)}."] if whole else []
+    lines += [f"{v} lacks {', '.join(names)}." for v, names in lacks.items() if names]
+    return "\n".join(lines)
 
 
 def run_host(version: str, names: Sequence[str]) -> dict[str, Pictures | str]:
@@ -91,7 +126,8 @@ def main() -> None:
     newest = found[args.releases[-1]]
     rows = [["ComfyUI", *names], ["---"] * (len(names) + 1)]
     rows += [[v, *(verdict(own[n], newest[n]) for n in names)] for v, own in found.items()]
-    text = TEXT.format(same=SAME, table="\n".join(f"| {' | '.join(row)} |" for row in rows))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    text = TEXT.format(same=SAME, table=table, symbols=symbols(args.releases))
     args.out.write_text(text, "utf-8")
     sys.stdout.write(text)
 

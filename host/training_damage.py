@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import tomllib
 import torch
 from PIL import Image
 
@@ -69,6 +68,8 @@ def mutate_json_lines(data: bytes, generator: random.Random) -> bytes:
 
 def mutate_toml(data: bytes, generator: random.Random) -> bytes:
     """One setting or section is lost or gets a value of any kind."""
+    import tomllib  # Python 3.11 has it, as --config needs
+
     changed = mutate_json(tomllib.loads(data.decode()), generator)
     if not isinstance(changed, dict):
         return json.dumps(changed).encode()

@@ -1,5 +1,6 @@
 """Where a training reads and writes."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,12 +48,15 @@ class TrainingFiles:
         return Path(self.out).with_suffix(".preview.png")
 
     def check_out(self) -> None:
-        """ValueError unless the expert file may be written."""
+        """ValueError unless the expert file may be written, and what else a training writes."""
         out = Path(self.out)
         if out.suffix != ".safetensors":
             raise ValueError(f"an expert file is called name.safetensors, got {self.out!r}")
         if self.is_taken() and not self._unfinished().exists():
             raise self.taken()
+        check_writable(out.parent, "out")
+        check_writable(self.run_folder(), "run")
+        check_writable(self.image_folder(), "images")
 
     def is_taken(self) -> bool:
         """Whether there is an expert file that may not be replaced."""
@@ -79,3 +83,21 @@ class TrainingFiles:
 
     def _unfinished(self) -> Path:
         return self.run_folder() / ".unfinished"
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """SettingError if nothing can be written to `folder`, or to where it would be made.
+
+    Known before pictures are sampled, which may take hours. `setting`: names the folder.
+    """
+    parents = [folder, *folder.absolute().parents]
+    existing = next(parent for parent in parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"nothing can be written to {existing} ({error.strerror}): choose another place for "
+            f"{folder}",
+            setting,
+        ) from None

@@ -27,6 +27,7 @@ LEVELS = {  # of SD1.5's kind, small: three sizes, and attention at each and in 
     **{"transformer_depth": [1, 1, 1], "transformer_depth_output": [1] * 6},
     "transformer_depth_middle": 1,
 }
+CACHES = ("EasyCache", "LazyCache")  # these answer some steps themselves, the shift among it
 KINDS = ("predict_noise", "calc_cond_batch", "apply_model", "diffusion_model")
 
 
@@ -170,7 +171,8 @@ def check(comfyui, model, guider, without_node, name, jacobians=JACOBIANS, steps
             assert picture.isfinite().all(), where
             assert (picture - plain).abs().max() > 1e-3 * plain.abs().max(), where
             (outcome,) = hook.outcomes_of(guided)
-            assert len(outcome.records) + outcome.stale_steps >= steps, where
+            guided_steps = len(outcome.records) + outcome.stale_steps
+            assert guided_steps >= (1 if name in CACHES else steps), where
             assert not outcome.lost_steps, where
             if not changes:
                 expected = without_node(steps, jacobian)

@@ -1,5 +1,6 @@
 """The page of `python -m host.reliability`, and the hard times of a training."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ pytest.importorskip("resource")  # Windows has none
 
 from host.hard_times import TIMES, Writes, full_disk  # noqa: E402
 from host.reliability import TESTS, any_number, read_rows, write_row  # noqa: E402
+from ppap_core.distillation.files import TrainingFiles  # noqa: E402
+from ppap_core.errors import SettingError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +52,21 @@ def test_a_full_disk_is_felt_from_the_chosen_write_on_and_only_below_its_folder(
                 write()
     assert writes.count == 5
     (inside / "three").write_text("3")
+
+
+@pytest.mark.parametrize("setting", ["out", "run", "images"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(tmp_path, setting):
+    files = {"out": "a/x.safetensors", "run": "b/run", "images": "c/pictures"}
+    locked = tmp_path / files[setting][0]
+    locked.mkdir()
+    training = TrainingFiles(**{name: str(tmp_path / path) for name, path in files.items()})
+    writes = Writes()
+    with writes.refusing(locked, lambda n, path: OSError(errno.EROFS, "Read-only file system")):
+        with pytest.raises(SettingError, match="nothing can be written to .*Read-only") as refused:
+            training.check_out()
+    assert refused.value.setting == setting
+    training.check_out()
+    assert list(tmp_path.iterdir()) == [locked] and not list(locked.iterdir())
 
 
 @pytest.mark.slow
