@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import one_line
+from .errors import SettingError, one_line
 
 
 @contextmanager
@@ -44,10 +44,10 @@ def replace_file(path: Path | str) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def check_writable(folder: Path | str) -> None:
-    """OSError, saying why, unless files can be made in `folder`, or a folder that is not there yet.
+def check_writable(folder: Path | str, setting: str) -> None:
+    """SettingError unless files can be made in `folder`, or in where it would be made.
 
-    Nothing is left behind.
+    Nothing is left behind. `setting`: names the folder.
     """
     folder = Path(folder).absolute()
     existing = next(parent for parent in [folder, *folder.parents] if parent.exists())
@@ -55,7 +55,10 @@ def check_writable(folder: Path | str) -> None:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         reason = error.strerror or one_line(error)
-        raise OSError(f"no file can be written to {existing} ({reason})") from None
+        raise SettingError(
+            f"nothing can be written to {existing} ({reason}): choose another place for {folder}",
+            setting,
+        ) from None
 
 
 def save_safetensors(

@@ -1,6 +1,5 @@
 """What can be known before a training touches anything: a refused one leaves no trace."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..atomic import check_writable
@@ -32,8 +31,8 @@ def check_training(trainer: "Trainer") -> None:
         if files.labels:
             check_labels(trainer.guider)
         check_state(trainer.state_file(), settings_by_name(trainer.distill) | trainer.facts())
-        check_writable(Path(files.out).parent)
-    check_writable(files.run_folder())
+    else:
+        check_writable(files.image_folder(), "images")
 
 
 def _check_drawing(trainer: "Trainer") -> None:
@@ -42,7 +41,6 @@ def _check_drawing(trainer: "Trainer") -> None:
     checkpoint.check_decodes()
     trainer.generate.read_prompts()
     check_pictures(folder, trainer.generate, checkpoint.fingerprint, trainer.files.force)
-    check_writable(folder)
     keeps = trainer.distill.input == "x0_hat" and trainer.distill.estimates == "kept"
     if trainer.distils and keeps and not trainer.generate.num_estimates:
         raise SettingError(

@@ -1,11 +1,11 @@
 """Where a training reads and writes."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..atomic import check_writable
 from ..errors import SettingError
 from .declaration import check_settings, setting
 
@@ -83,21 +83,3 @@ class TrainingFiles:
 
     def _unfinished(self) -> Path:
         return self.run_folder() / ".unfinished"
-
-
-def check_writable(folder: Path, setting: str) -> None:
-    """SettingError if nothing can be written to `folder`, or to where it would be made.
-
-    Known before pictures are sampled, which may take hours. `setting`: names the folder.
-    """
-    parents = [folder, *folder.absolute().parents]
-    existing = next(parent for parent in parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise SettingError(
-            f"nothing can be written to {existing} ({error.strerror}): choose another place for "
-            f"{folder}",
-            setting,
-        ) from None

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from ppap_core.atomic import check_writable, load_safetensors, save_safetensors
 from ppap_core.distillation.images import append_manifest, read_manifest
 from ppap_core.distillation.rows import RowWriter
+from ppap_core.errors import SettingError
 
 
 def test_tensors_and_metadata_come_back_bit_for_bit(tmp_path):
@@ -67,11 +68,12 @@ def test_a_folder_that_cannot_be_written_to_is_known_beforehand(tmp_path, there)
     if there:
         folder.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    check_writable(folder)
+    check_writable(folder, "run")
     assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="no file can be written to .*file"):
-        check_writable(tmp_path / "file" / "below")
+    with pytest.raises(SettingError, match="nothing can be written to .*file") as refused:
+        check_writable(tmp_path / "file" / "below", "run")
+    assert refused.value.setting == "run"
 
 
 def test_failed_replacement_leaves_no_temporary_file(tmp_path):
