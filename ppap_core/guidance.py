@@ -33,6 +33,7 @@ class Score(NamedTuple):
     `log_likelihood`: (B,). `image`: what the guider read, (N, 3, H, W) in about [-1, 1], where N
     counts the frames of videos. `is_lost`: some picture's gradient was not finite, and is 0.
     `is_stale`: the Jacobian was left out, since a cache answered for the diffusion model.
+    `agreement`: how far the answer meets the target, a mean (); None if the target cannot say.
     """
 
     gradient: Tensor
@@ -40,6 +41,7 @@ class Score(NamedTuple):
     image: Tensor
     is_lost: bool
     is_stale: bool = False
+    agreement: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,11 @@ class Guidance:
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), state)
         gradient, is_lost = _finite(gradient)
         of_states = log_likelihood.detach().reshape(len(state), -1).sum(dim=1)
-        return Score(gradient, of_states, image.detach(), is_lost)
+        agreement = None
+        if hasattr(self.target, "agreement"):
+            with torch.no_grad():
+                agreement = self.target.agreement(answer).mean()
+        return Score(gradient, of_states, image.detach(), is_lost, agreement=agreement)
 
 
 def _finite(gradient: Tensor) -> tuple[Tensor, bool]:

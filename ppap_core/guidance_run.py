@@ -15,7 +15,6 @@ from .jacobian import Denoiser
 from .shaping import Moments
 from .spectrum import SPECTRA
 from .strength import RULES, Strength, noise_norm, norms
-from .targets import Target
 from .targets.wording import Wording
 
 THUMBNAIL = 128  # pixels
@@ -100,23 +99,6 @@ class Outcome:
         )
 
 
-class _Watched:
-    """`target`, with a memory of how far the last answer met it."""
-
-    def __init__(self, target: Target):
-        self.target = target
-        self.agreement: Tensor | None = None
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.target, name)
-
-    def log_likelihood(self, answer: Tensor) -> Tensor:
-        if hasattr(self.target, "agreement"):
-            with torch.no_grad():
-                self.agreement = self.target.agreement(answer).mean()
-        return self.target.log_likelihood(answer)
-
-
 class GuidanceRun:
     """Follows `guidance` through one sampling, with moving averages of its own."""
 
@@ -126,8 +108,6 @@ class GuidanceRun:
         self.records: list[GuidanceRecord] = []
         self.lost_steps = 0
         self.stale_steps = 0
-        self._target = _Watched(guidance.target)
-        self._watched = replace(guidance, target=self._target)
         self._moments = Moments(guidance.shaping)
         self._evaluations = 0
 
@@ -152,7 +132,7 @@ class GuidanceRun:
             raise ValueError("all pictures of a batch share one noise level; this batch does not")
         begin = time.perf_counter()
         guidance, level = self.guidance, float(sigma_ve[0])
-        score = self._watched.score(x_vp, level, denoised, denoise)
+        score = guidance.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
         gradient, share = self._moments.update(score.gradient), 1.0
@@ -173,7 +153,7 @@ class GuidanceRun:
                 seconds=time.perf_counter() - begin,
                 seen=_thumbnail(score.image[:1])[0],
                 where=_thumbnail(_magnitude(shift[:1]))[0, 0],
-                agreement=self._target.agreement,
+                agreement=score.agreement,
                 pictures=len(x_vp),
             )
         )

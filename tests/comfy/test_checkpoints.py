@@ -72,7 +72,7 @@ def test_from_checkpoint_to_guided_picture(
     expert_set, rows = trainer.train(data, lambda progress: None)
     assert all(row.expert_loss < 100 for row in rows)
     assert expert_set.header.latent_format == checkpoint.latent_format_name
-    assert (expert_set.header.view, expert_set.header.input) == ("linear_rgb", guider_input)
+    assert (expert_set.header.view, expert_set.header.input) == ("taesd", guider_input)
 
     loaded = comfyui.module("ppap_core.expert_file").load_experts(trainer.files.out)
     target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)

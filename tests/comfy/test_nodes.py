@@ -326,10 +326,9 @@ def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
     for name in ("ppap_guiders", "ppap_experts", "ppap_pixel_models"):
         more = {".pt"} if name == "ppap_pixel_models" else set()
         assert folder_paths.folder_names_and_paths[name][1] == {".safetensors"} | more
-        first, *more, last = folder_paths.get_folder_paths(name)
-        assert Path(first) == Path(folder_paths.models_dir) / name  # new files go there
-        assert [Path(folder) for folder in more] == [comfyui.base / "more" / name]
-        assert Path(last) == Path(comfyui.pack.__file__).parent / "demo" / "models" / name
+        *own, last = map(Path, folder_paths.get_folder_paths(name))
+        assert set(own) == {Path(folder_paths.models_dir) / name, comfyui.base / "more" / name}
+        assert last == Path(comfyui.pack.__file__).parent / "demo" / "models" / name
 
 
 def test_every_input_of_every_node_has_a_tooltip(comfyui):
@@ -417,7 +416,7 @@ def test_every_option_changes_the_picture_and_keeps_it_finite(comfyui, world, ch
 def chained(comfyui, world, conflict):
     """Torus first, then its opposite."""
     model, empty, guider, _ = world
-    settings = {"strength": 1.0}
+    settings = {"strength": 0.25}
     settings |= {"start_percent": 0.0, "end_percent": 1.0}
     apply = comfyui.node("PPAP_ApplyGuidance").execute
     with torch.inference_mode():
@@ -434,7 +433,7 @@ def chained(comfyui, world, conflict):
 
 
 def test_give_way_leaves_the_first_guidances_picture_nearly_unchanged(comfyui, world):
-    settings = {"strength": 1.0}
+    settings = {"strength": 0.25}
     first = guided(comfyui, world, **settings)
     yielding = (chained(comfyui, world, "give way") - first).abs().mean()
     adding = (chained(comfyui, world, "sum") - first).abs().mean()
