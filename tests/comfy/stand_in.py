@@ -6,7 +6,7 @@ import torch
 class StandIn:
     """As ppap_core's Guidance for a run at scale 1; subclasses say what `gradient` is."""
 
-    experts, input, jacobian = None, "x0_hat", "jvp"
+    experts, target, input, jacobian = None, None, "x0_hat", "jvp"
     view = staticmethod(lambda x: x)
     at_once = staticmethod(lambda shape: shape[0])
 
