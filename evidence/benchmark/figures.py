@@ -6,7 +6,7 @@ import torch
 
 from demo.scenes import Scenes
 from demo.shapes import SHAPES
-from evidence.benchmark.methods import CLASS_METHODS, NAIVE, PPAP_5, Method
+from evidence.benchmark.methods import NAIVE, PPAP_5, SINGLE, Method
 from evidence.benchmark.pieces import FIRST_SEED, asked_scenes
 from evidence.benchmark.plan import Plan
 from evidence.benchmark.world import BATCH, World
@@ -16,7 +16,7 @@ from ppap_core.noise import add_noise, sigma_ve_to_timestep, timestep_to_sigma_v
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 
-SHOWN = (NAIVE, CLASS_METHODS[4], PPAP_5)  # off-the-shelf, single and experts
+SHOWN = (NAIVE, SINGLE, PPAP_5)  # off-the-shelf, single and experts
 TIMESTEPS = (920, 720, 520, 320, 120)
 SCENE, ASKED = 1, "torus"
 PICTURES = BATCH

@@ -61,6 +61,8 @@ class Method:
 
 
 LABELLED = {"is_supervised": True, "is_full": True}
+SINGLE = Method("single, supervised", teaching=Teaching(1, **LABELLED))
+MULTI_EXPERTS = Method("multi-experts-5, supervised", teaching=Teaching(5, **LABELLED))
 NO_GUIDANCE = Method("no guidance", input="")
 NAIVE = Method("off-the-shelf")
 ON_THE_ESTIMATE = Method("gradients on x0_hat", "x0_hat", "backprop")
@@ -98,8 +100,8 @@ CLASS_METHODS = (
     ON_THE_ESTIMATE,
     Method("gradients on x0_hat, no Jacobian", "x0_hat"),
     *ALONE_BY_JVP,
-    Method("single, supervised", teaching=Teaching(1, **LABELLED)),
-    Method("multi-experts-5, supervised", teaching=Teaching(5, **LABELLED)),
+    SINGLE,
+    MULTI_EXPERTS,
     PPAP_1,
     PPAP_5,
     *PPAP_5_FILTERED,
@@ -109,7 +111,7 @@ CLASS_METHODS = (
     *KEPT_METHODS,
     CONDITIONAL,
 )
-SIZE_METHODS = (NAIVE, *CLASS_METHODS[4:6], PPAP_5)
+SIZE_METHODS = (NAIVE, SINGLE, MULTI_EXPERTS, PPAP_5)
 SIZES = ("small resnet",)  # guiders that only show how much the size of a guider matters
 MAP_METHODS = (
     NO_GUIDANCE,

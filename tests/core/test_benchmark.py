@@ -15,6 +15,7 @@ from evidence.benchmark.methods import (
     MAX_SHARE,
     PPAP_5,
     RANKS,
+    SINGLE,
     ablations,
 )
 from evidence.benchmark.pieces import Lesson, Row, asked_scenes
@@ -147,7 +148,7 @@ def test_experts_with_different_settings_have_different_files():
     files = {
         experts_file(guider, teaching, budget, seed)
         for guider in RANKS
-        for teaching in (PPAP_5.teaching, CLASS_METHODS[4].teaching)
+        for teaching in (PPAP_5.teaching, SINGLE.teaching)
         for budget in (BUDGET, BUDGETS["full"])
         for seed in (0, 1)
     }
