@@ -174,7 +174,7 @@ def draw_pictures(task: str, pictures_of: PixelPictures) -> Image.Image:
 
 
 def main() -> None:
-    parser = build_parser(__doc__, pictures=200, each="task, method and strength")
+    parser = build_parser(__doc__, pictures=100, each="task, method and strength")
     parser.add_argument("--seed", type=int, default=3_000_000)
     args = parser.parse_args()
     boot()

@@ -7,7 +7,7 @@ from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.guiders import PRESETS, describe
 from ..ppap_core.targets.class_search import list_classes
 from .shown import text_on_node
-from .sockets import expect_classes
+from .sockets import expect_classes, told_by_its_widgets
 from .types import CATEGORY, GuiderSocket
 
 SEARCH_ALIASES = [
@@ -68,6 +68,7 @@ class LoadGuider(io.ComfyNode):
         return guider_stamp(guider)
 
     @classmethod
+    @told_by_its_widgets()
     def execute(cls, guider, allow_download=False) -> io.NodeOutput:
         loaded = LoadedGuider.of(load_named_guider(guider, allow_download))
         card = describe(loaded.guider, PRESETS.get(guider))

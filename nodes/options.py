@@ -112,7 +112,7 @@ class GuidanceOptions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, conflict, scale_rule, region=None, frames="", **settings):
+    def execute(cls, conflict, scale_rule=RECOMMENDED, region=None, frames="", **settings):
         shaping = Shaping(
             gives_way=conflict == "give way",
             region=None if region is None else read_mask(region, "region"),

@@ -5,7 +5,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from ..errors import one_line
+from ..errors import SettingError, one_line
 from ..file_hash import file_sha256
 from .presets import Preset
 
@@ -23,9 +23,9 @@ def fetch_preset(
     page, names = f"https://huggingface.co/{preset.repo}", ", ".join(preset.files)
     by_hand = f"download {names} from {page} into {folder}"
     if not allow_download:
-        raise ValueError(
-            f"{preset.repo} is not here: tick allow_download to fetch it ({preset.facts}), or "
-            f"{by_hand}"
+        raise SettingError(
+            f"{preset.repo} is not here ({preset.facts}): {by_hand}",
+            allow_download="or let it be downloaded",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that a partial download is never listed; on the same disk, to be renamed.

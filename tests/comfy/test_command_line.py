@@ -36,7 +36,7 @@ def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     assert (tmp_path / "mine.preview.png").is_file()
     before = out.read_bytes()
     again = train(out)
-    assert again.returncode == 1 and "exists: choose another name" in again.stderr
+    assert again.returncode == 1 and "exists: choose another file (--out)" in again.stderr
     assert "(--overwrite)" in again.stderr
     assert out.read_bytes() == before
     config = tmp_path / "mine.run" / "config.toml"
@@ -79,7 +79,10 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
         (["--checkpoint", "README.md"], "README.md' is not a model file that ComfyUI can read"),
         (["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
         (["--prompts", "no.txt"], "there is no prompt file no.txt"),
-        (["--guider", "timm/resnet50.a1_in1k"], "tick allow_download, or download config.json"),
+        (
+            ["--guider", "timm/resnet50.a1_in1k"],
+            "licence Apache-2.0): download config.json",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, flags, message):

@@ -214,8 +214,9 @@ def test_auto_uses_view_and_input_of_the_expert_file(comfyui, load, guider):
 
     by_file = picture(told, guider_input="auto")
     assert torch.equal(by_file, picture(guider, view="linear_rgb", **IN_X0))
-    assert torch.equal(picture(told), picture(guider))
-    assert not torch.equal(by_file, picture(guider))
+    on_noise = picture(told, guider_input="x_t")
+    assert torch.equal(on_noise, picture(guider, view="linear_rgb", guider_input="x_t"))
+    assert not torch.equal(by_file, on_noise)
 
 
 def test_step_with_a_non_finite_gradient_is_unguided_and_logged(comfyui, load, guider, caplog):
@@ -257,7 +258,7 @@ def test_chosen_frames_of_a_video_are_guided_and_no_others(comfyui, load, guider
 
 
 def test_missing_frame_number_is_refused(comfyui, load, guider):
-    options = comfyui.module("ppap_core.shaping").Shaping(frames=(5,))
+    (options,) = comfyui.node("PPAP_GuidanceOptions").execute("sum", frames="5").args
     guided = guide(comfyui, load("Wan21"), guider, options=options)
     with pytest.raises(ValueError, match="frame 5 is to be guided, the latent has frames 0 to 2"):
         sample(guided, "Wan21", frames=3)

@@ -36,7 +36,7 @@ def test_presets_are_listed_last_and_need_allow_download(comfyui):
     assert guider.options[-len(presets) :] == presets and guider.options[0].startswith("demo-")
     assert (allow_download.id, allow_download.default) == ("allow_download", False)
     assert allow_download.optional
-    with pytest.raises(ValueError, match="is not here: tick allow_download to fetch it"):
+    with pytest.raises(ValueError, match="is not here .*or let it be downloaded"):
         load(comfyui, presets[0])
 
 

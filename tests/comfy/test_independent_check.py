@@ -49,7 +49,7 @@ def merged_guiders():
 
 
 def score(guiders, x, sigma):
-    """grad_x log p(class | x); the guider's mean and deviation of 0.5 leave [-1, 1] as it is."""
+    """grad log p(class) in what the guider reads; its mean and deviation of 0.5 leave [-1, 1]."""
     network = next((net for high, net in guiders if sigma < high), guiders[-1][1])
     x = x.float().requires_grad_(True)
     log_p = network(x).log_softmax(dim=1)
@@ -57,7 +57,7 @@ def score(guiders, x, sigma):
     return gradient.double()
 
 
-def draw_by_hand(unet, guiders, is_ddpm, seed):
+def draw_by_hand(unet, guiders, reads, is_ddpm, seed):
     dice = torch.Generator().manual_seed(seed)
     x = (1 - ABAR[TIMESTEPS[0]]).sqrt() * noise().double()  # all that a host starts from
     for position, t in enumerate(TIMESTEPS):
@@ -67,7 +67,10 @@ def draw_by_hand(unet, guiders, is_ddpm, seed):
             v = unet(x.float(), torch.full((2,), float(t))).double()
         eps = abar.sqrt() * v + (1 - abar).sqrt() * x  # v = alpha eps - sigma x_0
         sigma = math.sqrt((1 - abar) / abar)
-        eps = eps - (1 - abar).sqrt() * SCALE * score(guiders, x, sigma)
+        estimate = (x - (1 - abar).sqrt() * eps) / abar.sqrt()
+        # With the Jacobian none, that of white data stands for the model's: sqrt(abar).
+        read, jacobian = (x, 1.0) if reads == "x_t" else (estimate, abar.sqrt())
+        eps = eps - (1 - abar).sqrt() * SCALE * jacobian * score(guiders, read, sigma)
         x_0 = (x - (1 - abar).sqrt() * eps) / abar.sqrt()
         if not is_ddpm:
             x = before.sqrt() * x_0 + (1 - before).sqrt() * eps
@@ -79,8 +82,9 @@ def draw_by_hand(unet, guiders, is_ddpm, seed):
     return x
 
 
+@pytest.mark.parametrize("reads", ["x_t", "x0_hat"])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
+def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler, reads):
     import comfy.sample
 
     module = comfyui.module
@@ -90,8 +94,9 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
     targets = module("ppap_core.targets").ClassTarget([{k: 1.0} for k in CLASSES], len(SHAPES))
     strength = module("ppap_core.strength").Strength(SCALE, "raw")
     loaded = module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(guider)
+    reading = module("ppap_core.reading").Reading(reads)
     guided = module("ppap_core.comfy_bridge.guide").guide(
-        model, loaded.with_experts(experts), targets, strength
+        model, loaded.with_experts(experts), targets, strength, reading=reading
     )
     cond = module("ppap_core.comfy_bridge.pixel_model").empty_conditioning()
     with torch.no_grad():
@@ -111,7 +116,7 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler):
         )
     unet = model.model.diffusion_model.to("cpu")
     seed = SEED + (model.load_device.type == "cpu")  # as ComfyUI seeds the noise of its samplers
-    expected = draw_by_hand(unet, merged_guiders(), sampler == "ddpm", seed)
+    expected = draw_by_hand(unet, merged_guiders(), reads, sampler == "ddpm", seed)
     (outcome,) = module("ppap_core.comfy_bridge.hook").outcomes_of(guided)
     assert outcome.records[-1].log_likelihood > outcome.records[0].log_likelihood
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)

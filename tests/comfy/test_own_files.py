@@ -103,8 +103,8 @@ def test_masks_with_a_channel_are_masks(comfyui, guider):
         assert target_of(comfyui, guider, GREY, odd).mask.equal(usual.mask)
         painted = comfyui.node("PPAP_TargetMasks").execute(guider, odd, "1", "").args[0]
         assert painted.mask.equal(mask)
-        options = comfyui.node("PPAP_GuidanceOptions").execute("sum", odd).args[0]
-        assert options.region.equal(mask)
+        options = comfyui.node("PPAP_GuidanceOptions").execute("sum", region=odd).args[0]
+        assert options.shaping.region.equal(mask)
 
 
 def test_what_fits_no_socket_is_refused_with_its_name(comfyui, guider):
@@ -113,4 +113,4 @@ def test_what_fits_no_socket_is_refused_with_its_name(comfyui, guider):
     with pytest.raises(ValueError, match=r"socket 'mask' takes a MASK .*got \(1, 32, 24, 3\)"):
         target_of(comfyui, guider, GREY, torch.zeros(1, 32, 24, 3))
     with pytest.raises(ValueError, match="socket 'region' takes a MASK"):
-        comfyui.node("PPAP_GuidanceOptions").execute("sum", torch.zeros(1, 32, 24, 3))
+        comfyui.node("PPAP_GuidanceOptions").execute("sum", region=torch.zeros(1, 32, 24, 3))

@@ -104,8 +104,8 @@ def test_a_video_with_sound_is_guided_as_without(comfyui, model, guider, seen, j
 
 
 def test_chosen_frames_of_a_video_with_sound(comfyui, model, guider):
-    shaping = comfyui.module("ppap_core.shaping").Shaping(frames=(1,))
-    guided = guide(comfyui, model, guider, options=shaping)
+    (options,) = comfyui.node("PPAP_GuidanceOptions").execute("sum", frames="1").args
+    guided = guide(comfyui, model, guider, options=options)
     change = sample(guided, True, steps=1)[0] - sample(model, True, steps=1)[0]
     moved = change.abs().amax(dim=(0, 1, 3, 4))
     assert moved[1] > 1e-4 and moved[0] == moved[2] == 0

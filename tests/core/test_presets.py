@@ -86,9 +86,9 @@ def test_a_preset_is_downloaded_whole_and_can_be_loaded(hub, tmp_path):
 
 
 def test_hub_is_not_contacted_without_allow_download(hub, tmp_path):
-    with pytest.raises(ValueError, match="is not here: tick allow_download") as caught:
+    with pytest.raises(ValueError, match="is not here .*or let it be downloaded") as caught:
         fetch_preset(PRESET, tmp_path, False, hub.url)
-    assert "(1 MB, licence Apache-2.0), or download config.json" in str(caught.value)
+    assert "(1 MB, licence Apache-2.0): download config.json" in str(caught.value)
     assert str(tmp_path / "timm" / "tiny") in str(caught.value)
     assert hub.asked == [] and list(tmp_path.iterdir()) == []
 
