@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from demo.shapes import SHAPES
 
-STEPS, SCALE, SEED, CLASSES = 25, 10.0, 3, (4, 3)
+SCALE, SEED, CLASSES = 10.0, 3, (4, 3)
+STEPS = {"x_t": 25, "x0_hat": 5}  # on the estimate, rounding grows from step to step
 ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), dim=0)
-TIMESTEPS = list(range(1, 1000, 1000 // STEPS))[::-1]  # ComfyUI's "ddim_uniform"
 
 
 def noise():
@@ -59,10 +59,10 @@ def score(guiders, x, sigma):
 
 def draw_by_hand(unet, guiders, reads, is_ddpm, seed):
     dice = torch.Generator().manual_seed(seed)
-    x = (1 - ABAR[TIMESTEPS[0]]).sqrt() * noise().double()  # all that a host starts from
-    for position, t in enumerate(TIMESTEPS):
-        abar = ABAR[t]
-        before = ABAR[TIMESTEPS[position + 1]] if position + 1 < STEPS else torch.tensor(1.0)
+    timesteps = list(range(1, 1000, 1000 // STEPS[reads]))[::-1]  # ComfyUI's "ddim_uniform"
+    x = (1 - ABAR[timesteps[0]]).sqrt() * noise().double()  # all that a host starts from
+    for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        abar, before = ABAR[t], torch.tensor(1.0) if following is None else ABAR[following]
         with torch.no_grad():
             v = unet(x.float(), torch.full((2,), float(t))).double()
         eps = abar.sqrt() * v + (1 - abar).sqrt() * x  # v = alpha eps - sigma x_0
@@ -104,7 +104,7 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler, reads):
         found = comfy.sample.sample(
             guided,
             noise(),
-            steps=STEPS,
+            steps=STEPS[reads],
             cfg=1.0,
             sampler_name=sampler,
             scheduler="ddim_uniform",
