@@ -18,7 +18,7 @@ from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from demo.shapes import SHAPES
 
 SCALE, SEED, CLASSES = 10.0, 3, (4, 3)
-STEPS = {"x_t": 25, "x0_hat": 5}  # on the estimate, rounding grows from step to step
+STEPS = {"x_t": 25, "x0_hat": 10}  # on the estimate, rounding grows from step to step
 ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), dim=0)
 
 
