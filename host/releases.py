@@ -48,7 +48,7 @@ of a ComfyUI.
 | source | what was done |
 | --- | --- |
 | 0.33.0 (yzkee/ComfyUI, 783545f6) | all of the names are there; `samplers.py`, `sampler_helpers.py`, `model_patcher.py` and `model_sampling.py` were compared with 0.30.0 |
-| between 0.37 and 0.38.1 (Comfy-Org/ComfyUI: `samplers.py` 311c0140, `sampler_helpers.py` 53757775, `model_patcher.py` 08d0e510 in part, `model_sampling.py` 2fd20839) | read, not run |
+| between 0.37 and 0.38.1 (Comfy-Org/ComfyUI: `samplers.py` 311c0140 and `model_patcher.py` 08d0e510 in part, `sampler_helpers.py` 53757775, `model_sampling.py` 2fd20839) | read, not run |
 
 In the newest of these the bridge holds by what it reads of a model, not by names:
 
