@@ -55,13 +55,13 @@ def depth_from_reference() -> Graph:
 
 def solid_mask(y: int, value: int, width: int, height: int) -> Node:
     widgets = {"value": value, "width": width, "height": height}
-    return Node("SolidMask", (-520, y), (210, 110), widgets)
+    return Node("SolidMask", (-600, y), (210, 110), widgets)
 
 
 def placed_mask(y: int, at: tuple[int, int]) -> Node:
     """Adds a mask to another, with its corner `at` (x, y)."""
     widgets = {"x": at[0], "y": at[1], "operation": "add"}
-    return Node("MaskComposite", (-280, y), (210, 150), widgets)
+    return Node("MaskComposite", (-310, y), (210, 150), widgets)
 
 
 def mask_target(y: int, widgets: dict) -> Node:

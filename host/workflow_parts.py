@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 NOTES = Path(__file__).parent / "workflow_notes"
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
-COLUMN, ROW = 400, 640
+COLUMN, ROW = 460, 640
 
 Link = tuple[tuple[str, str], tuple[str, str]]  # (node, output), (node, input)
 

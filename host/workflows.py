@@ -45,17 +45,40 @@ MAKE = """
     if (out < 0 || into < 0) throw new Error(`no link ${from}.${output} -> ${to}.${input}`);
     made[from].connect(out, made[to], into);
   }
+  // What overlaps a node above it is moved down, with room for what nodes show after a run.
+  const bottom = node => node.pos[1] + node.size[1] + (grows[node.type] || 0);
+  const reaches = (one, other) => one.pos[0] < other.pos[0] + other.size[0];
+  const placed = [];
+  for (const node of Object.values(made).sort((a, b) => a.pos[1] - b.pos[1])) {
+    const beside = placed.filter(other => reaches(node, other) && reaches(other, node));
+    for (const other of beside.sort((a, b) => a.pos[1] - b.pos[1])) {
+      const isAbove = bottom(node) + gap <= other.pos[1];
+      if (!isAbove) node.pos = [node.pos[0], Math.max(node.pos[1], bottom(other) + gap)];
+    }
+    placed.push(node);
+  }
 """
+GAP = 60  # pixels between nodes, with the title of the lower one
+GROWS = {  # by this many pixels: text and previews that stand on a node after a run
+    "PPAP_LoadGuider": 150,
+    "PPAP_LoadExperts": 190,
+    "PPAP_GuidedKSampler": 110,
+    "PPAP_ApplyGuidance": 60,
+    "PPAP_TargetMap": 90,
+    "PPAP_TargetMasks": 90,
+    "PPAP_GuidanceReport": 190,
+    "PPAP_ScaleSweep": 110,
+}
 # Builds a graph: its UI JSON and its API prompt.
 BUILD = f"""
-async ([nodes, links]) => {{
+async ([nodes, links, gap, grows]) => {{
   {MAKE}
   return [app.graph.serialize(), (await app.graphToPrompt()).output];
 }}
 """
 # Builds a graph that is one subgraph: its UI JSON.
 ENCLOSE = f"""
-([nodes, links, blueprint]) => {{
+([nodes, links, gap, grows, blueprint]) => {{
   {MAKE}
   const inside = new Set(Object.keys(blueprint.inside).map(name => made[name]));
   const types = Object.fromEntries(blueprint.shown.map(([name]) => [name, made[name].type]));
@@ -116,13 +139,13 @@ def main() -> None:
     with front_end(height=1000) as (page, url):
         for name in args.names:
             open_front_end(page, url)
-            workflow, prompt = page.evaluate(BUILD, list(GRAPHS[name]()))
+            workflow, prompt = page.evaluate(BUILD, [*GRAPHS[name](), GAP, GROWS])
             write_json(workflow, WORKFLOWS / f"{name}.json")
             thumbnail(run_and_fetch(url, prompt), WORKFLOWS / f"{name}.jpg")
         open_front_end(page, url)
         values = blueprint()
         nodes = values["around"] | values["inside"]
-        enclosed = page.evaluate(ENCLOSE, [nodes, values["links"], values])
+        enclosed = page.evaluate(ENCLOSE, [nodes, values["links"], GAP, GROWS, values])
         write_json(enclosed, BLUEPRINTS / f"{BLUEPRINT}.json")
 
 

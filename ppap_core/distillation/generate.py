@@ -16,11 +16,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..atomic import save_safetensors
-from ..errors import SettingError
+from ..errors import SettingError, one_line
 from ..text_files import read_text
 from .declaration import check_settings, setting
 from .estimates import estimate_tensors
 from .images import (
+    SOURCE,
     append_manifest,
     check_source,
     read_manifest,
@@ -85,7 +86,13 @@ class GenerateSettings:
 def settings_of(folder: Path, default: GenerateSettings) -> GenerateSettings:
     """How the pictures in `folder` were sampled, if it says so; with the empty prompt."""
     stored = read_source(folder).get("settings", asdict(default))
-    return GenerateSettings(**stored | {"prompts": ""})
+    try:
+        return GenerateSettings(**stored | {"prompts": ""})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the settings in {folder / SOURCE} are damaged ({one_line(error)}): delete the file, "
+            f"or generate the pictures again"
+        ) from None
 
 
 class Pictures(NamedTuple):

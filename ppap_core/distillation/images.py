@@ -57,16 +57,34 @@ def read_manifest(folder: Path) -> list[dict]:
         for text in filter(str.strip, read_lines(path)):
             try:
                 line = json.loads(text)
+            except json.JSONDecodeError:
+                line = None
+            if _is_line(line):
                 lines[line["file"]] = line
-            except (json.JSONDecodeError, KeyError, TypeError):
+            else:
                 log.warning("%s: skipped a broken line", path)
     return sorted(lines.values(), key=lambda line: line.get("seed", 0))
 
 
+def _is_line(line: object) -> bool:
+    """Whether it says what `append_manifest` writes, each of its type."""
+    if not isinstance(line, dict) or not isinstance(line.get("file"), str):
+        return False
+    paths = [line.get(name, "") for name in ("latent", "estimates", "prompt")]
+    return isinstance(line.get("seed", 0), int) and all(isinstance(p, str) for p in paths)
+
+
 def read_source(folder: Path) -> dict:
-    """What `write_source` wrote, or nothing."""
+    """What `write_source` wrote, or nothing. ValueError if it holds something else."""
     path = folder / SOURCE
-    return read_json(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    source = read_json(path)
+    told = ("fingerprint", "checkpoint")
+    is_whole = isinstance(source, dict) and all(isinstance(source.get(n), str) for n in told)
+    if not is_whole or not isinstance(source.get("settings", {}), dict):
+        raise ValueError(f"{path} is damaged: delete it, or generate the pictures again")
+    return source
 
 
 def write_source(folder: Path, source: dict) -> None:

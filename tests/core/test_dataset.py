@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
-from ppap_core.distillation.images import load_images
+from ppap_core.distillation.images import load_images, read_manifest, read_source
 from ppap_core.distillation.training_set import build_training_set
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.pixels import bytes_to_image
@@ -113,3 +113,30 @@ def test_own_pictures_without_latents_are_refused_for_latent_models(folder, guid
     (folder / "manifest.jsonl").unlink()
     with pytest.raises(ValueError, match="holds no latents .*generate"):
         build_training_set(folder, guider, process_in=lambda latent: latent)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"file": 3.5, "seed": 1}',
+        '{"file": null}',
+        '{"file": ["a.png"]}',
+        '{"seed": 1}',
+        '{"file": "a.png", "seed": "1"}',
+        '{"file": "a.png", "latent": 2}',
+        "[]",
+        "3",
+    ],
+)
+def test_manifest_line_of_another_kind_is_skipped(tmp_path, line):
+    (tmp_path / "manifest.jsonl").write_text(f'{line}\n{{"file": "b.png", "seed": 2}}\n')
+    assert [found["file"] for found in read_manifest(tmp_path)] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '{"fingerprint": 1, "checkpoint": "a"}', '{"checkpoint": "a"}', "{"]
+)
+def test_damaged_source_is_named(tmp_path, text):
+    (tmp_path / "source.json").write_text(text)
+    with pytest.raises(ValueError, match=r"source\.json"):
+        read_source(tmp_path)
