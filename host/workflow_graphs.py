@@ -100,14 +100,18 @@ def segmentation_from_masks() -> Graph:
 
 
 def class_and_depth() -> Graph:
-    """Two guiders: Apply Guidance for the depth, the guided sampler for the class."""
-    apply = Node("PPAP_ApplyGuidance", (-520, 660), (330, 300))
+    """Two guiders: Apply Guidance for the depth, the guided sampler for the class.
+
+    The class has another shape than the reference, so its guider insists and depth is a hint.
+    """
+    apply = Node("PPAP_ApplyGuidance", (-520, 660), (330, 300), {"strength": 0.1})
     graph = guided_pixels(
         "class_and_depth",
         "demo-scenes-depth",
         parts.guider("demo-shapes-resnet", 460, prefix="class ", x=-COLUMN - 520),
         Graph({"class target": parts.class_target("cone", (-520, 460)), "apply": apply}),
         parts.depth_of_reference(seed=11),
+        widgets=PLAIN | {"strength": 2.0},
         links=[
             *parts.guide_by("apply"),
             *parts.guide_by("guided", "class experts", "class target"),

@@ -74,7 +74,7 @@ def test_template_can_be_opened_run_and_reported_in_the_browser(picture_of):
     page = picture_of
     open_template(page, "strength_and_report")
     page.evaluate(SET, ["PPAP_TargetClass", "classes", "torus"])
-    page.evaluate(SET, ["PPAP_ScaleSweep", "scales", "0, 0.2"])
+    page.evaluate(SET, ["PPAP_ScaleSweep", "strengths", "0, 1"])
     page.evaluate(LISTEN)
     page.get_by_test_id("queue-button").click()
     page.wait_for_function(ALL_SHOWN, timeout=240_000)

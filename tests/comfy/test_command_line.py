@@ -48,7 +48,7 @@ def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     assert other.returncode == 1 and "steps was 3, now 4" in other.stderr
     assert config.read_bytes() == saved
     shown = training("inspect", out)
-    assert "timm/demo-shapes-resnet" in shown.stdout and "input x_t" in shown.stdout
+    assert "timm/demo-shapes-resnet" in shown.stdout and "they read x0_hat" in shown.stdout
 
 
 def test_stages_can_be_run_one_by_one(tmp_path):

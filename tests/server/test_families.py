@@ -51,6 +51,7 @@ def prompt_for(name: str) -> dict:
             "scheduler": "simple",
             "guider": ["guider", 0],
             "target": ["target", 0],
+            "guider_input": "x_t",  # estimates of random weights are no pictures
             "strength": scale,
             "start_percent": 0.0,
             "end_percent": 1.0,

@@ -1,7 +1,7 @@
 """A graph with a node's old name runs, and draws what the new name draws."""
 
 from host.client import request_json
-from host.reliability import pixels_of, shipped_prompt, with_values
+from host.server_load import pixels_of, shipped_prompt, with_values
 
 
 def test_a_node_under_its_old_name_still_works(server):
