@@ -51,6 +51,7 @@ def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     assert "timm/demo-shapes-resnet" in shown.stdout and "they read x0_hat" in shown.stdout
 
 
+@pytest.mark.slow
 def test_stages_can_be_run_one_by_one(tmp_path):
     """Without --out: pictures are drawn into a folder, and experts are evaluated on them."""
     given = ("--checkpoint", PIXEL_MODEL, "--images", tmp_path / "pictures")
@@ -71,18 +72,19 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--steps", "0"], "steps has to be at least 1"),
         (["--guider", "nowhere"], "no guider 'nowhere' in "),
-        (["--checkpoint", "README.md"], "README.md' is not a model file that ComfyUI can read"),
-        (["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
-        (["--prompts", "no.txt"], "there is no prompt file no.txt"),
-        (
-            ["--guider", "timm/resnet50.a1_in1k"],
-            "licence Apache-2.0): download config.json",
-        ),
+        slow(["--checkpoint", "README.md"], "README.md' is not a model file that ComfyUI can read"),
+        slow(["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
+        slow(["--prompts", "no.txt"], "there is no prompt file no.txt"),
+        slow(["--guider", "timm/resnet50.a1_in1k"], "licence Apache-2.0): download config.json"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, flags, message):

@@ -24,7 +24,7 @@ NUM = {kind: 40 for kind in KINDS} | {"trainings": 12}  # a training takes secon
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "trainings")) for kind in KINDS],
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "expert files")) for kind in KINDS],
 )
 def test_damaged_files_are_refused_in_one_line_or_work(kind):
     bad = [outcome for outcome in run_cases(kind, NUM[kind]) if outcome.what not in FINE]
