@@ -6,12 +6,13 @@ from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import load_experts
 from ..ppap_core.expert_header import describe
 from .pictures import load_preview
-from .shown import text_on_node
+from .shown import shows_text, text_on_node
 from .types import CATEGORY, GuiderSocket
 
 
 class LoadExperts(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadExperts",

@@ -6,7 +6,7 @@ from ..ppap_core.comfy_bridge.guiders import guider_names, guider_stamp, load_na
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.guiders import PRESETS, describe
 from ..ppap_core.targets.class_search import list_classes
-from .shown import text_on_node
+from .shown import shows_text, text_on_node
 from .sockets import expect_classes, told_by_its_widgets
 from .types import CATEGORY, GuiderSocket
 
@@ -29,6 +29,7 @@ SEARCH_ALIASES = [
 
 class LoadGuider(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_LoadGuider",
@@ -77,6 +78,7 @@ class LoadGuider(io.ComfyNode):
 
 class GuiderClasses(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_GuiderClasses",

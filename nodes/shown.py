@@ -1,6 +1,9 @@
 """Text that stands on a node after it ran."""
 
-from comfy_api.latest import ui
+from collections.abc import Callable
+from functools import wraps
+
+from comfy_api.latest import io, ui
 
 from ..ppap_core.comfy_bridge.live import as_sentences
 
@@ -8,3 +11,18 @@ from ..ppap_core.comfy_bridge.live import as_sentences
 def text_on_node(text: str) -> dict:
     """For NodeOutput's `ui`: web/ppap_text.js shows it; "text" is where clients look for one."""
     return ui.PreviewText(text).as_dict() | {"ppap_text": (as_sentences(text),)}
+
+
+def shows_text(define_schema: Callable) -> Callable:
+    """For `define_schema` of a node with such text: it is shown again where the node is cached.
+
+    Without this a page that was loaded anew would show no text. Older hosts take no notice.
+    """
+
+    @wraps(define_schema)
+    def defined(cls: type) -> io.Schema:
+        schema = define_schema(cls)
+        schema.has_intermediate_output = True
+        return schema
+
+    return defined

@@ -18,7 +18,7 @@ from ..ppap_core.targets.map_target import (
 )
 from ..ppap_core.targets.palettes import PALETTES
 from .pictures import ask_guider, images_in_a_pass
-from .shown import text_on_node
+from .shown import shows_text, text_on_node
 from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
@@ -48,6 +48,7 @@ def map_output(made: MapTarget) -> io.NodeOutput:
 
 class TargetMap(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetMap",
@@ -142,6 +143,7 @@ class TargetMap(io.ComfyNode):
 
 class TargetMasks(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PPAP_TargetMasks",
