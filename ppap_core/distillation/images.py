@@ -81,7 +81,7 @@ def read_source(folder: Path) -> dict:
         return {}
     source = read_json(path)
     told = ("fingerprint", "checkpoint")
-    is_whole = isinstance(source, dict) and all(isinstance(source.get(n), str) for n in told)
+    is_whole = isinstance(source, dict) and all(isinstance(source.get(n, ""), str) for n in told)
     if not is_whole or not isinstance(source.get("settings", {}), dict):
         raise ValueError(f"{path} is damaged: delete it, or generate the pictures again")
     return source
@@ -95,10 +95,11 @@ def write_source(folder: Path, source: dict) -> None:
 def check_source(folder: Path, fingerprint: str, force: bool = False) -> None:
     """ValueError if the images in `folder` are from another checkpoint, unless forced."""
     source = read_source(folder)
-    if source and source["fingerprint"] != fingerprint and not force:
+    made_by = source.get("fingerprint", fingerprint)
+    if made_by != fingerprint and not force:
         raise SettingError(
-            f"the images in {folder} are from {source['checkpoint']} "
-            f"({source['fingerprint'][:12]}), not from this model ({fingerprint[:12]})",
+            f"the images in {folder} are from {source.get('checkpoint', 'another checkpoint')} "
+            f"({made_by[:12]}), not from this model ({fingerprint[:12]})",
             name="choose another name",
             images="choose another folder",
             force="force the use of this one",

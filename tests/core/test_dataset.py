@@ -134,7 +134,7 @@ def test_manifest_line_of_another_kind_is_skipped(tmp_path, line):
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "3", '{"fingerprint": 1, "checkpoint": "a"}', '{"checkpoint": "a"}', "{"]
+    "text", ["[]", "3", '{"fingerprint": 1, "checkpoint": "a"}', '{"settings": 3}', "{"]
 )
 def test_damaged_source_is_named(tmp_path, text):
     (tmp_path / "source.json").write_text(text)
