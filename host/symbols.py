@@ -16,6 +16,7 @@ from host.source_tree import SourceTree, dotted
 from ppap_core.comfy_bridge.headless import PACK_ROOT, comfyui_version
 
 USED_BY = ("__init__.py", "nodes", "ppap_core", "training")
+# `nodes` is ComfyUI's nodes.py wherever it is imported absolutely: ours is only ever relative.
 HOST = (
     "comfy",
     "comfy_api",

@@ -39,5 +39,5 @@ def load_preview(file: Path) -> Tensor | None:
 
 def images_in_a_pass(loaded: LoadedGuider, image: Tensor) -> int:
     """How many of `image` (B, 3, H, W) `ask_guider` should be asked about at once."""
-    comfy.model_management.load_models_gpu([loaded.patcher])
-    return images_at_once(loaded.guider, SHARE, MOST_AT_ONCE, image.shape)
+    device = loaded.patcher.load_device
+    return images_at_once(loaded.guider, SHARE, MOST_AT_ONCE, image.shape, device)

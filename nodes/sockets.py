@@ -51,23 +51,23 @@ def told_by_its_widgets(**names: str) -> Callable[[Callable], Callable]:
     def decorate(execute: Callable) -> Callable:
         @wraps(execute)
         def told(cls, *args, **kwargs):
-            inputs = {entry.id: entry for entry in cls.define_schema().inputs}
-
-            def place_of(setting: str) -> str | None:
-                name = names.get(setting, setting)
-                if name not in inputs:
-                    return None
-                kind = "widget" if isinstance(inputs[name], io.WidgetInput) else "socket"
-                return f"{kind} {name}"
-
             try:
                 return execute(cls, *args, **kwargs)
             except SettingError as error:
-                raise ValueError(error.told(place_of)) from error
+                raise ValueError(error.told(_places(cls, names).get)) from error
 
         return told
 
     return decorate
+
+
+def _places(node: type, names: dict[str, str]) -> dict[str, str]:
+    """Setting -> "widget x" or "socket x". `names`: settings that `node` calls otherwise."""
+    places = {
+        entry.id: f"{'widget' if isinstance(entry, io.WidgetInput) else 'socket'} {entry.id}"
+        for entry in node.define_schema().inputs
+    }
+    return places | {setting: places[name] for setting, name in names.items()}
 
 
 def _name(node: type) -> str:

@@ -67,9 +67,15 @@ def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
     return _bytes_of_one(guidance.guider, images) * min(num, guidance.at_once(images))
 
 
-def images_at_once(guider: nn.Module, share: float, most: int | None, images: Sequence[int]) -> int:
-    """How many of `images` (N, 3, H, W) the guider reads in one pass: what keeps to `share` of its
-    device's memory, and at most `most`; at least 1.
+def images_at_once(
+    guider: nn.Module,
+    share: float,
+    most: int | None,
+    images: Sequence[int],
+    device: torch.device | None = None,
+) -> int:
+    """How many of `images` (N, 3, H, W) the guider reads in one pass: what keeps to `share` of the
+    memory of `device` (None: where it is), and at most `most`; at least 1.
 
     Of all the memory, not of what is free now: the same images take the same passes every time.
     """
@@ -79,7 +85,8 @@ def images_at_once(guider: nn.Module, share: float, most: int | None, images: Se
     one = _bytes_of_one(guider, images)
     if not one:
         return 1
-    total = comfy.model_management.get_total_memory(next(guider.parameters()).device)
+    device = device or next(guider.parameters()).device
+    total = comfy.model_management.get_total_memory(device)
     return max(1, min(most, int(share * total // one)))
 
 

@@ -88,18 +88,18 @@ def distill(
         while state.phase < len(phases):
             phase = phases[state.phase]
             learner = _begin(phase, state, guider, settings)
-            while state.step < phase.steps:
-                try:
-                    with interruptible([learner.student], ask):
+            with interruptible([learner.student], ask):
+                while state.step < phase.steps:
+                    try:
                         progress = _step(phase, state, learner, data, settings, read, file)
-                    watch(progress)
-                except BaseException:  # a person, or ComfyUI, stops the run
-                    if learner.is_whole:
+                        watch(progress)
+                    except BaseException:  # a person, or ComfyUI, stops the run
+                        if learner.is_whole:
+                            _save(state, learner, file)
+                        raise
+                    if state.step % save_every == 0 or time.monotonic() - saved >= save_seconds:
                         _save(state, learner, file)
-                    raise
-                if state.step % save_every == 0 or time.monotonic() - saved >= save_seconds:
-                    _save(state, learner, file)
-                    saved = time.monotonic()
+                        saved = time.monotonic()
             _end(phase, state, learner)
             _save(state, None, file)
     spec = choose_tensors(guider.backbone, settings.adapter)

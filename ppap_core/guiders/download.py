@@ -49,7 +49,8 @@ def _fetch(preset: Preset, name: str, folder: Path, endpoint: str | None) -> Non
     stated = get_hf_file_metadata(url, token=False)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as cache:
         path = hf_hub_download(
-            *(preset.repo, name),
+            preset.repo,
+            name,
             revision=stated.commit_hash,
             local_dir=cache,
             endpoint=endpoint,

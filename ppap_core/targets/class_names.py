@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from ..names import plain
+from .wording import short_name
 
 WIDE = str.maketrans("，：；", ",:;")  # what East Asian keyboards write
 
@@ -64,13 +65,13 @@ def by_synonym(labels: Sequence[str]) -> dict[str, int]:
     """Each synonym, made `plain` -> index of the first class that has it."""
     synonyms: dict[str, int] = {}
     for index, label in enumerate(labels):
-        for part in label.split(","):
-            synonyms.setdefault(plain(part), index)
+        for name in _synonyms(label):
+            synonyms.setdefault(name, index)
     return synonyms
 
 
 def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(label.split(",")[0] for label in labels[:10])
+    shown = ", ".join(map(short_name, labels[:10]))
     return f"it knows {len(labels)} classes: {shown}{', ...' if len(labels) > 10 else ''}"
 
 
@@ -102,14 +103,14 @@ def _find_run(parts: list[str], labels: Sequence[str]) -> tuple[str, float] | No
     *first, last = parts
     for name, weight in ((last, 1.0), _split_weight(last, labels)):
         wanted = {plain(part) for part in (*first, name)}
-        fitting = [label for label in labels if wanted <= _synonyms(label)]
+        fitting = [label for label in labels if wanted.issubset(_synonyms(label))]
         if fitting and len(wanted) == len(parts):
             return min(fitting, key=len), weight
     return None
 
 
-def _synonyms(label: str) -> set[str]:
-    return {part.strip() for part in plain(label).split(",")}
+def _synonyms(label: str) -> list[str]:
+    return [part.strip() for part in plain(label).split(",")]
 
 
 def _split_weight(entry: str, labels: Sequence[str]) -> tuple[str, float]:

@@ -3,22 +3,23 @@
 import difflib
 from collections.abc import Sequence
 
+from ..names import plain
 from .class_names import by_synonym
 
 
 def search_classes(text: str, labels: Sequence[str]) -> list[int]:
     """Indices of the classes whose label holds every word of `text`; all where it is empty.
 
-    Upper and lower case are the same.
+    Words are compared as in `find_class`.
     """
-    words = text.casefold().split()
-    return [i for i, label in enumerate(labels) if all(w in label.casefold() for w in words)]
+    words, names = plain(text).split(), map(plain, labels)
+    return [i for i, name in enumerate(names) if all(word in name for word in words)]
 
 
 def nearest_classes(text: str, labels: Sequence[str]) -> list[int]:
     """Indices of at most ten classes with a synonym that is spelt nearly like `text`."""
     synonyms = by_synonym(labels)
-    near = difflib.get_close_matches(text.strip().casefold(), synonyms, n=10, cutoff=0.5)
+    near = difflib.get_close_matches(plain(text), synonyms, n=10, cutoff=0.5)
     return sorted({synonyms[name] for name in near})
 
 

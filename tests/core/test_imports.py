@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from host.symbols import HOST
+
 ROOT = Path(__file__).parents[2]
 ABOVE_THE_CORE = ("training", "demo", "host", "evidence")  # run from the root, lowest first
 MAY_IMPORT = {
@@ -20,19 +22,6 @@ MAY_IMPORT = {
     },
 }
 BELOW_ROOT = MAY_IMPORT.keys() - {"__init__"}
-# `nodes` is ComfyUI's nodes.py wherever it is imported absolutely: ours is only ever relative.
-HOST = {
-    "comfy",
-    "comfy_api",
-    "comfy_execution",
-    "comfy_extras",
-    "execution",
-    "folder_paths",
-    "latent_preview",
-    "node_helpers",
-    "nodes",
-    "server",
-}
 BRIDGE = "ppap_core/comfy_bridge/"
 
 
