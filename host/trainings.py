@@ -104,11 +104,11 @@ def train(folder: Path, watch: Callable[[str], None] = lambda stage: None) -> "T
         check_given("all", config)
         config.files.check_out()
         trainer = load_trainer(config)
-        trainer.check_view()
-        trainer.generate_pictures(lambda num: watch("generate"))
-        data = trainer.training_set(lambda num: watch("teacher"))
-        watch("data")
-        trainer.train(data, lambda progress: watch("distill"))
+        with trainer.working():
+            trainer.generate_pictures(lambda num: watch("generate"))
+            data = trainer.training_set(lambda num: watch("teacher"))
+            watch("data")
+            trainer.train(data, lambda progress: watch("distill"))
     return data
 
 
