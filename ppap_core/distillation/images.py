@@ -151,19 +151,23 @@ def load_images(folder: Path) -> Tensor:
     """Every image that is still there and can be read: (N, 3, H, W) uint8."""
     lines, left_out = find_images(folder), {}
     images = [image for _, image in read_images(folder, lines, left_out) if image is not None]
-    check_left_out(folder, len(lines), left_out)
+    check_left_out(folder, len(images), len(lines), left_out)
     return torch.stack(images)
 
 
-def check_left_out(folder: Path, total: int, left_out: LeftOut) -> None:
-    """Say in one line which of `total` pictures were left out, and why. ValueError if all were."""
-    if not left_out:
+def check_left_out(folder: Path, num_used: int, total: int, left_out: LeftOut) -> None:
+    """Say in one line which of `total` pictures were left out, and why. ValueError if none is used.
+
+    `left_out`: those that this process found; an earlier one may have named others.
+    """
+    if num_used and not left_out:
         return
     shown = [f"{file}: {reason}" for file, reason in islice(left_out.items(), NUM_NAMED)]
     more = f"; and {len(left_out) - NUM_NAMED} more" if len(left_out) > NUM_NAMED else ""
     text = "; ".join(shown) + more
-    if len(left_out) == total:
-        raise ValueError(f"none of the {total} pictures in {folder} can be used: {text}")
+    if not num_used:
+        reasons = f": {text}" if text else ""
+        raise ValueError(f"none of the {total} pictures in {folder} can be used{reasons}")
     log.warning("%d of %d pictures in %s were left out: %s", len(left_out), total, folder, text)
 
 

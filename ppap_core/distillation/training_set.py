@@ -147,9 +147,7 @@ def _ask_teacher(
         answered.add(len(chunk), kept, torch.stack(states) if images else None, answers)
         asked = True
         watch(len(chunk))
-    check_left_out(folder, len(lines), left_out)
-    if not answered.kept:
-        raise ValueError(f"none of the {len(lines)} pictures in {folder} can be used")
+    check_left_out(folder, len(answered.kept), len(lines), left_out)
     if asked:
         answered.record()
 
