@@ -1,84 +1,168 @@
-"""The graphs of the shipped workflows; `python -m host.workflows` draws them in the front end."""
+"""The graphs of the shipped workflows; `python -m host.workflows` draws them in the front end.
+
+A workflow's number is its place in the list of templates. Those on one's own checkpoint come first
+(own_graphs.py); these run with the models that are in demo/models.
+"""
 
 from collections.abc import Sequence
 
+from host import own_graphs
 from host import workflow_parts as parts
-from host.workflow_parts import COLUMN, ROW, Graph, Link, Node, join
+from host.workflow_parts import Box, Graph, Link, Node, join
 
+SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
 PLAIN = {"seed": 4}
 LATENT = PLAIN | {"sampler_name": "euler", "scheduler": "simple"}
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
-UNGUIDED = (parts.sampler("plain", 1, PLAIN, guided=False), parts.show("plain", 1))
 TO_TARGET: Link = (("experts", "guider"), ("target", "guider"))
 TO_GUIDED = parts.guide_by("guided")
+# A sampler's inputs come from these outputs.
+PIXEL_MODEL = {"model": ("model", "model"), "prompt": ("model", "unconditional")}
+LATENT_MODEL = {"model": ("model", "MODEL"), "prompt": ("prompt", "CONDITIONING")}
+MODEL, GUIDER, TARGET, REFERENCE = "Model", "Guider", "Target", "Reference"
+WITH, WITHOUT = "With guidance", "Without guidance"
 
 
-def guided_pixels(
+def start(batch_size: int) -> Graph:
+    """The pixel model, an empty picture, and the VAE that leaves pixels as they are."""
+    size = {"width": 32, "height": 32, "batch_size": batch_size}
+    nodes = {
+        "model": Node("PPAP_LoadPixelModel"),
+        "latent": Node("EmptyLatentImage", size),
+        "vae": Node("VAELoader", {"vae_name": "pixel_space"}),
+    }
+    return Graph(inputs=[Box(MODEL, nodes)])
+
+
+def start_latent(batch_size: int) -> Graph:
+    """A diffusion model of latents with its VAE; an empty prompt that needs no text encoder."""
+    file = "demo-scenes-flux.safetensors"
+    size = {"width": 64, "height": 64, "batch_size": batch_size}
+    nodes = {
+        "model": Node("UNETLoader", {"unet_name": file}),
+        "vae": Node("VAELoader", {"vae_name": file}),
+        "latent": Node("EmptySD3LatentImage", size),
+        "any prompt": Node("LotusConditioning", title="No prompt", collapsed=True),
+        "prompt": Node("ConditioningZeroOut", title="Zeros", collapsed=True),
+    }
+    to_prompt = (("any prompt", "conditioning"), ("prompt", "conditioning"))
+    return Graph(inputs=[Box(MODEL, nodes)], links=[to_prompt])
+
+
+def guider(name: str, experts: str = "", prefix: str = "") -> Graph:
+    """Loaders of a guider and of its experts, whose file has the guider's name by default."""
+    widgets = {"experts": experts or f"{name}.safetensors"}
+    nodes = {
+        f"{prefix}guider": Node("PPAP_LoadGuider", {"guider": name}),
+        f"{prefix}experts": Node("PPAP_LoadExperts", widgets),
+    }
+    link = ((f"{prefix}guider", "guider"), (f"{prefix}experts", "guider"))
+    return Graph(inputs=[Box(GUIDER, nodes)], links=[link])
+
+
+def target(node: Node, name: str = "target") -> Graph:
+    return Graph(inputs=[Box(TARGET, {name: node})])
+
+
+def sampler(name: str, widgets: dict, fed: dict, guided: bool) -> Graph:
+    """A sampler, linked to model, conditioning and latent; its box has no pictures yet."""
+    kind, title = ("PPAP_GuidedKSampler", WITH) if guided else ("KSampler", WITHOUT)
+    node = Node(kind, SAMPLING | widgets, parts.WIDE, "" if guided else title)
+    links = [(fed["prompt"], (name, side)) for side in ("positive", "negative")]
+    links += [(fed["model"], (name, "model")), (("latent", "LATENT"), (name, "latent_image"))]
+    shown = [(name, "strength"), (name, "seed")] if guided else []
+    return Graph(outputs=[Box(title, {name: node})], links=links, app=(shown, []))
+
+
+def guided(widgets: dict, fed: dict = PIXEL_MODEL, scale: float = 8.0) -> Graph:
+    return join(
+        sampler("guided", widgets, fed, guided=True),
+        parts.decoded("guided", WITH, saved=True, scale=scale),
+    )
+
+
+def plain(widgets: dict = PLAIN, fed: dict = PIXEL_MODEL, scale: float = 8.0) -> Graph:
+    return join(
+        sampler("plain", widgets, fed, guided=False), parts.decoded("plain", WITHOUT, scale=scale)
+    )
+
+
+def in_pixels(
     name: str,
-    guider: str,
-    *middle: Graph,
+    guider_name: str,
+    *more: Graph,
     widgets: dict = PLAIN,
     batch_size: int = 4,
-    after: Sequence[Graph] = (),
     links: Sequence[Link] = TO_GUIDED,
 ) -> Graph:
-    """The workflow `name`: the pixel model with a guider, and a guided sampler with its pictures.
-
-    `middle` and `after`: the other parts, made before and after the sampler.
-    """
+    """The workflow `name`: the pixel model, a guider, a guided sampler and its pictures."""
     return join(
         parts.note(name),
-        parts.start(batch_size),
-        parts.guider(guider, 400),
-        *middle,
-        parts.sampler("guided", 0, widgets),
-        parts.show("guided", 0, saved=True),
-        *after,
+        start(batch_size),
+        guider(guider_name),
+        guided(widgets),
+        *more,
         links=links,
     )
 
 
-def class_guidance() -> Graph:
-    return guided_pixels(
-        "class_guidance",
-        "demo-shapes-resnet",
-        Graph({"target": parts.class_target("torus")}),
-        after=UNGUIDED,
-        links=[TO_TARGET, *TO_GUIDED],
+def asked_class(classes: str) -> Graph:
+    asked = target(parts.class_target(classes))
+    return asked._replace(app=([("target", "classes")], []))
+
+
+def class_guidance(name: str) -> Graph:
+    links = [TO_TARGET, *TO_GUIDED]
+    return in_pixels(name, "demo-shapes-resnet", asked_class("torus"), plain(), links=links)
+
+
+def depth_of_reference(seed: int) -> Graph:
+    """An unguided picture, shown, and a target of its depth."""
+    drawn = sampler("reference", {"seed": seed}, PIXEL_MODEL, guided=False)
+    node = drawn.nodes["reference"]._replace(title=REFERENCE)
+    decode = Node("VAEDecode", title="Decode", collapsed=True)
+    enlarge, link = parts.enlarged("reference enlarge", ("reference decode", "IMAGE"), 8.0)
+    show = {"reference show": Node("PreviewImage", {}, parts.PICTURE, REFERENCE)}
+    return join(
+        Graph(
+            inputs=[Box(REFERENCE, {"reference": node, "reference decode": decode})],
+            outputs=[Box(REFERENCE, enlarge | show)],
+            links=[
+                *drawn.links,
+                *link,
+                (("reference", "LATENT"), ("reference decode", "samples")),
+                (("vae", "VAE"), ("reference decode", "vae")),
+                (("reference enlarge", "IMAGE"), ("reference show", "images")),
+            ],
+            app=([("reference", "seed")], ["reference show"]),
+        ),
+        target(Node("PPAP_TargetMap", {"source": "reference picture"})),
+        links=[TO_TARGET, (("reference decode", "IMAGE"), ("target", "image"))],
     )
 
 
-def depth_from_reference() -> Graph:
-    depth = parts.depth_of_reference(seed=11)
-    return guided_pixels("depth_from_reference", "demo-scenes-depth", depth)
+def depth_from_reference(name: str) -> Graph:
+    return in_pixels(name, "demo-scenes-depth", depth_of_reference(seed=11))
 
 
-def solid_mask(y: int, value: int, width: int, height: int) -> Node:
-    widgets = {"value": value, "width": width, "height": height}
-    return Node("SolidMask", (-600, y), (210, 110), widgets)
+def solid_mask(value: int, width: int, height: int) -> Node:
+    return Node("SolidMask", {"value": value, "width": width, "height": height})
 
 
-def placed_mask(y: int, at: tuple[int, int]) -> Node:
-    """Adds a mask to another, with its corner `at` (x, y)."""
-    widgets = {"x": at[0], "y": at[1], "operation": "add"}
-    return Node("MaskComposite", (-310, y), (210, 150), widgets)
+def placed_mask(x: int, y: int) -> Node:
+    """Adds a mask to another, with its corner at (x, y)."""
+    return Node("MaskComposite", {"x": x, "y": y, "operation": "add"})
 
 
-def mask_target(y: int, widgets: dict) -> Node:
-    return Node("PPAP_TargetMasks", (0, y), (330, 150), widgets)
-
-
-def segmentation_from_masks() -> Graph:
-    preview = parts.shown_target(1200)
+def segmentation_from_masks(name: str) -> Graph:
     masks = {
-        "nothing": solid_mask(460, value=0, width=32, height=32),
-        "floor": solid_mask(630, value=1, width=32, height=14),
-        "box": solid_mask(800, value=1, width=18, height=10),
-        "floor mask": placed_mask(460, at=(0, 18)),
-        "box mask": placed_mask(680, at=(7, 12)),
-        "floor target": mask_target(760, {"class_name": "floor", "elsewhere": "wall"}),
-        "target": mask_target(980, {"class_name": "object"}),
+        "nothing": solid_mask(value=0, width=32, height=32),
+        "floor": solid_mask(value=1, width=32, height=14),
+        "box": solid_mask(value=1, width=18, height=10),
+        "floor mask": placed_mask(0, 18),
+        "box mask": placed_mask(7, 12),
     }
+    floor = Node("PPAP_TargetMasks", {"class_name": "floor", "elsewhere": "wall"})
     links: list[Link] = [
         (("nothing", "MASK"), ("floor mask", "destination")),
         (("floor", "MASK"), ("floor mask", "source")),
@@ -88,29 +172,32 @@ def segmentation_from_masks() -> Graph:
         (("box mask", "MASK"), ("target", "mask")),
         (("floor target", "target"), ("target", "target")),
         (("experts", "guider"), ("floor target", "guider")),
-        (("experts", "guider"), ("target", "guider")),
+        TO_TARGET,
     ]
-    return guided_pixels(
-        "segmentation_from_masks",
+    return in_pixels(
+        name,
         "demo-scenes-segmentation",
-        Graph(masks | preview.nodes),
-        after=UNGUIDED,
-        links=[*links, *preview.links, *TO_GUIDED],
+        target(floor, "floor target"),
+        target(Node("PPAP_TargetMasks", {"class_name": "object"})),
+        Graph(inputs=[Box("Masks", masks)], app=([("box mask", "x"), ("box mask", "y")], [])),
+        plain(),
+        links=[*links, *TO_GUIDED],
     )
 
 
-def class_and_depth() -> Graph:
+def class_and_depth(name: str) -> Graph:
     """Two guiders: Apply Guidance for the depth, the guided sampler for the class.
 
     The class has another shape than the reference, so its guider insists and depth is a hint.
     """
-    apply = Node("PPAP_ApplyGuidance", (-520, 660), (330, 300), {"strength": 0.1})
-    graph = guided_pixels(
-        "class_and_depth",
+    apply = Node("PPAP_ApplyGuidance", {"strength": 0.1})
+    graph = in_pixels(
+        name,
         "demo-scenes-depth",
-        parts.guider("demo-shapes-resnet", 460, prefix="class ", x=-COLUMN - 520),
-        Graph({"class target": parts.class_target("cone", (-520, 460)), "apply": apply}),
-        parts.depth_of_reference(seed=11),
+        guider("demo-shapes-resnet", prefix="class "),
+        target(parts.class_target("cone"), "class target"),
+        Graph(inputs=[Box("Depth as a hint", {"apply": apply})]),
+        depth_of_reference(seed=11),
         widgets=PLAIN | {"strength": 2.0},
         links=[
             *parts.guide_by("apply"),
@@ -123,47 +210,49 @@ def class_and_depth() -> Graph:
     return parts.replace_link(graph, unguided, (("apply", "model"), ("guided", "model")))
 
 
-def restyle_with_depth() -> Graph:
+def restyle_with_depth(name: str) -> Graph:
     """img2img of the reference picture at denoise 0.6, which keeps its depth."""
-    copies = Node("RepeatLatentBatch", (COLUMN, 900 + ROW), (330, 60), {"amount": 4})
-    graph = guided_pixels(
-        "restyle_with_depth",
+    copies = Node("RepeatLatentBatch", {"amount": 4})
+    changed = PLAIN | {"denoise": 0.6}
+    graph = in_pixels(
+        name,
         "demo-scenes-depth",
-        parts.depth_of_reference(seed=21),
-        Graph({"copies": copies}),
-        widgets=PLAIN | {"denoise": 0.6},
+        depth_of_reference(seed=21),
+        Graph(inputs=[Box(REFERENCE, {"copies": copies})]),
+        plain(changed),
+        widgets=changed,
         batch_size=1,
         links=[*TO_GUIDED, (("reference", "LATENT"), ("copies", "samples"))],
     )
-    empty = (("latent", "LATENT"), ("guided", "latent_image"))
-    return parts.replace_link(graph, empty, (("copies", "LATENT"), ("guided", "latent_image")))
+    for sampled in ("guided", "plain"):
+        socket = (sampled, "latent_image")
+        old, new = (("latent", "LATENT"), socket), (("copies", "LATENT"), socket)
+        graph = parts.replace_link(graph, old, new)
+    return graph
 
 
-def latent_class_guidance() -> Graph:
-    loaders = parts.guider("demo-shapes-resnet", 400, experts=LATENT_EXPERTS)
-    fed = parts.LATENT_MODEL
+def class_guidance_in_latents(name: str) -> Graph:
     return join(
-        parts.note("latent_class_guidance"),
-        parts.start_latent(batch_size=4),
-        Graph(loaders.nodes | {"target": parts.class_target("cone", (0, 760))}),
-        parts.sampler("guided", 0, LATENT, fed=fed),
-        parts.show("guided", 0, saved=True, scale=4.0),
-        parts.sampler("plain", 1, LATENT, guided=False, fed=fed),
-        parts.show("plain", 1, scale=4.0),
-        links=[*loaders.links, TO_TARGET, (("vae", "VAE"), ("guided", "vae")), *TO_GUIDED],
+        parts.note(name),
+        start_latent(batch_size=4),
+        guider("demo-shapes-resnet", experts=LATENT_EXPERTS),
+        asked_class("cone"),
+        guided(LATENT, LATENT_MODEL, scale=4.0),
+        plain(LATENT, LATENT_MODEL, scale=4.0),
+        links=[TO_TARGET, (("vae", "VAE"), ("guided", "vae")), *TO_GUIDED],
     )
 
 
-def strength_and_report() -> Graph:
+def strength_and_report(name: str) -> Graph:
     """With a report of what guidance did, and the same noise under several strengths."""
-    x = 2 * COLUMN + 330 + 520
-    sweep = parts.SAMPLING | PLAIN
-    nodes = {
-        "report": Node("PPAP_GuidanceReport", (x, 60), (330, 200)),
-        "curves": Node("PreviewImage", (x + 360, 60), (480, 420)),
-        "steps": Node("PreviewImage", (x + 360, 540), (480, 300)),
-        "sweep": Node("PPAP_ScaleSweep", (COLUMN, 60 + ROW), (330, 480), sweep),
-        "grid": Node("PreviewImage", (2 * COLUMN, 60 + ROW), (810, 560)),
+    report = {
+        "report": Node("PPAP_GuidanceReport"),
+        "curves": Node("PreviewImage", {}, parts.PICTURE, "Curves"),
+        "steps": Node("PreviewImage", {}, parts.PICTURE, "Steps"),
+    }
+    sweep = {
+        "sweep": Node("PPAP_ScaleSweep", SAMPLING | PLAIN, parts.WIDE),
+        "grid": Node("PreviewImage", {}, parts.PICTURE, "Strengths"),
     }
     links: list[Link] = [
         TO_TARGET,
@@ -180,24 +269,21 @@ def strength_and_report() -> Graph:
         *parts.guide_by("sweep"),
         (("sweep", "grid"), ("grid", "images")),
     ]
-    return guided_pixels(
-        "strength_and_report",
-        "demo-shapes-resnet",
-        Graph({"target": parts.class_target("cone")}),
-        after=[Graph(nodes)],
-        links=links,
+    shown = Graph(
+        outputs=[Box("Which strength", sweep)],
+        after=[Box("Report", report)],
+        app=([("sweep", "strengths")], ["curves", "grid"]),
     )
+    return in_pixels(name, "demo-shapes-resnet", asked_class("cone"), shown, links=links)
 
 
-GRAPHS = {
-    graph.__name__: graph
-    for graph in (
-        class_guidance,
-        depth_from_reference,
-        segmentation_from_masks,
-        class_and_depth,
-        restyle_with_depth,
-        latent_class_guidance,
-        strength_and_report,
-    )
+DEMO_GRAPHS = {
+    "06 Demo class guidance": class_guidance,
+    "07 Demo depth from a reference": depth_from_reference,
+    "08 Demo segmentation from masks": segmentation_from_masks,
+    "09 Demo class and depth": class_and_depth,
+    "10 Demo restyle with depth": restyle_with_depth,
+    "11 Demo class guidance in latents": class_guidance_in_latents,
+    "12 Demo strength and report": strength_and_report,
 }
+GRAPHS = {name: build(name) for name, build in (own_graphs.OWN_GRAPHS | DEMO_GRAPHS).items()}

@@ -1,168 +1,122 @@
-"""The parts that the graphs of the shipped workflows are put together from.
+"""The parts that the graphs of the shipped workflows are put together from."""
 
-The columns of a graph, from the left: notes and masks; loaders and targets; samplers; pictures.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 NOTES = Path(__file__).parent / "workflow_notes"
-SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
-COLUMN, ROW = 460, 640
+NARROW, WIDE, PICTURE = (280, 0), (310, 0), (330, 330)
 
 Link = tuple[tuple[str, str], tuple[str, str]]  # (node, output), (node, input)
 
 
 class Node(NamedTuple):
-    """`widgets`: the values that differ from the defaults; the name "" is the first widget."""
+    """`widgets`: the values that differ from the defaults; the name "" is the first widget.
+
+    `size`: the front end enlarges it to what its widgets need. `models`: where the files come from
+    that the node loads, as ComfyUI's templates say it.
+    """
 
     type: str
-    position: tuple[int, int]
-    size: tuple[int, int]
     widgets: dict = {}
+    size: tuple[int, int] = NARROW
+    title: str = ""
+    collapsed: bool = False
+    models: Sequence[dict] = ()
+
+
+class Box(NamedTuple):
+    """Nodes by a name of their own, with a frame and its title; no frame without a title."""
+
+    title: str
+    nodes: dict[str, Node]
 
 
 class Graph(NamedTuple):
-    """Nodes by a name of their own, and the links between them."""
+    """From the left: `inputs`, what a picture is made from; `outputs`, samplers and their pictures;
+    `after`, what is told of them.
 
-    nodes: dict[str, Node]
+    `app`: the (node, widget) pairs, then the nodes, that ComfyUI's App Mode shows.
+    """
+
+    inputs: Sequence[Box] = ()
+    outputs: Sequence[Box] = ()
+    after: Sequence[Box] = ()
     links: Sequence[Link] = ()
+    app: tuple[Sequence[tuple[str, str]], Sequence[str]] = ((), ())
 
+    @property
+    def bands(self) -> tuple[Sequence[Box], ...]:
+        return self.inputs, self.outputs, self.after
 
-# A sampler's inputs come from these outputs.
-PIXEL_MODEL = {"model": ("model", "model"), "prompt": ("model", "unconditional")}
-LATENT_MODEL = {"model": ("model", "MODEL"), "prompt": ("prompt", "CONDITIONING")}
+    @property
+    def nodes(self) -> dict[str, Node]:
+        return {name: n for band in self.bands for box in band for name, n in box.nodes.items()}
 
 
 def join(*parts: Graph, links: Sequence[Link] = ()) -> Graph:
-    """One graph of all parts, and `links` between them."""
-    nodes, found = {}, []
-    for part in parts:
-        nodes |= part.nodes
-        found += part.links
-    return Graph(nodes, [*found, *links])
+    """One graph of all parts, and `links` between them; boxes of one title become one."""
+    return Graph(
+        inputs=_merge(box for part in parts for box in part.inputs),
+        outputs=_merge(box for part in parts for box in part.outputs),
+        after=_merge(box for part in parts for box in part.after),
+        links=[*(link for part in parts for link in part.links), *links],
+        app=(
+            [shown for part in parts for shown in part.app[0]],
+            [shown for part in parts for shown in part.app[1]],
+        ),
+    )
+
+
+def _merge(boxes: Iterable[Box]) -> list[Box]:
+    nodes: dict[str, dict[str, Node]] = {}
+    for box in boxes:
+        nodes.setdefault(box.title, {}).update(box.nodes)
+    return [Box(title, inside) for title, inside in nodes.items()]
 
 
 def replace_link(graph: Graph, old: Link, new: Link) -> Graph:
     """`new` comes last."""
     links = list(graph.links)
     links.remove(old)
-    return Graph(graph.nodes, [*links, new])
+    return graph._replace(links=[*links, new])
 
 
 def note(name: str) -> Graph:
     """The text of workflow_notes/<name>.md."""
     text = (NOTES / f"{name}.md").read_text("utf-8").strip()
-    return Graph({"note": Node("MarkdownNote", (-520, 60), (440, 380), {"": text})})
+    return Graph(inputs=[Box("", {"note": Node("MarkdownNote", {"": text}, (560, 260))})])
 
 
-def guider(name: str, y: int, experts: str = "", prefix: str = "", x: int = 0) -> Graph:
-    """Loaders of a guider and of its experts, whose file has the guider's name by default."""
-    widgets = {"experts": experts or f"{name}.safetensors"}
-    nodes = {
-        f"{prefix}guider": Node("PPAP_LoadGuider", (x, y), (330, 90), {"guider": name}),
-        f"{prefix}experts": Node("PPAP_LoadExperts", (x, y + 150), (330, 150), widgets),
-    }
-    return Graph(nodes, [((f"{prefix}guider", "guider"), (f"{prefix}experts", "guider"))])
+def class_target(classes: str) -> Node:
+    return Node("PPAP_TargetClass", {"classes": classes})
 
 
-def start(batch_size: int) -> Graph:
-    """The pixel model, an empty picture, and the VAE that leaves pixels as they are."""
-    size = {"width": 32, "height": 32, "batch_size": batch_size}
-    return Graph(
-        {
-            "model": Node("PPAP_LoadPixelModel", (0, 60), (330, 100)),
-            "latent": Node("EmptyLatentImage", (0, 220), (330, 110), size),
-            "vae": Node("VAELoader", (2 * COLUMN, 60), (270, 60), {"vae_name": "pixel_space"}),
-        }
-    )
-
-
-def start_latent(batch_size: int) -> Graph:
-    """A diffusion model of latents with its VAE; an empty prompt that needs no text encoder."""
-    file = "demo-scenes-flux.safetensors"
-    size = {"width": 64, "height": 64, "batch_size": batch_size}
-    return Graph(
-        {
-            "model": Node("UNETLoader", (0, 60), (330, 90), {"unet_name": file}),
-            "latent": Node("EmptySD3LatentImage", (0, 210), (330, 110), size),
-            "any prompt": Node("LotusConditioning", (-520, 460), (210, 30)),
-            "prompt": Node("ConditioningZeroOut", (-280, 460), (210, 30)),
-            "vae": Node("VAELoader", (2 * COLUMN, 60), (270, 60), {"vae_name": file}),
-        },
-        [(("any prompt", "conditioning"), ("prompt", "conditioning"))],
-    )
-
-
-def sampler(
-    name: str, row: int, widgets: dict, guided: bool = True, fed: dict = PIXEL_MODEL
-) -> Graph:
-    """A sampler, linked to model, conditioning and latent."""
-    kind, height = ("PPAP_GuidedKSampler", 480) if guided else ("KSampler", 270)
-    node = Node(kind, (COLUMN, 60 + row * ROW), (330, height), SAMPLING | widgets)
-    links = [(fed["prompt"], (name, side)) for side in ("positive", "negative")]
-    links += [(fed["model"], (name, "model")), (("latent", "LATENT"), (name, "latent_image"))]
-    return Graph({name: node}, links)
-
-
-def enlarge(position: tuple[int, int], width: int, scale: float, method: str = "bicubic") -> Node:
-    widgets = {"upscale_method": method, "scale_by": scale}
-    return Node("ImageScaleBy", position, (width, 90), widgets)
-
-
-def show(name: str, row: int, saved: bool = False, scale: float = 8.0) -> Graph:
-    """Decode the latents of the sampler `name`, enlarge the pictures, save or preview them."""
-    x, y = 2 * COLUMN, 180 + row * ROW
+def decoded(name: str, title: str, saved: bool = False, scale: float = 0.0) -> Graph:
+    """The pictures of the sampler `name`, enlarged if `scale` is not 0, saved or previewed."""
     kind = "SaveImage" if saved else "PreviewImage"
     widgets = {"filename_prefix": "ppap/guided"} if saved else {}
-    return Graph(
-        {
-            f"{name} decode": Node("VAEDecode", (x, y), (270, 50)),
-            f"{name} enlarge": enlarge((x, y + 110), 270, scale),
-            f"{name} show": Node(kind, (x + 330, 60 + row * ROW), (480, 500), widgets),
-        },
-        [
-            ((name, "LATENT"), (f"{name} decode", "samples")),
-            (("vae", "VAE"), (f"{name} decode", "vae")),
-            ((f"{name} decode", "IMAGE"), (f"{name} enlarge", "image")),
-            ((f"{name} enlarge", "IMAGE"), (f"{name} show", "images")),
-        ],
-    )
-
-
-def class_target(classes: str, position: tuple[int, int] = (0, 740)) -> Node:
-    return Node("PPAP_TargetClass", position, (330, 130), {"classes": classes})
-
-
-def shown_target(y: int) -> Graph:
-    """The preview of the node "target", enlarged."""
-    return Graph(
-        {
-            "bigger": enlarge((0, y), 330, 8.0, "nearest-exact"),
-            "target show": Node("PreviewImage", (0, y + 150), (330, 300)),
-        },
-        [
-            (("target", "preview"), ("bigger", "image")),
-            (("bigger", "IMAGE"), ("target show", "images")),
-        ],
-    )
-
-
-def depth_of_reference(seed: int) -> Graph:
-    """An unguided picture, a target of its depth, and the target's preview."""
-    widgets = {"source": "reference picture"}
-    target = Node("PPAP_TargetMap", (0, 760), (330, 220), widgets)
-    links = [
-        (("experts", "guider"), ("target", "guider")),
-        (("reference decode", "IMAGE"), ("target", "image")),
+    nodes = {f"{name} decode": Node("VAEDecode", title="Decode", collapsed=True)}
+    links: list[Link] = [
+        ((name, "LATENT"), (f"{name} decode", "samples")),
+        (("vae", "VAE"), (f"{name} decode", "vae")),
     ]
-    return join(
-        sampler("reference", 1, {"seed": seed}, guided=False),
-        show("reference", 1),
-        Graph({"target": target}, links),
-        shown_target(1050),
-    )
+    picture = (f"{name} decode", "IMAGE")
+    if scale:
+        enlarge, more = enlarged(f"{name} enlarge", picture, scale)
+        nodes, links, picture = nodes | enlarge, [*links, *more], (f"{name} enlarge", "IMAGE")
+    shown = Node(kind, widgets, PICTURE, title)
+    nodes |= {f"{name} show": shown}
+    links += [(picture, (f"{name} show", "images"))]
+    return Graph(outputs=[Box(title, nodes)], links=links, app=((), [f"{name} show"]))
+
+
+def enlarged(
+    name: str, picture: tuple[str, str], scale: float
+) -> tuple[dict[str, Node], list[Link]]:
+    widgets = {"upscale_method": "bicubic", "scale_by": scale}
+    node = Node("ImageScaleBy", widgets, title="Enlarge", collapsed=True)
+    return {name: node}, [(picture, (name, "image"))]
 
 
 def guide_by(guided: str, experts: str = "experts", target: str = "target") -> list[Link]:

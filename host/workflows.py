@@ -2,7 +2,8 @@
 
 `python -m host.workflows` starts a server and headless Chromium, builds each graph of
 workflow_graphs.py, runs it, and writes workflows/<name>.json with a thumbnail, <name>.jpg; then the
-blueprint, subgraphs/<name>.json.
+blueprints, subgraphs/<name>.json. Workflows on one's own checkpoint run with the demo's models in
+the place of theirs (stand_ins.py).
 """
 
 import argparse
@@ -16,21 +17,29 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from demo.paths import OUTPUT, WORKFLOWS
-from host.blueprint import BLUEPRINT, blueprint
+from host.blueprints import BLUEPRINTS
 from host.client import run_and_fetch
 from host.serve import ComfyServer
+from host.stand_ins import with_demo_models, write_photograph
 from host.workflow_graphs import GRAPHS
+from host.workflow_layout import place
+from host.workflow_parts import Graph
 
-BLUEPRINTS = Path(__file__).parents[1] / "subgraphs"
+SUBGRAPHS = Path(__file__).parents[1] / "subgraphs"
+# Makes the nodes of a graph, linked; returns their sizes.
 MAKE = """
+([nodes, links]) => {
   app.graph.clear();
-  const made = {};
-  for (const [name, [type, pos, size, values]] of Object.entries(nodes)) {
+  window.made = {};
+  for (const [name, [type, values, size, title, collapsed, models]] of Object.entries(nodes)) {
     const node = LiteGraph.createNode(type);
     if (!node) throw new Error(`no node ${type}`);
     app.graph.add(node);
-    node.pos = pos;
-    node.size = [Math.max(size[0], node.size[0]), Math.max(size[1], node.size[1])];
+    const needed = node.computeSize();
+    node.size = [Math.max(size[0], needed[0]), Math.max(size[1], needed[1])];
+    if (title) node.title = title;
+    if (collapsed) node.flags.collapsed = true;
+    if (models.length) node.properties.models = models;
     for (const [key, value] of Object.entries(values)) {
       const widget = key ? node.widgets.find(w => w.name === key) : node.widgets[0];
       widget.value = value;
@@ -45,56 +54,42 @@ MAKE = """
     if (out < 0 || into < 0) throw new Error(`no link ${from}.${output} -> ${to}.${input}`);
     made[from].connect(out, made[to], into);
   }
-  // What overlaps a node above it is moved down, with room for what nodes show after a run.
-  const bottom = node => node.pos[1] + node.size[1] + (grows[node.type] || 0);
-  const reaches = (one, other) => one.pos[0] < other.pos[0] + other.size[0];
-  const placed = [];
-  for (const node of Object.values(made).sort((a, b) => a.pos[1] - b.pos[1])) {
-    const beside = placed.filter(other => reaches(node, other) && reaches(other, node));
-    for (const other of beside.sort((a, b) => a.pos[1] - b.pos[1])) {
-      const isAbove = bottom(node) + gap <= other.pos[1];
-      if (!isAbove) node.pos = [node.pos[0], Math.max(node.pos[1], bottom(other) + gap)];
-    }
-    placed.push(node);
-  }
-"""
-GAP = 60  # pixels between nodes, with the title of the lower one
-GROWS = {  # by this many pixels: text and previews that stand on a node after a run
-    "PPAP_LoadGuider": 150,
-    "PPAP_LoadExperts": 190,
-    "PPAP_GuidedKSampler": 110,
-    "PPAP_ApplyGuidance": 60,
-    "PPAP_TargetMap": 90,
-    "PPAP_TargetMasks": 90,
-    "PPAP_GuidanceReport": 190,
-    "PPAP_ScaleSweep": 110,
+  return Object.fromEntries(Object.entries(made).map(([name, node]) => [name, [...node.size]]));
 }
-# Builds a graph: its UI JSON and its API prompt.
-BUILD = f"""
-async ([nodes, links, gap, grows]) => {{
-  {MAKE}
-  return [app.graph.serialize(), (await app.graphToPrompt()).output];
-}}
 """
-# Builds a graph that is one subgraph: its UI JSON.
-ENCLOSE = f"""
-([nodes, links, gap, grows, blueprint]) => {{
-  {MAKE}
-  const inside = new Set(Object.keys(blueprint.inside).map(name => made[name]));
+# Places what MAKE has made, and draws frames; returns the graph's UI JSON and its API prompt.
+ARRANGE = """
+async ([positions, frames, [widgets, pictures]]) => {
+  for (const [name, position] of Object.entries(positions)) made[name].pos = position;
+  for (const [title, x, y, width, height] of frames) {
+    const frame = new LiteGraph.LGraphGroup(title);
+    [frame.pos, frame.size, frame.color] = [[x, y], [width, height], "#3f789e"];
+    app.graph.add(frame);
+  }
+  const id = name => String(made[name].id);
+  app.graph.extra.linearData = {
+    inputs: widgets.map(([name, widget]) => [id(name), widget]), outputs: pictures.map(id) };
+  return [app.graph.serialize(), (await app.graphToPrompt()).output];
+}
+"""
+# Turns what MAKE and ARRANGE have made into one subgraph; returns the graph's UI JSON.
+ENCLOSE = """
+blueprint => {
+  const inside = new Set(blueprint.inside.map(name => made[name]));
   const types = Object.fromEntries(blueprint.shown.map(([name]) => [name, made[name].type]));
-  const {{ subgraph, node }} = app.graph.convertToSubgraph(inside);
-  for (const [name, widget] of blueprint.shown) {{
+  const { subgraph, node } = app.graph.convertToSubgraph(inside);
+  for (const [name, widget] of blueprint.shown) {
     const inner = subgraph.nodes.find(n => n.type === types[name]);
     const slot = inner.inputs.find(i => i.widget && i.widget.name === widget);
     subgraph.addInput(widget, slot.type).connect(slot, inner);
-  }}
+  }
   subgraph.name = node.title = blueprint.name;
   subgraph.description = blueprint.description;
-  subgraph.category = blueprint.category;
-  for (const name of Object.keys(blueprint.around)) app.graph.remove(made[name]);
+  subgraph.category = "PPAP";
+  for (const name of blueprint.around) app.graph.remove(made[name]);
   [node.pos, node.size] = [[0, 60], [400, 180]];
   return app.graph.serialize();
-}}
+}
 """
 
 
@@ -116,6 +111,13 @@ def open_front_end(page, url: str) -> None:
     page.wait_for_timeout(3000)
 
 
+def draw(page, graph: Graph, framed: bool = True) -> tuple[dict, dict]:
+    """The graph as the front end saves it, and as a prompt."""
+    sizes = page.evaluate(MAKE, [graph.nodes, graph.links])
+    positions, frames = place(graph, sizes)
+    return page.evaluate(ARRANGE, [positions, frames if framed else [], graph.app])
+
+
 def write_json(workflow: dict, path: Path) -> None:
     text = json.dumps(workflow, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", "utf-8")
@@ -134,19 +136,23 @@ def thumbnail(pictures_of: dict[str, list[Image.Image]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(GRAPHS), help="of workflows; default: all")
+    parser.add_argument("names", nargs="*", help="of workflows and blueprints; default: all")
+    parser.add_argument("--no-pictures", action="store_true", help="run none: no new thumbnails")
     args = parser.parse_args()
+    write_photograph(OUTPUT / "server" / "input")
     with front_end(height=1000) as (page, url):
-        for name in args.names:
+        for name in args.names or (*GRAPHS, *BLUEPRINTS):
             open_front_end(page, url)
-            workflow, prompt = page.evaluate(BUILD, [*GRAPHS[name](), GAP, GROWS])
+            if name in BLUEPRINTS:
+                draw(page, BLUEPRINTS[name].graph, framed=False)
+                enclosed = page.evaluate(ENCLOSE, BLUEPRINTS[name].described())
+                write_json(enclosed, SUBGRAPHS / f"{name}.json")
+                continue
+            workflow, prompt = draw(page, GRAPHS[name])
             write_json(workflow, WORKFLOWS / f"{name}.json")
-            thumbnail(run_and_fetch(url, prompt), WORKFLOWS / f"{name}.jpg")
-        open_front_end(page, url)
-        values = blueprint()
-        nodes = values["around"] | values["inside"]
-        enclosed = page.evaluate(ENCLOSE, [nodes, values["links"], GAP, GROWS, values])
-        write_json(enclosed, BLUEPRINTS / f"{BLUEPRINT}.json")
+            if not args.no_pictures:
+                pictures = run_and_fetch(url, with_demo_models(prompt))
+                thumbnail(pictures, WORKFLOWS / f"{name}.jpg")
 
 
 if __name__ == "__main__":

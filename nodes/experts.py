@@ -9,6 +9,8 @@ from .pictures import load_preview
 from .shown import shows_text, text_on_node
 from .types import CATEGORY, GuiderSocket
 
+NO_EXPERTS = "none"
+
 
 class LoadExperts(io.ComfyNode):
     @classmethod
@@ -27,8 +29,9 @@ class LoadExperts(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "experts",
-                    options=file_names(EXPERTS),
-                    tooltip="A file in models/ppap_experts. It contains its noise ranges.",
+                    options=[*file_names(EXPERTS), NO_EXPERTS],
+                    tooltip="A file in models/ppap_experts. It contains its noise ranges. none: "
+                    "the guider stays as it is.",
                 ),
             ],
             outputs=[
@@ -39,10 +42,15 @@ class LoadExperts(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, experts, **_) -> int:
+        if experts == NO_EXPERTS:
+            return 0
         return file_path(EXPERTS, experts).stat().st_mtime_ns  # sees a new file of the same name
 
     @classmethod
     def execute(cls, guider, experts) -> io.NodeOutput:
+        if experts == NO_EXPERTS:
+            info = "no experts: the guider guides alone"
+            return io.NodeOutput(guider, info, ui=text_on_node(info))
         path = file_path(EXPERTS, experts)
         expert_set = load_experts(path)
         info = describe(expert_set.header)

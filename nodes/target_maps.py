@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..ppap_core.comfy_bridge.sockets import read_image, read_mask
 from ..ppap_core.maps import FITS
-from ..ppap_core.pixels import image_to_bhwc
+from ..ppap_core.pixels import enlarge, image_to_bhwc
 from ..ppap_core.targets.index_maps import USUAL_VOID
 from ..ppap_core.targets.map_target import (
     REFERENCE,
@@ -23,6 +23,7 @@ from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SEARCH_ALIASES = ["depth", "segmentation", "map", "palette", "mask", "control", "guide", "PPAP"]
+SHOWN_SIDE = 256  # pixels of the preview on a node
 
 
 def map_outputs() -> list[io.Output]:
@@ -40,10 +41,12 @@ def map_outputs() -> list[io.Output]:
     ]
 
 
-def map_output(made: MapTarget) -> io.NodeOutput:
-    """The values of `map_outputs`."""
+def map_output(made: MapTarget, cls: type) -> io.NodeOutput:
+    """The values of `map_outputs`; the preview stands on the node too."""
     preview = image_to_bhwc(made.preview)
-    return io.NodeOutput(made.target, preview, made.info, ui=text_on_node(made.info))
+    shown = ui.PreviewImage(enlarge(preview, SHOWN_SIDE), cls=cls).as_dict()
+    shown |= text_on_node(made.info)
+    return io.NodeOutput(made.target, preview, made.info, ui=shown)
 
 
 class TargetMap(io.ComfyNode):
@@ -138,7 +141,7 @@ class TargetMap(io.ComfyNode):
             at_once=images_in_a_pass(guider, image) if source == REFERENCE else len(image),
             void_value=void_value,
         )
-        return map_output(made)
+        return map_output(made, cls)
 
 
 class TargetMasks(io.ComfyNode):
@@ -187,4 +190,4 @@ class TargetMasks(io.ComfyNode):
             target=target,
             elsewhere=elsewhere,
         )
-        return map_output(made)
+        return map_output(made, cls)

@@ -42,3 +42,9 @@ def image_to_bhwc(image: Tensor) -> Tensor:
 def pil_to_bhwc(picture: Image.Image) -> Tensor:
     """A picture of W x H -> (1, H, W, 3) in [0, 1], float32."""
     return torch.from_numpy(numpy.asarray(picture).astype(numpy.float32) / 255)[None]
+
+
+def enlarge(image_bhwc: Tensor, side: int) -> Tensor:
+    """Whole multiples of every pixel, until the shorter side has `side` pixels or more."""
+    times = -(-side // min(image_bhwc.shape[1:3]))
+    return image_bhwc.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)

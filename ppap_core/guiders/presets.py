@@ -75,6 +75,11 @@ _PRESETS = (
         revision="7f6b584d0bd3f55c4531f14ba3d4761b2bccdc0f",
     ),
     Preset(
+        *("Falconsai/nsfw_image_detection", "class", APACHE, 343, 224, 2),
+        good_for="away from nsfw: `nsfw:-1`",
+        files=TRANSFORMERS,
+    ),
+    Preset(
         *("depth-anything/Depth-Anything-V2-Small-hf", "depth", APACHE, 99, 518, 0),
         good_for="layout of any scene; start here",
         files=TRANSFORMERS,

@@ -1,0 +1,182 @@
+"""The workflows on one's own checkpoint: what they load is downloaded, by the user or by a node.
+
+They name SD1.5, since everybody can run it; any other checkpoint takes its place.
+"""
+
+from collections.abc import Sequence
+
+from host import workflow_parts as parts
+from host.workflow_parts import Box, Graph, Link, Node, join
+from ppap_core.guiders import PRESETS
+
+CHECKPOINT = {
+    "name": "v1-5-pruned-emaonly-fp16.safetensors",
+    "url": "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
+    "v1-5-pruned-emaonly-fp16.safetensors",
+    "hash": "e9476a13728cd75d8279f6ec8bad753a66a1957ca375a1464dc63b37db6e3916",
+    "hash_type": "SHA256",
+    "directory": "checkpoints",
+}
+CLASSES = "timm/convnext_tiny.in12k_ft_in1k"
+DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
+SEGMENTATION = "openmmlab/upernet-convnext-tiny"
+UNWANTED = "Falconsai/nsfw_image_detection"
+SAMPLING = {"steps": 25, "cfg": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "karras", "seed": 4}
+SIDE = 512
+ADE20K = {"sky": 0x06E6E6, "grass": 0x04FA07, "house": 0xFF09E0}  # its colours
+MODEL, GUIDER, TARGET = "Your checkpoint and prompt", "Guider", "Target"
+WITH, WITHOUT = "With guidance", "Without guidance"
+
+
+def checkpoint(prompt: str) -> Graph:
+    negative = "blurry, distorted, low quality"
+    size = {"width": SIDE, "height": SIDE, "batch_size": 1}
+    loader = {"ckpt_name": CHECKPOINT["name"]}
+    nodes = {
+        "checkpoint": Node("CheckpointLoaderSimple", loader, models=[CHECKPOINT]),
+        "latent": Node("EmptyLatentImage", size),
+        "prompt": Node("CLIPTextEncode", {"text": prompt}, (280, 130), "Prompt"),
+        "negative": Node("CLIPTextEncode", {"text": negative}, (280, 100), "Negative prompt"),
+    }
+    links = [(("checkpoint", "CLIP"), (name, "clip")) for name in ("prompt", "negative")]
+    shown = [("checkpoint", "ckpt_name"), ("prompt", "text")]
+    return Graph(inputs=[Box(MODEL, nodes)], links=links, app=(shown, []))
+
+
+def guider(name: str, target: Node, app: Sequence[tuple[str, str]] = ()) -> Graph:
+    """The loader of a guider that can be downloaded, and its target."""
+    weights = {
+        "name": "model.safetensors",
+        "url": f"https://huggingface.co/{name}/resolve/{PRESETS[name].revision}/model.safetensors",
+        "directory": f"ppap_guiders/{name}",
+    }
+    loader = Node("PPAP_LoadGuider", {"guider": name}, models=[weights])
+    return Graph(
+        inputs=[Box(GUIDER, {"guider": loader}), Box(TARGET, {"target": target})],
+        links=[(("guider", "guider"), ("target", "guider"))],
+        app=([("guider", "allow_download"), *app], []),
+    )
+
+
+def sampler(name: str, guided: bool) -> Graph:
+    kind, title = ("PPAP_GuidedKSampler", WITH) if guided else ("KSampler", WITHOUT)
+    node = Node(kind, SAMPLING, parts.WIDE, "" if guided else title)
+    links: list[Link] = [
+        (("checkpoint", "MODEL"), (name, "model")),
+        (("prompt", "CONDITIONING"), (name, "positive")),
+        (("negative", "CONDITIONING"), (name, "negative")),
+        (("latent", "LATENT"), (name, "latent_image")),
+        (("checkpoint", "VAE"), (f"{name} decode", "vae")),
+    ]
+    if guided:
+        links += [(("checkpoint", "VAE"), (name, "vae")), *parts.guide_by(name, "guider")]
+    shown = [(name, "strength"), (name, "seed")] if guided else []
+    return join(
+        Graph(outputs=[Box(title, {name: node})], links=links, app=(shown, [])),
+        _without_vae(parts.decoded(name, title, saved=guided)),
+    )
+
+
+def _without_vae(graph: Graph) -> Graph:
+    """The checkpoint brings the VAE."""
+    return graph._replace(links=[link for link in graph.links if link[0][0] != "vae"])
+
+
+def own_checkpoint(name: str, prompt: str, guider_and_target: Graph, *more: Graph) -> Graph:
+    return join(
+        parts.note(name),
+        checkpoint(prompt),
+        guider_and_target,
+        *more,
+        sampler("guided", guided=True),
+        sampler("plain", guided=False),
+    )
+
+
+def a_class(name: str) -> Graph:
+    asked = guider(CLASSES, parts.class_target("golden retriever"), [("target", "classes")])
+    return own_checkpoint(name, "a photograph of a dog in a meadow, morning light", asked)
+
+
+def depth(name: str) -> Graph:
+    asked = Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square())
+    photograph = Node("LoadImage", {"image": "example.png"}, (280, 320), "Your photograph")
+    return own_checkpoint(
+        name,
+        "a marble sculpture in a museum, soft light",
+        guider(DEPTH, asked),
+        Graph(
+            inputs=[Box("Photograph", {"photograph": photograph})],
+            links=[(("photograph", "IMAGE"), ("target", "image"))],
+            app=([("photograph", "image")], []),
+        ),
+    )
+
+
+def square() -> dict:
+    return {"width": SIDE, "height": SIDE}
+
+
+def segmentation(name: str) -> Graph:
+    """A map of three colours, in which ADE20K's classes are sky, grass and house."""
+    shapes = {"sky": (SIDE, SIDE), "grass": (SIDE, 200), "house": (200, 200)}
+    corners = {"grass": (0, SIDE - 200), "house": (156, 170)}
+    painted = {
+        shape: Node("EmptyImage", {"width": w, "height": h, "color": ADE20K[shape]}, title=shape)
+        for shape, (w, h) in shapes.items()
+    }
+    for shape, (x, y) in corners.items():
+        title = f"{shape} onto the map"
+        painted[title] = Node("ImageCompositeMasked", {"x": x, "y": y}, title=title)
+    links: list[Link] = [
+        (("sky", "IMAGE"), ("grass onto the map", "destination")),
+        (("grass", "IMAGE"), ("grass onto the map", "source")),
+        (("grass onto the map", "IMAGE"), ("house onto the map", "destination")),
+        (("house", "IMAGE"), ("house onto the map", "source")),
+        (("house onto the map", "IMAGE"), ("target", "image")),
+    ]
+    asked = Node("PPAP_TargetMap", {"source": "segmentation map", "palette": "ADE20K"} | square())
+    return own_checkpoint(
+        name,
+        "a house on a hill, watercolour",
+        guider(SEGMENTATION, asked),
+        Graph(inputs=[Box("A painted map", painted)], links=links),
+    )
+
+
+def train(name: str) -> Graph:
+    """Experts for the checkpoint, and the picture that they guide."""
+    prompt = Node("CLIPTextEncode", {"text": ""}, (280, 100), "Prompt of training pictures")
+    anything, training = {"anything": prompt}, {"trained": Node("PPAP_TrainExperts")}
+    graph = own_checkpoint(
+        name,
+        "a photograph of a dog in a meadow, morning light",
+        guider(CLASSES, parts.class_target("golden retriever"), [("target", "classes")]),
+        Graph(inputs=[Box(MODEL, anything), Box("Training", training)]),
+    )
+    links = [
+        (("checkpoint", "CLIP"), ("anything", "clip")),
+        (("checkpoint", "MODEL"), ("trained", "model")),
+        (("checkpoint", "VAE"), ("trained", "vae")),
+        (("anything", "CONDITIONING"), ("trained", "conditioning")),
+        (("guider", "guider"), ("trained", "guider")),
+    ]
+    graph = graph._replace(links=[*graph.links, *links])
+    untrained = (("guider", "guider"), ("guided", "guider"))
+    graph = parts.replace_link(graph, untrained, (("trained", "guider"), ("guided", "guider")))
+    shown = [("trained", "name"), ("trained", "num_images")]
+    return graph._replace(app=([*graph.app[0], *shown], graph.app[1]))
+
+
+def unwanted(name: str) -> Graph:
+    asked = guider(UNWANTED, parts.class_target("nsfw:-1"), [("target", "classes")])
+    return own_checkpoint(name, "people at the beach, photograph", asked)
+
+
+OWN_GRAPHS = {
+    "01 Your own checkpoint": a_class,
+    "02 Depth from a photograph": depth,
+    "03 Segmentation from a painted map": segmentation,
+    "04 Train experts for your checkpoint": train,
+    "05 Away from unwanted things": unwanted,
+}
