@@ -11,18 +11,29 @@ from host.workflows import front_end, open_front_end
 
 DOCS = Path(__file__).parents[1] / "web" / "docs"
 MARGIN, TITLE = 16, 48  # pixels of the graph; title and badge
-DRAW = """([type, margin, title]) => {
+EXAMPLES = {  # what stands in widgets that are empty, or name a file of the demo, by default
+    "PPAP_LoadGuider": {"guider": "timm/convnext_tiny.in12k_ft_in1k", "allow_download": True},
+    "PPAP_TargetClass": {"classes": "lighthouse, speedboat:-1"},
+    "PPAP_TargetMasks": {"class_name": "sky", "elsewhere": "sea"},
+    "PPAP_GuiderClasses": {"search": "terrier"},
+}
+# The node is loaded as from a file: only then does the front end show the text of a text box. It
+# stands away from the corner, where menus are.
+DRAW = """async ([type, values, margin, title]) => {
   app.graph.clear();
-  const node = LiteGraph.createNode(type);
-  app.graph.add(node);
-  node.size = [Math.max(380, node.size[0]), node.size[1]];
-  node.pos = [0, 0];
+  const made = LiteGraph.createNode(type);
+  app.graph.add(made);
+  made.size = [Math.max(380, made.size[0]), made.size[1]];
+  made.pos = [0, 0];
+  for (const widget of made.widgets) widget.value = values[widget.name] ?? widget.value;
+  await app.loadGraphData(app.graph.serialize(), true, false);
+  const [node] = app.graph.nodes;
   app.canvas.ds.scale = 1.5;
-  app.canvas.ds.offset = [100, 100];
+  app.canvas.ds.offset = [200, 200];
   app.canvas.draw(true, true);
   const rect = app.canvas.canvas.getBoundingClientRect();
   return {
-    x: rect.x + 1.5 * (100 - margin), y: rect.y + 1.5 * (100 - title - margin),
+    x: rect.x + 1.5 * (200 - margin), y: rect.y + 1.5 * (200 - title - margin),
     width: 1.5 * (node.size[0] + 2 * margin), height: 1.5 * (node.size[1] + title + 2 * margin),
   };
 }"""
@@ -31,10 +42,11 @@ DRAW = """([type, margin, title]) => {
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     with front_end(height=1600) as (page, url):
+        open_front_end(page, url)  # the first page of a new user shows a dialog
         names = [n for n in request_json(f"{url}/object_info") if n.startswith("PPAP_")]
         for name in names:
             open_front_end(page, url)
-            clip = page.evaluate(DRAW, [name, MARGIN, TITLE])
+            clip = page.evaluate(DRAW, [name, EXAMPLES.get(name, {}), MARGIN, TITLE])
             page.wait_for_timeout(700)
             page.screenshot(path=DOCS / f"{name}.png", clip=clip)
 
