@@ -17,7 +17,12 @@ from demo.paths import WORKFLOWS
 from host.client import queue_prompt, read_prompt, run_and_fetch, wait_for_history
 from host.serve import ComfyServer
 
-GUIDED = ("class_guidance", "depth_from_reference", "segmentation_from_masks", "class_and_depth")
+GUIDED = (
+    "06 Demo class guidance",
+    "07 Demo depth from a reference",
+    "08 Demo segmentation from masks",
+    "09 Demo class and depth",
+)
 WARM_UP = 12  # prompts before memory is first measured
 
 
@@ -52,7 +57,11 @@ def pixels_of(server: ComfyServer, prompt: dict) -> list[bytes]:
 
 def cancel(server: ComfyServer, times: int) -> str:
     """Interrupt every run at a random moment."""
-    prompt, generator, stopped = shipped_prompt(server, "class_guidance"), random.Random(0), 0
+    prompt, generator, stopped = (
+        shipped_prompt(server, "06 Demo class guidance"),
+        random.Random(0),
+        0,
+    )
     expected = pixels_of(server, with_values(prompt, seed=1))
     start = time.monotonic()
     pixels_of(server, with_values(prompt, seed=2))
@@ -89,7 +98,7 @@ def repeat(server: ComfyServer, times: int) -> str:
 
 def two_clients(server: ComfyServer, times: int) -> str:
     """Let two clients queue at once; each must get the pictures that it gets alone."""
-    prompt = shipped_prompt(server, "class_guidance")
+    prompt = shipped_prompt(server, "06 Demo class guidance")
     asked = {
         name: [with_values(prompt, classes=name, seed=seed) for seed in range(times)]
         for name in ("cone", "torus")
@@ -114,7 +123,7 @@ def kill(base: Path, times: int) -> str:
     """Kill the server in the middle of a run and start one in the same folders."""
     generator, same = random.Random(0), 0
     with ComfyServer(base) as server:
-        prompt = shipped_prompt(server, "class_guidance")
+        prompt = shipped_prompt(server, "06 Demo class guidance")
         expected = pixels_of(server, with_values(prompt, seed=1))
     for number in tqdm(range(times), desc="kill"):
         with ComfyServer(base) as server:

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from host.serve import ComfyServer, build_base_directory
+from host.stand_ins import write_photograph
+from host.tiny_guiders import write_named_guiders
 from ppap_core.comfy_bridge import headless
 
 TESTS = Path(__file__).parent
@@ -135,6 +137,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """One ComfyUI server with the pack, and the tests' own nodes, for all tests."""
     base = tmp_path_factory.mktemp("server")
     add_test_nodes(base / "custom_nodes")
+    write_named_guiders(base / "models")
+    write_photograph(base / "input")
     with ComfyServer(base, cpu=True) as running:
         yield running
 

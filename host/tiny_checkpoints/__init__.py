@@ -5,5 +5,15 @@ Imports inside are relative: the tests of the server copy this folder into a cus
 
 from .families import FAMILIES, Family
 from .models import build, conditioning, empty_latent, randomise, save
+from .whole import save_whole
 
-__all__ = ["FAMILIES", "Family", "build", "conditioning", "empty_latent", "randomise", "save"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "build",
+    "conditioning",
+    "empty_latent",
+    "randomise",
+    "save",
+    "save_whole",
+]

@@ -1,7 +1,8 @@
 """A custom node for the test server: tiny models of many families, their prompts and latents.
 
 It becomes the __init__.py of a folder in custom_nodes, beside a copy of host/tiny_checkpoints. On
-import it writes the files of the families that ComfyUI's loaders accept.
+import it writes the files of the families that ComfyUI's loaders accept, and a whole checkpoint
+under the name that the workflows on one's own checkpoint load.
 """
 
 from pathlib import Path
@@ -13,11 +14,13 @@ from . import tiny_checkpoints
 
 NAMES = list(tiny_checkpoints.FAMILIES)
 BIG = ("SDXL",)  # 100 MB
+OWN = "v1-5-pruned-emaonly-fp16.safetensors"
 
 with torch.inference_mode(False):
     for _name in set(NAMES) - set(BIG):
         if tiny_checkpoints.FAMILIES[_name].stored:
             tiny_checkpoints.save(_name, Path(folder_paths.models_dir))
+    tiny_checkpoints.save_whole(Path(folder_paths.models_dir) / "checkpoints" / OWN)
 
 
 class TinyModel:

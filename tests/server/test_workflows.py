@@ -3,13 +3,27 @@
 import json
 
 import pytest
-from PIL import Image, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
 from demo.paths import WORKFLOWS as FOLDER
 from host.client import fetch_images, read_prompt, request_json, run_prompt
+from host.own_graphs import OWN_GRAPHS
 from host.prompts import node_of
+from host.stand_ins import with_demo_models
+from host.workflow_graphs import DEMO_GRAPHS
 
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
+OWN = [path for path in WORKFLOWS if path.stem in OWN_GRAPHS]
+DEMO = [path for path in WORKFLOWS if path.stem in DEMO_GRAPHS]
+QUICK = {  # what makes a workflow for one's own checkpoint quick
+    "EmptyLatentImage": {"width": 64, "height": 64},
+    "KSampler": {"steps": 3},
+    "PPAP_GuidedKSampler": {"steps": 3},
+    "PPAP_TrainExperts": {
+        **{"num_images": 16, "width": 64, "height": 64, "sampling_steps": 2},
+        **{"num_experts": 2, "steps": 2, "batch_size": 4},
+    },
+}
 
 
 def pictures(server, entry: dict, node_id: str) -> list[Image.Image]:
@@ -20,7 +34,85 @@ def test_workflows_folder_is_not_empty():
     assert WORKFLOWS
 
 
+def quick(prompt: dict) -> dict:
+    for node in prompt.values():
+        node["inputs"] |= QUICK.get(node["class_type"], {})
+    return prompt
+
+
+def guided_and_plain(server, prompt: dict) -> tuple[Image.Image, Image.Image]:
+    """The first picture that the guided sampler made, and that of the same noise without it."""
+    outputs = run_prompt(server.url, prompt)["outputs"]
+    saved, _ = node_of(prompt, "SaveImage")
+    sampler = node_of(prompt, "KSampler")[0]
+    decode = next(i for i, n in prompt.items() if n["inputs"].get("samples") == [sampler, 0])
+    plain = next(i for i, n in prompt.items() if n["inputs"].get("images") == [decode, 0])
+    return tuple(fetch_images(server.url, outputs[node])[0] for node in (saved, plain))
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_a_workflow_on_ones_own_checkpoint_guides_it(server, path):
+    """Untouched but for its size: a tiny SD1.5 and small guiders lie where it looks for its own."""
+    guided, plain = guided_and_plain(server, quick(read_prompt(server.url, path)))
+    assert guided.size == plain.size == (64, 64)
+    assert max(ImageStat.Stat(ImageChops.difference(guided, plain)).mean) > 0.5
+
+
+def test_a_workflow_on_ones_own_checkpoint_guides_a_flux(server):
+    prompt = with_demo_models(read_prompt(server.url, OWN[0]))
+    _, plain_sampler = node_of(prompt, "KSampler")
+    _, guided_sampler = node_of(prompt, "PPAP_GuidedKSampler")
+    plain_sampler["steps"] = guided_sampler["steps"] = 8
+    guided, plain = guided_and_plain(server, prompt)
+    assert max(ImageStat.Stat(guided).stddev) > 10
+    assert max(ImageStat.Stat(ImageChops.difference(guided, plain)).mean) > 2
+
+
+@pytest.mark.slow
+def test_a_workflow_on_ones_own_checkpoint_guides_an_sdxl(server):
+    """KOALA, the smallest of SDXL's kind; a prompt of zeros, since its encoders have 1.6 GB."""
+    prompt = quick(read_prompt(server.url, OWN[0]))
+    checkpoint, loader = node_of(prompt, "CheckpointLoaderSimple")
+    prompt["tiny"] = {"class_type": "PPAPTest_TinyModel", "inputs": {"name": "SDXL"}}
+    prompt["decoder"] = {"class_type": "CheckpointLoaderSimple", "inputs": loader}
+    empty = {"model": ["tiny", 0], "name": "SDXL"}
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if value == [checkpoint, 0]:
+                node["inputs"][name] = ["tiny", 0]
+    for node_id, node in list(prompt.items()):
+        if node["class_type"] == "CLIPTextEncode":
+            prompt[node_id] = {"class_type": "PPAPTest_TinyInputs", "inputs": empty}
+    guided, plain = guided_and_plain(server, prompt)
+    assert max(ImageStat.Stat(ImageChops.difference(guided, plain)).mean) > 0.5
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_what_a_workflow_loads_is_here_or_says_where_it_comes_from(server, path):
+    """Each model that a widget names is listed by ComfyUI; downloads have a link and a folder."""
+    info = request_json(f"{server.url}/object_info")
+    for node in json.loads(path.read_text("utf-8"))["nodes"]:
+        for model in node.get("properties", {}).get("models", []):
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith(".safetensors") and model["directory"] and model["name"]
+        if node["type"] in ("CheckpointLoaderSimple", "UNETLoader", "VAELoader"):
+            choices = next(iter(info[node["type"]]["input"]["required"].values()))[0]
+            assert node["widgets_values"][0] in choices
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_app_mode_shows_widgets_and_pictures_of_the_workflow(path):
+    graph = json.loads(path.read_text("utf-8"))
+    nodes = {str(node["id"]): node for node in graph["nodes"]}
+    shown = graph["extra"]["linearData"]
+    assert len(shown["inputs"]) >= 2 and shown["outputs"]
+    for node_id, widget in shown["inputs"]:
+        named = [i["name"] for i in nodes[node_id]["inputs"] if i.get("widget")]
+        assert widget in named, (nodes[node_id]["type"], widget)
+    assert all("Image" in nodes[node_id]["type"] for node_id in shown["outputs"])
+
+
+@pytest.mark.parametrize("path", DEMO, ids=lambda path: path.stem)
 def test_shipped_workflow_runs_and_makes_pictures(server, path):
     prompt = read_prompt(server.url, path)
     entry = run_prompt(server.url, prompt)
@@ -46,7 +138,7 @@ def test_the_asked_class_appears_in_the_picture(server):
     from demo.paths import JUDGE
     from demo.shapes import SHAPES
 
-    prompt = read_prompt(server.url, WORKFLOWS[0])
+    prompt = read_prompt(server.url, DEMO[0])
     _, target = node_of(prompt, "PPAP_TargetClass")
     _, latent = node_of(prompt, "EmptyLatentImage")
     _, ksampler = node_of(prompt, "PPAP_GuidedKSampler")
@@ -60,14 +152,14 @@ def test_the_asked_class_appears_in_the_picture(server):
 
 
 def test_an_unknown_class_stops_with_a_clear_message(server):
-    prompt = read_prompt(server.url, WORKFLOWS[0])
+    prompt = read_prompt(server.url, DEMO[0])
     node_of(prompt, "PPAP_TargetClass")[1]["classes"] = "coen"
     with pytest.raises(RuntimeError, match="no class 'coen': did you mean 'cone'"):
         run_prompt(server.url, prompt)
 
 
 def test_a_missing_expert_file_is_refused_before_anything_runs(server):
-    prompt = read_prompt(server.url, WORKFLOWS[0])
+    prompt = read_prompt(server.url, DEMO[0])
     node_of(prompt, "PPAP_LoadExperts")[1]["experts"] = "nowhere.safetensors"
     with pytest.raises(RuntimeError, match="nowhere.safetensors"):
         run_prompt(server.url, prompt)
@@ -75,5 +167,5 @@ def test_a_missing_expert_file_is_refused_before_anything_runs(server):
 
 def test_templates_and_model_folders_are_listed_by_the_server(server):
     templates = request_json(f"{server.url}/workflow_templates")
-    assert "class_guidance" in templates["comfyui-ppap"]
+    assert "06 Demo class guidance" in templates["comfyui-ppap"]
     assert "demo-shapes-resnet.safetensors" in request_json(f"{server.url}/models/ppap_experts")

@@ -1,0 +1,35 @@
+"""Small guiders in the folders of those that the workflows on one's own checkpoint name."""
+
+import json
+import shutil
+from pathlib import Path
+
+from demo.paths import DEPTH_GUIDER, GUIDER, SEGMENTATION_GUIDER
+from host.own_graphs import CLASSES, DEPTH, SEGMENTATION, UNWANTED
+
+ADE20K_CLASSES = 150
+
+
+def write_named_guiders(models: Path) -> None:
+    """The demo's guiders below models/ppap_guiders, with other names of their classes.
+
+    That of ADE20K's classes has random weights.
+    """
+    root = models / "ppap_guiders"
+    shutil.copytree(DEPTH_GUIDER, root / DEPTH)
+    for name, labels in ((CLASSES, ["golden retriever"]), (UNWANTED, ["normal", "nsfw"])):
+        file = shutil.copytree(GUIDER, root / name) / "config.json"
+        config = json.loads(file.read_text("utf-8"))
+        config["label_names"] = labels + config["label_names"][len(labels) :]
+        file.write_text(json.dumps(config), "utf-8")
+    _write_segmenter(root / SEGMENTATION)
+
+
+def _write_segmenter(folder: Path) -> None:
+    import torch
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    torch.manual_seed(0)
+    config = SegformerConfig.from_pretrained(SEGMENTATION_GUIDER, num_labels=ADE20K_CLASSES)
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    shutil.copy(SEGMENTATION_GUIDER / "preprocessor_config.json", folder)
