@@ -14,14 +14,14 @@ from host.workflow_graphs import LATENT, LATENT_EXPERTS
 from ppap_core.targets.palettes import HUES
 
 FILE, SIDE = "demo-scenes-flux.safetensors", 64
-SETTINGS = LATENT | {"cfg": 1.0}
+SETTINGS = LATENT | {"cfg": 1.0, "seed": 7}
 PHOTOGRAPH = "example.png"  # ComfyUI's own, in its input folder
 VALUES = {  # of widgets
     CLASSES: "demo-shapes-resnet",
     UNWANTED: "demo-shapes-resnet",
     DEPTH: "demo-scenes-depth",
     SEGMENTATION: "demo-scenes-segmentation",
-    "golden retriever": "torus",
+    "golden retriever": "cone",
     "nsfw:-1": "sphere:-1, cube:-1, cylinder:-1",
     "ADE20K": HUES,
     # The demo's classes have the hues 0, 120 and 240 degrees.

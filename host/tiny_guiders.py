@@ -30,6 +30,7 @@ def _write_segmenter(folder: Path) -> None:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     torch.manual_seed(0)
-    config = SegformerConfig.from_pretrained(SEGMENTATION_GUIDER, num_labels=ADE20K_CLASSES)
+    names = {index: f"class {index}" for index in range(ADE20K_CLASSES)}
+    config = SegformerConfig.from_pretrained(SEGMENTATION_GUIDER, id2label=names)
     SegformerForSemanticSegmentation(config).save_pretrained(folder)
     shutil.copy(SEGMENTATION_GUIDER / "preprocessor_config.json", folder)

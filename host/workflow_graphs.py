@@ -11,7 +11,7 @@ from host import workflow_parts as parts
 from host.workflow_parts import Box, Graph, Link, Node, join
 
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
-PLAIN = {"seed": 4}
+PLAIN = {"seed": 8}
 LATENT = PLAIN | {"sampler_name": "euler", "scheduler": "simple"}
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
 TO_TARGET: Link = (("experts", "guider"), ("target", "guider"))

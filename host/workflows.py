@@ -8,7 +8,6 @@ the place of theirs (stand_ins.py).
 
 import argparse
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,13 +123,15 @@ def write_json(workflow: dict, path: Path) -> None:
 
 
 def thumbnail(pictures_of: dict[str, list[Image.Image]], path: Path) -> None:
-    """The first two pictures of every node, in a grid that is about square."""
-    shown = [picture for node in sorted(pictures_of, key=int) for picture in pictures_of[node][:2]]
-    pictures = [ImageOps.pad(picture, (256, 256)) for picture in shown]
-    columns = math.ceil(len(pictures) ** 0.5)
-    sheet = Image.new("RGB", (256 * columns, 256 * math.ceil(len(pictures) / columns)))
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture, (256 * (index % columns), 256 * (index // columns)))
+    """The first picture of every node, then the second ones, as many as fill a grid."""
+    nodes = [pictures_of[node] for node in sorted(pictures_of, key=int)]
+    shown = [pictures[nth] for nth in (0, 1) for pictures in nodes if len(pictures) > nth]
+    columns = 3 if len(shown) >= 6 else 2
+    rows = min(len(shown) // columns, columns)
+    sheet = Image.new("RGB", (256 * columns, 256 * rows))
+    for index, picture in enumerate(shown[: rows * columns]):
+        square = ImageOps.pad(picture, (256, 256))
+        sheet.paste(square, (256 * (index % columns), 256 * (index // columns)))
     sheet.save(path, quality=88)
 
 
