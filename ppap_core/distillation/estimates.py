@@ -134,7 +134,7 @@ def read_estimates(folder: Path, lines: list[dict]) -> Estimates | None:
 
     Their noise levels are read, the estimates themselves stay in their files.
     """
-    levels, rows, places = [], set(), []
+    levels, rows, kinds, places = [], set(), set(), []
     by_file: dict[str, list[str]] = {}
     for line in lines:
         if "estimates" not in line:
@@ -146,13 +146,15 @@ def read_estimates(folder: Path, lines: list[dict]) -> Estimates | None:
         try:
             with safe_open(path, "pt") as file:
                 for seed in seeds:
-                    found[name, seed] = file.get_tensor(f"{seed}/sigma_ve").clone()
-                    rows.add(tuple(file.get_slice(seed).get_shape()))
+                    level = found[name, seed] = file.get_tensor(f"{seed}/sigma_ve").clone()
+                    row = file.get_slice(seed)
+                    kinds.add((*row.get_shape(), row.get_dtype(), level.dtype, *level.shape))
+                    rows.add(tuple(row.get_shape()))
         except (OSError, SafetensorError) as error:
             log.warning("the estimates in %s cannot be read: %s", path, one_line(error))
             return None
-    if len(rows) != 1:
-        log.warning("the pictures in %s have estimates of different numbers or sizes", folder)
+    if len(kinds) != 1:
+        log.warning("the pictures in %s have estimates of different numbers or kinds", folder)
         return None
     for line in lines:
         levels.append(found[line["estimates"], str(line["seed"])])
