@@ -123,7 +123,7 @@ def _distilled(state: TrainingState, phases: list[Phase], spec: LoraSpec) -> Dis
 def _experts(
     state: TrainingState, phases: list[Phase], spec: LoraSpec, unfinished: Tensors | None = None
 ) -> NoiseExperts:
-    """Those that `state` holds. `unfinished`: the adapter of the last of `phases`, if it goes on."""
+    """Those that `state` holds. `unfinished`: the adapter of the last one of `phases`."""
     ranges = [phase.noise_range for phase in phases if phase.expert is not None]
     adapters = [*state.experts]
     if unfinished is not None:
