@@ -48,8 +48,8 @@ def duration(seconds: float) -> str:
 
 
 class TimeLeft:
-    """Of a whole training. `left`: how many of each part are to do. `seconds`: what one of each
-    takes, as measured beforehand; the pace of the part that is under way replaces it.
+    """Of a whole training. `left`: how many of each part are to do, in the parts' order. `seconds`:
+    what one of each takes, as measured beforehand; the pace of the part under way replaces it.
     """
 
     def __init__(
@@ -62,9 +62,10 @@ class TimeLeft:
         self._part, self._began, self._first = "", 0.0, 0
 
     def reached(self, part: str, left: int) -> None:
-        """Of `part`, which is under way, `left` are still to do. What stood before it is done."""
+        """Of `part`, which is under way, `left` are still to do. The parts before it are done."""
         if part != self._part:
-            self._left = {name: num for name, num in self._left.items() if name != self._part}
+            names = list(self._left)
+            self._left = {name: self._left[name] for name in names[names.index(part) :]}
             self._part, self._began, self._first = part, self._clock(), left
         elif left < self._first:
             self._seconds[part] = (self._clock() - self._began) / (self._first - left)

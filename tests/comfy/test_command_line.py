@@ -67,7 +67,7 @@ def test_stages_can_be_run_one_by_one(tmp_path):
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     done = train(tmp_path / "mine.safetensors", "--dry-run")
     assert done.returncode == 0, done.stderr
-    for word in ("parameters", "steps       6 of 8 images", "20 to generate", "memory", "time"):
+    for word in ("parameters", "steps       6 of 8 images", "20 to sample", "memory", "time"):
         assert word in done.stdout
     assert not list(tmp_path.iterdir())
 

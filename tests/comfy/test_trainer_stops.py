@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(
     read_only = Path("/proc/ppap") if Path("/proc/self").exists() else tmp_path / "file" / "x"
     module = sys.modules[comfyui.node("PPAP_TrainExperts").__module__]
     given = files(out=str(read_only / "a.safetensors"), run=str(tmp_path / "run"))
-    monkeypatch.setattr(module, "training_files", lambda name: given)
+    monkeypatch.setattr(module, "training_files", lambda *_: given)
     with pytest.raises(ValueError, match="nothing can be written to"):
         train(comfyui, inputs, "read_only")
     assert not (tmp_path / "run").exists()

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from ppap_core.distillation.distill import distill
+from ppap_core.distillation.distill import Progress, distill
 from ppap_core.distillation.evaluate import (
     NOTHING_MEASURED,
     RangeAgreement,
@@ -26,6 +27,7 @@ from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import NoiseRange, add_noise, sample_sigma_ve
 from ppap_core.pixels import bytes_to_image
+from training.progress import Watcher
 
 SIDE = 12
 ADAPTER = AdapterSettings(rank=4, max_touched=1.0)
@@ -287,6 +289,15 @@ def test_the_time_left_follows_the_pace_of_the_part_under_way():
     time_left.reached("learning", 3)
     assert time_left.seconds() == 3 * 3
     assert [duration(s) for s in (40, 700, 7500)] == ["40 s", "12 min", "2 h 5 min"]
+
+
+def test_the_terminal_writes_sample_pictures_to_tensorboard(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with Watcher(tmp_path, QUICK) as watcher:
+        watcher(Progress(plan_phases(QUICK)[1], 3, 0.5, 10.0, 0.1, lambda: None))
+        watcher.show(Image.new("RGB", (6, 4)))
+    (picture,) = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload().Images("sample")
+    assert (picture.step, picture.width, picture.height) == (QUICK.steps + 3, 6, 4)
 
 
 def test_the_largest_seed_is_one_that_pytorch_takes(guider):
