@@ -136,7 +136,8 @@ class TrainExperts(io.ComfyNode):
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Replace an expert file that has this name already.",
+                    tooltip="Replace an expert file that has this name already. Its pictures are "
+                    "used again; with other settings, experts are learned anew.",
                 ),
                 io.Boolean.Input(
                     "dry_run",

@@ -27,7 +27,7 @@ from ..distillation.images import check_source
 from ..distillation.losses import loss_kind
 from ..distillation.progress import PREVIEW
 from ..distillation.settings import DistillSettings
-from ..distillation.state import training_fingerprint
+from ..distillation.state import forget_finished, training_fingerprint
 from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
 from ..errors import SettingError
@@ -199,13 +199,17 @@ class Trainer:
 
         kept = "kept estimates" if data.estimates else ""
         inputs = data.fingerprint, self.checkpoint.fingerprint, view, kept
+        fingerprint = training_fingerprint(self.distill, *inputs)
+        if self.files.overwrite and rank() == 0:
+            forget_finished(self.state_file(), fingerprint)
+        barrier()
         distilled = distill(
             self.guider,
             training,
             self.distill,
             read=read,
             file=self.state_file(),
-            fingerprint=training_fingerprint(self.distill, *inputs),
+            fingerprint=fingerprint,
             facts=self.facts(),
             ask=ask_for_cancel,
             begin=begin,

@@ -27,7 +27,9 @@ class TrainingFiles:
     labels: str = setting(
         "", "CSV or JSON, file and class: learn from labels instead (the supervised baseline)"
     )
-    overwrite: bool = setting(False, "replace an expert file that exists")
+    overwrite: bool = setting(
+        False, "replace an expert file that exists; with other settings, learn anew"
+    )
     force: bool = setting(
         False, "use pictures of another checkpoint, or sampled with other settings"
     )
