@@ -1,6 +1,7 @@
 """Sample pictures while a training learns, as long as they cost little of its time."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -38,12 +39,13 @@ class Samples:
         guided = 2 * picture_seconds  # about, until one was sampled
         self.show, self.num = show, max(1, min(MOST, int(LONGEST / max(guided, 1e-3))))
         self._expected, self._spent = self.num * guided, 0.0
-        self._began = self._last = time.monotonic()
+        self._began, self._last = time.monotonic(), math.inf
         self._is_awaited = False
 
     def are_due(self, progress: Progress, num_experts: int) -> bool:
         """Whether to sample after this step. Not after the last one: the preview follows."""
         phase, now = progress.phase, time.monotonic()
+        self._last = min(self._last, now)  # minutes count from the first step on
         ended = progress.step == phase.steps
         if ended and phase.expert == num_experts - 1:
             return False
@@ -67,7 +69,7 @@ class Samples:
             self.show(sheet)
         except (ValueError, RuntimeError) as error:
             log.warning("no more pictures while it learns: %s", one_line(error))
-            self._expected = float("inf")
+            self._expected = math.inf
         else:
             self._expected = time.monotonic() - start
         finally:
