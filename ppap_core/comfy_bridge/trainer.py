@@ -13,7 +13,7 @@ import comfy.model_management
 import torch
 
 from ..distillation.batch import Reader
-from ..distillation.distill import Progress, distill
+from ..distillation.distill import Distilled, Progress, distill
 from ..distillation.evaluate import RangeAgreement, agreement_per_range
 from ..distillation.files import TrainingFiles
 from ..distillation.generate import (
@@ -197,25 +197,7 @@ class Trainer:
                 with torch.inference_mode(mode):
                     samples.sample(self, view, data.answers, progress)
 
-        kept = "kept estimates" if data.estimates else ""
-        inputs = data.fingerprint, self.checkpoint.fingerprint, view, kept
-        fingerprint = training_fingerprint(self.distill, *inputs)
-        if self.files.overwrite and rank() == 0:
-            forget_finished(self.state_file(), fingerprint)
-        barrier()
-        distilled = distill(
-            self.guider,
-            training,
-            self.distill,
-            read=read,
-            file=self.state_file(),
-            fingerprint=fingerprint,
-            facts=self.facts(),
-            ask=ask_for_cancel,
-            begin=begin,
-            watch=watch_and_sample,
-            expert_done=lambda so_far: write_so_far(self, so_far, view, training),
-        )
+        distilled = self._distill(training, view, read, begin=begin, watch=watch_and_sample)
         barrier()
         if rank() > 0:
             return None
@@ -228,3 +210,26 @@ class Trainer:
             )
         say(PREVIEW)
         return write_results(self, distilled, rows, view, data), rows
+
+    def _distill(
+        self, training: TrainingSet, view: str, read: Reader, **calls: Callable
+    ) -> Distilled:
+        """`calls`: those of `distill`."""
+        kept = "kept estimates" if training.estimates else ""
+        inputs = training.fingerprint, self.checkpoint.fingerprint, view, kept
+        fingerprint = training_fingerprint(self.distill, *inputs)
+        if self.files.overwrite and rank() == 0:
+            forget_finished(self.state_file(), fingerprint)
+        barrier()
+        return distill(
+            self.guider,
+            training,
+            self.distill,
+            read=read,
+            file=self.state_file(),
+            fingerprint=fingerprint,
+            facts=self.facts(),
+            ask=ask_for_cancel,
+            expert_done=lambda so_far: write_so_far(self, so_far, view, training),
+            **calls,
+        )
