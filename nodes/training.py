@@ -2,30 +2,31 @@
 
 from pathlib import Path
 
-import comfy.samplers
-import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..ppap_core.comfy_bridge.cancel import ask_for_cancel
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
+from ..ppap_core.comfy_bridge.plan import plan
 from ..ppap_core.comfy_bridge.trainer import Trainer
-from ..ppap_core.distillation.evaluate import RangeAgreement, agreement_table
+from ..ppap_core.comfy_bridge.training_on_node import train_on_node
 from ..ppap_core.distillation.files import TrainingFiles
 from ..ppap_core.distillation.generate import NUM_ESTIMATES, GenerateSettings
-from ..ppap_core.distillation.phases import plan_phases
+from ..ppap_core.distillation.learned import what_was_learned
 from ..ppap_core.distillation.settings import DistillSettings
-from ..ppap_core.expert_file import ExpertSet
 from ..ppap_core.reading import INPUTS, VIEWS
 from .pictures import load_preview
+from .shown import shows_text, text_on_node
 from .sockets import told_by_its_widgets
 from .types import CATEGORY, GuiderSocket
+
+NO_PREVIEW = torch.zeros(1, 1, 1, 3)
 
 
 class TrainExperts(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls):
         return io.Schema(
             node_id="PPAP_TrainExperts",
@@ -47,7 +48,7 @@ class TrainExperts(io.ComfyNode):
                     "name",
                     default="my_experts",
                     tooltip="Name of the expert file in models/ppap_experts. An existing one is "
-                    "never overwritten.",
+                    "kept, unless overwrite is on.",
                 ),
                 io.Int.Input(
                     "num_images",
@@ -130,6 +131,22 @@ class TrainExperts(io.ComfyNode):
                     "auto: taesd if its decoder lies in models/vae_approx, else by the vae that is "
                     "connected, else linear_rgb, which guides worse.",
                 ),
+                io.Boolean.Input(
+                    "overwrite",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Replace an expert file that has this name already. Its pictures are "
+                    "used again; with other settings, experts are learned anew.",
+                ),
+                io.Boolean.Input(
+                    "dry_run",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Train nothing: measure a few steps, and show on the node how long the "
+                    "training will take, with its disk and memory.",
+                ),
             ],
             outputs=[
                 GuiderSocket.Output(
@@ -145,28 +162,34 @@ class TrainExperts(io.ComfyNode):
 
     @classmethod
     @told_by_its_widgets(steps="sampling_steps")
-    def execute(cls, model, conditioning, guider, name, vae=None, **widgets):
+    def execute(cls, model, conditioning, guider, name, vae=None, dry_run=False, **widgets):
         trainer = build_trainer(model, conditioning, guider, name, vae, **widgets)
-        expert_set, rows = train(trainer)
+        if dry_run:
+            text = plan(trainer)
+            return io.NodeOutput(guider, NO_PREVIEW, text, ui=text_on_node(text))
+        expert_set, rows = train_on_node(trainer)
+        lines = what_was_learned(trainer.guider.info.kind, rows)
+        text = "\n".join([trainer.files.out, *lines])
         preview = load_preview(trainer.files.preview_file())
-        image_bhwc = torch.zeros(1, 1, 1, 3) if preview is None else preview
-        text = f"{trainer.files.out}\n{agreement_table(rows)}"
-        shown = ui.PreviewImage(image_bhwc, cls=cls)
+        image_bhwc = NO_PREVIEW if preview is None else preview
+        shown = ui.PreviewImage(image_bhwc, cls=cls).as_dict() | text_on_node(text)
         return io.NodeOutput(guider.with_experts(expert_set), image_bhwc, text, ui=shown)
 
 
-def training_files(name: str) -> TrainingFiles:
+def training_files(name: str, overwrite: bool = False) -> TrainingFiles:
     """ValueError for a name that is no plain file name, or is taken."""
     if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"the name of an expert file is a plain file name, got {name!r}")
     run = Path(folder_paths.get_output_directory()) / "ppap_training" / name
-    files = TrainingFiles(out=str(own_folder(EXPERTS) / f"{name}.safetensors"), run=str(run))
+    out = own_folder(EXPERTS) / f"{name}.safetensors"
+    files = TrainingFiles(out=str(out), run=str(run), overwrite=overwrite)
     files.check_out()
     return files
 
 
 def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
-    files, fingerprint = training_files(name), model_fingerprint(model)
+    files = training_files(name, widgets.get("overwrite", False))
+    fingerprint = model_fingerprint(model)
     pictures = {key: widgets[key] for key in ("num_images", "width", "height", "seed")}
     pictures["num_estimates"] = NUM_ESTIMATES if widgets["guider_input"] == "x0_hat" else 0
     experts = {key: widgets[key] for key in ("num_experts", "steps", "batch_size", "seed")}
@@ -180,18 +203,3 @@ def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
         distill=DistillSettings(**experts),
         files=files,
     )
-
-
-def train(trainer: Trainer) -> tuple[ExpertSet, list[RangeAgreement]]:
-    """All stages under one progress bar; ComfyUI's cancel button stops any of them."""
-    with trainer.working():
-        steps = sum(phase.steps for phase in plan_phases(trainer.distill))
-        bar = comfy.utils.ProgressBar(trainer.num_missing() + steps)
-
-        def advance(num: int = 1) -> None:
-            bar.update(num)
-            ask_for_cancel()
-
-        trainer.generate_pictures(advance)
-        data = trainer.training_set(lambda num: ask_for_cancel())
-        return trainer.train(data, lambda progress: advance())

@@ -186,6 +186,8 @@ def describe(header: ExpertHeader) -> str:
         f"LoRA rank {header.lora.rank} on {len(header.lora.layers)} layers, "
         f"{len(header.lora.replaced)} tensors replaced",
     ]
+    if unfinished := header.training.get("unfinished"):
+        lines.append(f"unfinished, {unfinished}: the last one reads all noise above its range")
     gains = header.training.get("agreement") or []  # none where silent ranges were merged
     known = len(gains) == len(header.noise_ranges)
     for index, noise_range in enumerate(header.noise_ranges):

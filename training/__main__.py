@@ -14,6 +14,8 @@ from ppap_core.atomic import replace_file
 from ppap_core.comfy_bridge.headless import boot, has_accelerator
 from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
 from ppap_core.distillation.images import find_images
+from ppap_core.distillation.learned import what_was_learned
+from ppap_core.distillation.progress import READING, SAMPLING
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.distillation.workers import connect_workers, rank
 from ppap_core.errors import SettingError
@@ -113,12 +115,9 @@ def run(args: argparse.Namespace) -> None:
     draws = args.command in ("all", "generate")
     trainer = replace(load_trainer(config), draws=draws, distils=distils)
     if distils and args.dry_run:
-        from ppap_core.comfy_bridge.training_checks import check_training
+        from ppap_core.comfy_bridge.plan import plan
 
-        from .plan import plan
-
-        check_training(trainer)
-        sys.stdout.write(plan(trainer, draws) + "\n")
+        sys.stdout.write(plan(trainer) + "\n")
         return
     with trainer.working():
         if draws:
@@ -149,13 +148,13 @@ def load_trainer(config: Config) -> "Trainer":
 
 def generate(trainer: "Trainer") -> None:
     total = trainer.generate.num_images
-    with Bar("generate pictures", total, total - trainer.num_missing(), "image") as bar:
+    with Bar(SAMPLING, total, total - trainer.num_missing(), "image") as bar:
         trainer.generate_pictures(bar.advance)
 
 
 def ask_teacher(trainer: "Trainer") -> TrainingSet:
     total = len(find_images(trainer.files.image_folder()))
-    with Bar("ask the teacher", total, 0, "image") as bar:
+    with Bar(READING, total, 0, "image") as bar:
         return trainer.training_set(bar.advance)
 
 
@@ -169,10 +168,10 @@ def distill(trainer: "Trainer", config: Config) -> None:
                 partial.write_text(config.to_toml(), encoding="utf-8")
 
     with Watcher(folder, trainer.distill) as watcher:
-        trained = trainer.train(data, watcher, begin=save_config)
+        samples = watcher.samples_of(trainer)
+        trained = trainer.train(data, watcher, begin=save_config, samples=samples)
     if trained:
-        log.info("agreement with the guider's own answer, held-out pictures")
-        log.info("%s", agreement_table(trained[1]))
+        log.info("%s", "\n".join(what_was_learned(trainer.guider.info.kind, trained[1])))
         log.info("wrote %s; the report is %s", trainer.files.out, folder / "report.md")
 
 

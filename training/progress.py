@@ -3,13 +3,21 @@
 import logging
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from ppap_core.distillation.distill import Progress
 from ppap_core.distillation.phases import plan_phases
+from ppap_core.distillation.progress import LEARNING, TimeLeft, duration, name_of, steps_left
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.workers import rank
+
+if TYPE_CHECKING:
+    from ppap_core.comfy_bridge.samples import Samples
+    from ppap_core.comfy_bridge.trainer import Trainer
 
 log = logging.getLogger(__package__)
 
@@ -42,7 +50,9 @@ class Watcher:
     """Watches `distill`: a bar per noise range, TensorBoard, and a clean stop at Ctrl+C."""
 
     def __init__(self, folder: Path, settings: DistillSettings):
-        self.folder, self.phases = folder, plan_phases(settings)
+        self.folder, self.settings = folder, settings
+        self.steps = sum(phase.steps for phase in plan_phases(settings))
+        self.left, self.time = self.steps, TimeLeft({LEARNING: self.steps}, {LEARNING: 0.0})
         self.bar: Bar | None = None
         self.phase = None
         self.stopped = False
@@ -60,14 +70,17 @@ class Watcher:
         if progress.phase is not self.phase:
             self._open(progress)
         self.bar.advance()
+        self.left = steps_left(progress, self.settings)
+        self.time.reached(LEARNING, self.left)
         self.bar.bar.set_postfix(
+            all=f"{duration(self.time.seconds())} left",
             loss=f"{progress.loss:.3f}",
             images=f"{progress.images_per_second:.0f}/s",
             data=f"{progress.data_share:.0%}",
             refresh=False,
         )
         if self.board and progress.step % 10 == 0:
-            step = sum(p.steps for p in self.phases[: self._index(progress)]) + progress.step
+            step = self.steps - self.left
             name = f"loss/{progress.phase.noise_range}"
             self.board.add_scalar(name, progress.loss, progress.step)
             self.board.add_scalar("loss/all", progress.loss, step)
@@ -75,15 +88,24 @@ class Watcher:
         if self.stopped:
             raise KeyboardInterrupt
 
-    def _index(self, progress: Progress) -> int:
-        return next(i for i, phase in enumerate(self.phases) if phase == progress.phase)
+    def samples_of(self, trainer: "Trainer") -> "Samples | None":
+        """Sample pictures for TensorBoard, where there is one."""
+        if not self.board:
+            return None
+        from ppap_core.comfy_bridge.samples import Samples
+        from ppap_core.comfy_bridge.trial import picture_seconds
+
+        return Samples(self.show, picture_seconds(trainer))
+
+    def show(self, sheet: Image.Image) -> None:
+        pixels, step = np.asarray(sheet), self.steps - self.left
+        self.board.add_image("sample", pixels, step, dataformats="HWC")
 
     def _open(self, progress: Progress) -> None:
         if self.bar:
             self.bar.bar.close()
         self.phase = progress.phase
-        what = "all noise" if progress.phase.expert is None else f"expert {progress.phase.expert}"
-        description = f"{what} {progress.phase.noise_range}"
+        description = name_of(progress.phase, self.settings.num_experts)
         self.bar = Bar(description, progress.phase.steps, progress.step - 1, "step")
 
     def __enter__(self) -> "Watcher":

@@ -45,15 +45,20 @@ def picture_bytes(checkpoint: Checkpoint, settings: GenerateSettings) -> int:
 
 def need_space(folder: Path, num_bytes: int) -> None:
     """ValueError, before anything is written, if the disk has no room."""
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if free < num_bytes:
         raise SettingError(
-            f"{existing} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
+            f"{folder} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
             f"{num_bytes / 1e9:.1f} GB",
             num_images="sample fewer pictures",
             num_estimates="keep fewer estimates",
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the disk on which `folder` lies, or will lie."""
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def conditioning_of(checkpoint: Checkpoint) -> Conditionings:

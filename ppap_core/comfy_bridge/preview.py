@@ -13,6 +13,7 @@ from ..distillation.rows import Rows
 from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
 from ..guiders import GuiderInfo
+from ..reading import Reading
 from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
 from ..targets.map_target import show_target
 from ..targets.palettes import HUES
@@ -57,32 +58,61 @@ def _seen(info: GuiderInfo, answers: Rows) -> Tensor:
     return sum((p.sigmoid() if info.answer == "sigmoid" else p).sum(dim=0) for p in parts)
 
 
+SamplerOf = Callable[[object], SamplePictures]  # a MODEL -> how it samples
+
+
 def sample_preview(
     checkpoint: Checkpoint,
     guider: LoadedGuider,
     expert_set: ExpertSet,
     answers: Rows,
-    sampler_of: Callable[[object], SamplePictures],
+    sampler_of: SamplerOf,
 ) -> Image.Image:
     """Rows: no guidance, the guider alone, its experts; one column per target, the same seeds.
 
-    `answers`: the teacher's, of the training pictures. `sampler_of`: a MODEL -> how it samples.
+    `answers`: the teacher's, of the training pictures.
     """
     target, names, maps = preview_targets(guider.guider.info, answers, NUM_PICTURES)
-
-    def guided(guider: LoadedGuider):
-        model, vae, reading = checkpoint.model, checkpoint.vae, expert_set.header.reading
-        return guide(model, guider, target, reading=reading, vae=vae)
-
+    with_experts = replace(guider, experts=expert_set.experts)
+    model, vae, reading = checkpoint.model, checkpoint.vae, expert_set.header.reading
     models = {
-        "no guidance": checkpoint.model,
-        "guider alone": guided(guider),
-        "PPAP experts": guided(replace(guider, experts=expert_set.experts)),
+        ("no guidance", ""): model,
+        ("guider alone", ""): guide(model, guider, target, reading=reading, vae=vae),
+        ("PPAP experts", ""): guide(model, with_experts, target, reading=reading, vae=vae),
     }
+    return _sheet(models, names, maps, sampler_of)
+
+
+def sample_learned(
+    checkpoint: Checkpoint,
+    guider: LoadedGuider,
+    reading: Reading,
+    answers: Rows,
+    num: int,
+    sampler_of: SamplerOf,
+    title: str,
+    note: str,
+) -> Image.Image:
+    """A row of `num` pictures, guided by the experts of `guider`; always the same seeds.
+
+    `answers`: the teacher's, of the training pictures.
+    """
+    target, names, maps = preview_targets(guider.guider.info, answers, num)
+    model = guide(checkpoint.model, guider, target, reading=reading, vae=checkpoint.vae)
+    return _sheet({(title, note): model}, names, maps, sampler_of)
+
+
+def _sheet(
+    models: dict[tuple[str, str], object],
+    names: list[str],
+    maps: Tensor | None,
+    sampler_of: SamplerOf,
+) -> Image.Image:
+    """A row for each of `models`, by title and note; a column for each target."""
     seeds = [FIRST_SEED + i for i in range(len(names))]
     rows = [
-        GridRow(name, "", sampler_of(model)(seeds, [""] * len(seeds)).image)
-        for name, model in models.items()
+        GridRow(title, note, sampler_of(model)(seeds, [""] * len(seeds)).image)
+        for (title, note), model in models.items()
     ]
     size = rows[0].images.shape[-2:]
     if maps is not None:

@@ -10,21 +10,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
+import torch
 
 from ..distillation.batch import Reader
-from ..distillation.distill import Progress, distill
+from ..distillation.distill import Distilled, Progress, distill
 from ..distillation.evaluate import RangeAgreement, agreement_per_range
 from ..distillation.files import TrainingFiles
 from ..distillation.generate import (
     GenerateSettings,
+    SamplePictures,
     generate,
     missing_batches,
     settings_of,
 )
 from ..distillation.images import check_source
 from ..distillation.losses import loss_kind
+from ..distillation.progress import PREVIEW
 from ..distillation.settings import DistillSettings
-from ..distillation.state import training_fingerprint
+from ..distillation.state import forget_finished, training_fingerprint
 from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
 from ..errors import SettingError
@@ -37,9 +40,10 @@ from .conditioning import Conditionings
 from .memory import WholeModulePatcher, images_at_once
 from .pictures import build_sampler, need_space, picture_bytes, picture_size
 from .reading import build_reader
+from .samples import Samples
 from .sampling import check_names
 from .training_checks import check_training
-from .training_results import write_results
+from .training_results import write_results, write_so_far
 from .views import build_view
 
 MOST_AT_ONCE, SHARE = 64, 0.5  # pictures of a pass of the guider, and of the device's memory
@@ -158,41 +162,74 @@ class Trainer:
         cfg = settings_of(self.files.image_folder(), self.generate).cfg
         return build_reader(self.checkpoint, self.distill, self.conditioning[""], cfg, self.patcher)
 
+    def load_for_learning(self) -> None:
+        """Onto the device: what a step passes through. Sampling may have moved it away."""
+        view = build_view(self.distill.view, self.checkpoint.model, self.checkpoint.vae)
+        comfy.model_management.load_models_gpu([*view.patchers, self.patcher])
+
+    def sampler_of(self, model) -> SamplePictures:
+        """How previews are sampled with `model` (MODEL): as the pictures were."""
+        settings = settings_of(self.files.image_folder(), self.generate)
+        return build_sampler(self.checkpoint, settings, self.conditioning, model)
+
     def train(
         self,
         data: TrainingSet,
         watch: Callable[[Progress], None],
         *,
         begin: Callable[[], None] = lambda: None,
+        samples: Samples | None = None,
+        say: Callable[[str], None] = lambda words: None,
     ) -> tuple[ExpertSet, list[RangeAgreement]] | None:
         """Distil, evaluate, write the expert file and its report. None in all but one process.
 
-        `begin` is called before the first step, once an earlier state is known to fit.
+        `begin` is called before the first step, once an earlier state is known to fit. `samples`:
+        pictures on the way, if somebody looks. `say` gets what is done after the last step.
         """
         view, read = self.reader()
-        comfy.model_management.load_models_gpu([self.patcher])
+        self.load_for_learning()
         training, heldout = data.split(self.distill.num_heldout)
-        kept = "kept estimates" if data.estimates else ""
-        inputs = data.fingerprint, self.checkpoint.fingerprint, view, kept
-        distilled = distill(
-            self.guider,
-            training,
-            self.distill,
-            read=read,
-            file=self.state_file(),
-            fingerprint=training_fingerprint(self.distill, *inputs),
-            facts=self.facts(),
-            ask=ask_for_cancel,
-            begin=begin,
-            watch=watch,
-        )
+        mode = torch.is_inference_mode_enabled()  # on a node, where models were loaded in it
+
+        def watch_and_sample(progress: Progress) -> None:
+            watch(progress)
+            if samples and samples.are_due(progress, self.distill.num_experts):
+                with torch.inference_mode(mode):
+                    samples.sample(self, view, data.answers, progress)
+
+        distilled = self._distill(training, view, read, begin=begin, watch=watch_and_sample)
         barrier()
         if rank() > 0:
             return None
+        say("comparing with the guider's answers to pictures held out")
         compared = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
         compared |= {"batch_size": self._images_at_once()}
         with cancellable(self.guider):
             rows = agreement_per_range(
                 self.guider, distilled.experts, heldout, read=read, **compared
             )
+        say(PREVIEW)
         return write_results(self, distilled, rows, view, data), rows
+
+    def _distill(
+        self, training: TrainingSet, view: str, read: Reader, **calls: Callable
+    ) -> Distilled:
+        """`calls`: those of `distill`."""
+        kept = "kept estimates" if training.estimates else ""
+        inputs = training.fingerprint, self.checkpoint.fingerprint, view, kept
+        fingerprint = training_fingerprint(self.distill, *inputs)
+        if self.files.overwrite and rank() == 0:
+            forget_finished(self.state_file(), fingerprint)
+        barrier()
+        return distill(
+            self.guider,
+            training,
+            self.distill,
+            read=read,
+            file=self.state_file(),
+            fingerprint=fingerprint,
+            facts=self.facts(),
+            ask=ask_for_cancel,
+            expert_done=lambda so_far: write_so_far(self, so_far, view, training),
+            **calls,
+        )

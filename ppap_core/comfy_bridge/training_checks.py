@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..atomic import check_writable
 from ..distillation.generate import check_pictures
 from ..distillation.images import check_source
-from ..distillation.state import check_state, settings_by_name
+from ..distillation.state import check_state, is_finished, settings_by_name
 from ..distillation.teacher import check_labels
 from ..errors import SettingError
 from .pictures import picture_size
@@ -30,7 +30,9 @@ def check_training(trainer: "Trainer") -> None:
         trainer.check_view()
         if files.labels:
             check_labels(trainer.guider)
-        check_state(trainer.state_file(), settings_by_name(trainer.distill) | trainer.facts())
+        state = trainer.state_file()
+        if not (files.overwrite and is_finished(state)):
+            check_state(state, settings_by_name(trainer.distill) | trainer.facts())
     else:
         check_writable(files.image_folder(), "images")
 

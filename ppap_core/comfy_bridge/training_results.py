@@ -10,16 +10,15 @@ import torch
 from ..atomic import replace_file
 from ..distillation.distill import Distilled
 from ..distillation.evaluate import RangeAgreement, merge_silent
-from ..distillation.generate import SamplePictures, settings_of
 from ..distillation.report import report_text, write_report
 from ..distillation.training_set import TrainingSet
+from ..distillation.workers import rank
 from ..errors import one_line
 from ..expert_file import ExpertSet, load_experts, save_experts
 from ..expert_header import ExpertHeader
 from ..spectrum import DataSpectrum
 from .cancel import cancellable
 from .loaded_guider import LoadedGuider
-from .pictures import build_sampler
 from .preview import sample_preview
 
 if TYPE_CHECKING:
@@ -44,10 +43,20 @@ def write_results(
         raise trainer.files.taken()  # by something that was not there when the training began
     with trainer.files.writing_results():
         save_experts(expert_set, trainer.files.out)
+        trainer.files.so_far_file().unlink(missing_ok=True)
         write_results_report(trainer, distilled, rows, view, training, heldout)
         with cancellable(*trainer.checkpoint.networks()):
             write_preview(trainer, expert_set, data)
     return expert_set
+
+
+def write_so_far(
+    trainer: "Trainer", distilled: Distilled, view: str, training: TrainingSet
+) -> None:
+    """A file of the experts that are done, which guides already; the whole file replaces it."""
+    if rank() == 0:
+        expert_set = expert_set_of(trainer, distilled, [], view, training)
+        save_experts(expert_set, trainer.files.so_far_file())
 
 
 def _holds(file: Path, expert_set: ExpertSet) -> bool:
@@ -77,6 +86,8 @@ def expert_set_of(
         "losses": distilled.final_losses(),
         "agreement": [[row.plain, row.expert] for row in rows],
     }
+    done, planned = len(distilled.experts), trainer.distill.num_experts
+    training |= {"unfinished": f"{done} of {planned} experts"} if done < planned else {}
     header = ExpertHeader.for_guider(
         trainer.guider,
         input=trainer.distill.input,
@@ -120,13 +131,8 @@ def write_results_report(
 def write_preview(trainer: "Trainer", expert_set: ExpertSet, data: TrainingSet) -> None:
     """If it fails, a warning: the experts, perhaps hours of training, are written already."""
     checkpoint, guider = trainer.checkpoint, LoadedGuider(trainer.guider, trainer.patcher)
-    settings = settings_of(trainer.files.image_folder(), trainer.generate)
-
-    def sampler_of(model) -> SamplePictures:
-        return build_sampler(checkpoint, settings, trainer.conditioning, model)
-
     try:
-        preview = sample_preview(checkpoint, guider, expert_set, data.answers, sampler_of)
+        preview = sample_preview(checkpoint, guider, expert_set, data.answers, trainer.sampler_of)
         with replace_file(trainer.files.preview_file()) as partial:
             preview.save(partial, format="PNG")
     except (ValueError, RuntimeError) as error:  # torch's "out of memory" among them

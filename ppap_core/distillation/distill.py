@@ -22,24 +22,29 @@ from .learner import Learner
 from .lora_layers import choose_tensors
 from .phases import Phase, plan_phases
 from .settings import DistillSettings
-from .state import TrainingState, resume, settings_by_name
+from .state import Tensors, TrainingState, resume, settings_by_name
 from .training_set import TrainingSet
 from .workers import rank
 
 
 class Progress(NamedTuple):
-    """What a watcher gets after every step. `data_share`: of the step's time, for its batch."""
+    """What a watcher gets after every step. `data_share`: of the step's time, for its batch.
+
+    `learned`: makes the experts as they stand, that of this phase among them. Noise above their
+    ranges has no expert yet.
+    """
 
     phase: Phase
     step: int
     loss: float
     images_per_second: float
     data_share: float
+    learned: Callable[[], NoiseExperts]
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """What came out. `losses`: per phase, one per step."""
+    """What came out. `losses`: per phase, one per step. Of an unfinished training, so far."""
 
     experts: NoiseExperts
     lora: LoraSpec
@@ -70,6 +75,7 @@ def distill(
     ask: Ask = lambda: None,
     begin: Callable[[], None] = lambda: None,
     watch: Callable[[Progress], None] = lambda progress: None,
+    expert_done: Callable[[Distilled], None] = lambda so_far: None,
 ) -> Distilled:
     """Experts for `guider`, learned from `data` without labels.
 
@@ -77,9 +83,10 @@ def distill(
     something stops the training; with the same `fingerprint` a later call resumes from it and ends
     with the same bits. `facts`: by name, to say later which differ. `ask` is called throughout a
     step, and what it raises stops the training there (interruptible.py). `begin` is called before
-    the first step, once `file` is known to belong to this training.
+    the first step, once `file` is known to belong to this training. `watch` is called after every
+    step, `expert_done` after each expert but the last one, with those that are done.
     """
-    phases = plan_phases(settings)
+    phases, spec = plan_phases(settings), choose_tensors(guider.backbone, settings.adapter)
     state = resume(file, fingerprint, settings_by_name(settings) | (facts or {}))
     begin()
     saved = time.monotonic()
@@ -102,12 +109,28 @@ def distill(
                         saved = time.monotonic()
             _end(phase, state, learner)
             _save(state, None, file)
-    spec = choose_tensors(guider.backbone, settings.adapter)
-    experts = [
-        Expert(noise_range, tensors, spec.lora_alpha / spec.rank)
-        for noise_range, tensors in zip(settings.ranges(), state.experts, strict=True)
-    ]
-    return Distilled(NoiseExperts(experts), spec, phases, state.losses)
+            if 0 < len(state.experts) < settings.num_experts:
+                expert_done(_distilled(state, phases, spec))
+    return _distilled(state, phases, spec)
+
+
+def _distilled(state: TrainingState, phases: list[Phase], spec: LoraSpec) -> Distilled:
+    """What `state` holds of finished experts."""
+    done = phases[: state.phase]
+    return Distilled(_experts(state, done, spec), spec, done, state.losses)
+
+
+def _experts(
+    state: TrainingState, phases: list[Phase], spec: LoraSpec, unfinished: Tensors | None = None
+) -> NoiseExperts:
+    """Those that `state` holds. `unfinished`: the adapter of the last one of `phases`."""
+    ranges = [phase.noise_range for phase in phases if phase.expert is not None]
+    adapters = [*state.experts]
+    if unfinished is not None:
+        adapters.append(unfinished)
+        ranges = ranges or [phases[-1].noise_range]  # the shared phase: for all noise
+    pairs = zip(ranges, adapters, strict=True)
+    return NoiseExperts([Expert(one, tensors, spec.scaling) for one, tensors in pairs])
 
 
 def _seed(settings: DistillSettings, phase: int, step: int) -> int:
@@ -150,7 +173,12 @@ def _step(
     state.losses[-1].append(loss)
     seconds = time.perf_counter() - start
     rate, share = settings.batch_size / seconds, (ready - start) / seconds
-    return Progress(phase, state.step, loss, rate, share)
+    phases, spec = plan_phases(settings)[: state.phase + 1], learner.student.spec
+
+    def learned() -> NoiseExperts:
+        return _experts(state, phases, spec, learner.adapter())
+
+    return Progress(phase, state.step, loss, rate, share, learned)
 
 
 def _end(phase: Phase, state: TrainingState, learner: Learner) -> None:

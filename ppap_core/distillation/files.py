@@ -9,6 +9,8 @@ from ..atomic import check_writable
 from ..errors import SettingError
 from .declaration import check_settings, setting
 
+SO_FAR = " (so far)"
+
 
 @dataclass(frozen=True)
 class TrainingFiles:
@@ -25,7 +27,9 @@ class TrainingFiles:
     labels: str = setting(
         "", "CSV or JSON, file and class: learn from labels instead (the supervised baseline)"
     )
-    overwrite: bool = setting(False, "replace an expert file that exists")
+    overwrite: bool = setting(
+        False, "replace an expert file that exists; with other settings, learn anew"
+    )
     force: bool = setting(
         False, "use pictures of another checkpoint, or sampled with other settings"
     )
@@ -47,11 +51,22 @@ class TrainingFiles:
         """Beside the expert file, under the name that model managers look for."""
         return Path(self.out).with_suffix(".preview.png")
 
+    def so_far_file(self) -> Path:
+        """Of the experts that are done while others are still being trained."""
+        out = Path(self.out)
+        return out.with_name(f"{out.stem}{SO_FAR}{out.suffix}")
+
     def check_out(self) -> None:
         """ValueError unless the expert file may be written, and what else a training writes."""
         out = Path(self.out)
         if out.suffix != ".safetensors":
             raise ValueError(f"an expert file is called name.safetensors, got {self.out!r}")
+        if out.stem.endswith(SO_FAR):
+            raise SettingError(
+                f"{out.stem!r} ends with{SO_FAR}, which is for unfinished trainings",
+                name="choose another name",
+                out="choose another file",
+            )
         if self.is_taken() and not self._unfinished().exists():
             raise self.taken()
         check_writable(out.parent, "out")

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -95,11 +96,7 @@ def check_state(path: Path, settings: dict[str, object]) -> None:
     """
     if not path.is_file():
         return
-    try:
-        with safe_open(path, "pt") as file:
-            stored = json.loads((file.metadata() or {}).get("settings", "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from None
+    stored = _header(path)["settings"]
     differences = [
         f"{name} was {stored[name]!r}, now {value!r}"
         for name, value in settings.items()
@@ -107,6 +104,32 @@ def check_state(path: Path, settings: dict[str, object]) -> None:
     ]
     if differences:
         raise _other_training(path, differences)
+
+
+def is_finished(path: Path) -> bool:
+    """Whether the training that left its state in `path` has learned all it was to learn."""
+    if not path.is_file():
+        return False
+    header = _header(path)
+    shared = header["settings"].get("initialisation") == "shared"
+    return header["progress"].get("phase") == header["settings"].get("num_experts", 0) + shared
+
+
+def forget_finished(path: Path, fingerprint: str) -> None:
+    """Delete the state of a training with another fingerprint, unless it is unfinished."""
+    if is_finished(path) and _header(path)["fingerprint"] != fingerprint:
+        path.unlink()
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The fingerprint, settings and progress of the state in `path`; reads nothing else of it."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = {"settings": "{}", "progress": "{}"} | (file.metadata() or {})
+        parsed = {name: json.loads(header[name]) for name in ("settings", "progress")}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from None
+    return parsed | {"fingerprint": header.get("fingerprint")}
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

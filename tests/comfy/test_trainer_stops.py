@@ -127,7 +127,7 @@ def test_what_a_run_refuses_leaves_no_trace(comfyui, inputs, monkeypatch):  # no
     assert Path("state.safetensors") in before
     for changes, message in (
         ({"num_images": 30}, "num_images was 24, now 30"),
-        ({"steps": 5}, "steps was 4, now 5"),
+        ({"steps": 5, "overwrite": True}, "steps was 4, now 5"),  # it is not finished
     ):
         with pytest.raises(ValueError, match=message):
             train(comfyui, inputs, "refused", **changes)
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(
     read_only = Path("/proc/ppap") if Path("/proc/self").exists() else tmp_path / "file" / "x"
     module = sys.modules[comfyui.node("PPAP_TrainExperts").__module__]
     given = files(out=str(read_only / "a.safetensors"), run=str(tmp_path / "run"))
-    monkeypatch.setattr(module, "training_files", lambda name: given)
+    monkeypatch.setattr(module, "training_files", lambda *_: given)
     with pytest.raises(ValueError, match="nothing can be written to"):
         train(comfyui, inputs, "read_only")
     assert not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """The trainer through the real host: node and command line, from pictures to guided pictures."""
 
 import contextlib
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,10 +73,17 @@ def test_the_node_trains_saves_and_its_file_loads(
         assert all(value.equal(other.tensors[key]) for key, value in one.tensors.items())
 
 
-def test_cancelled_training_resumes_to_the_same_file(comfyui, inputs, monkeypatch):
+@pytest.fixture
+def whole(comfyui, inputs) -> bytes:
+    """The file of a training that nobody looks at and nothing stops."""
+    if not file_of(comfyui, "whole").exists():
+        train(comfyui, inputs, "whole")
+    return file_of(comfyui, "whole").read_bytes()
+
+
+def test_cancelled_training_resumes_to_the_same_file(comfyui, inputs, whole, monkeypatch):
     from comfy import model_management
 
-    train(comfyui, inputs, "whole")
     asked = []
 
     def cancel():
@@ -91,16 +99,117 @@ def test_cancelled_training_resumes_to_the_same_file(comfyui, inputs, monkeypatc
         train(comfyui, inputs, "cancelled")
     assert not file_of(comfyui, "cancelled").exists()
     train(comfyui, inputs, "cancelled")
-    whole, again = (file_of(comfyui, name).read_bytes() for name in ("whole", "cancelled"))
-    assert whole == again
+    assert file_of(comfyui, "cancelled").read_bytes() == whole
 
 
-def test_existing_expert_name_is_refused_before_sampling(comfyui, inputs):
+@pytest.fixture
+def seen(comfyui, monkeypatch):
+    """(texts, pictures) that a person sees on the node, who gets a picture after every step."""
+    from comfy import utils
+
+    bridge = "ppap_core.comfy_bridge"
+    shown, samples = (comfyui.module(f"{bridge}.{m}") for m in ("training_on_node", "samples"))
+    texts, pictures = [], []
+    monkeypatch.setattr(shown, "show_on_node", lambda lines: texts.append("\n".join(lines)))
+    monkeypatch.setattr(shown, "PAUSE", 0.0)
+    monkeypatch.setattr(samples, "SHARE", float("inf"))
+    monkeypatch.setattr(samples, "EVERY", 0.0)
+
+    def hook(value, total, preview, node_id=None):
+        assert 0 <= value <= total
+        pictures.extend([preview] if preview else [])
+
+    monkeypatch.setattr(utils, "PROGRESS_BAR_HOOK", hook)
+    return texts, pictures
+
+
+def test_a_training_is_watched_cancelled_in_a_picture_and_ends_with_the_same_file(
+    comfyui, inputs, whole, seen, monkeypatch
+):
+    from comfy.model_management import InterruptProcessingException, interrupt_current_processing
+
+    texts, pictures = seen
+    samples = comfyui.module("ppap_core.comfy_bridge.samples").Samples
+    sample, so_far = samples.sample, file_of(comfyui, "watched (so far)")
+
+    def press_cancel(self, *args):
+        interrupt_current_processing(so_far.exists())  # in the second expert
+        sample(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptProcessingException):
+        patch.setattr(samples, "sample", press_cancel)
+        train(comfyui, inputs, "watched")
+    assert len(pictures) == SMALL["steps"]
+    loaded, info = comfyui.node("PPAP_LoadExperts").execute(inputs["guider"], so_far.name).result
+    assert len(loaded.experts) == 1 and "unfinished, 1 of 2 experts" in info
+    train(comfyui, inputs, "watched")
+    assert file_of(comfyui, "watched").read_bytes() == whole
+    assert not so_far.exists()
+    # After each of the other steps; none after the last one, where the preview follows.
+    assert len(pictures) == 2 * SMALL["steps"] - 2
+    assert len({(kind, sheet.size) for kind, sheet, _ in pictures}) == 1
+    for words in (
+        *("sampling pictures 0 of 24", "sampling pictures 24 of 24", "sampling the preview"),
+        *("reading the guider's answers 24 of 24", "expert 2 of 2, noise [1, 20): step 4 of 4"),
+    ):
+        assert any(words in text and "left of the training" in text for text in texts), words
+
+
+@pytest.mark.parametrize("seconds", [0.1, 30.0])  # of a picture
+def test_pictures_on_the_way_cost_a_twentieth_of_the_time(comfyui, monkeypatch, seconds):
+    """Three hours of steps that take a second; each sample takes as long as its pictures do."""
+    samples = comfyui.module("ppap_core.comfy_bridge.samples")
+    distill = comfyui.module("ppap_core.distillation.distill")
+    phases = comfyui.module("ppap_core.distillation.phases")
+    settings = comfyui.module("ppap_core.distillation.settings").DistillSettings(steps=2000)
+    now = [0.0]
+    monkeypatch.setattr(samples, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    made, trainer = [], SimpleNamespace(guider=None, patcher=None, distill=settings)
+    trainer.checkpoint = SimpleNamespace(networks=list)
+    trainer.sampler_of = trainer.load_for_learning = lambda *_: None
+
+    def sample_learned(checkpoint, guider, reading, answers, num, *_):
+        made.append(2 * num * seconds)
+        now[0] += made[-1]
+
+    monkeypatch.setattr(samples, "sample_learned", sample_learned)
+    watched, times = samples.Samples(lambda sheet: None, seconds), []
+    for phase in phases.plan_phases(settings):
+        for step in range(1, phase.steps + 1):
+            now[0] += 1
+            progress = distill.Progress(phase, step, 0.0, 1.0, 0.0, lambda: ())
+            if watched.are_due(progress, settings.num_experts):
+                times.append((phase.expert, step, now[0]))
+                watched.sample(trainer, "identity", None, progress)
+            assert sum(made) <= 0.05 * now[0]
+    assert max(made) <= 60 and len(times) >= 5
+    if seconds < 1:  # cheap ones are made in time
+        assert {(k, step) for k, step, _ in times} >= {(k, 2000) for k in range(4)}
+        assert all(later - time < 200 for (*_, time), (*_, later) in pairwise(times))
+
+
+def test_a_dry_run_tells_what_a_training_takes_and_leaves_no_trace(comfyui, inputs):
+    guider, preview, text = train(comfyui, inputs, "dry", dry_run=True)
+    assert guider is inputs["guider"] and preview.shape == (1, 1, 1, 3) and not preview.any()
+    for words in ("24 to sample, 3 steps each", "24 pictures for the guider to read", "in all"):
+        assert words in text
+    assert {line.split()[0] for line in text.splitlines()} >= {"learning", "disk", "memory"}
+    assert not file_of(comfyui, "dry").exists()
+    assert not (comfyui.base / "output/ppap_training/dry").exists()
+
+
+def test_existing_expert_name_is_refused_before_sampling_unless_overwritten(comfyui, inputs):
     file_of(comfyui, "taken").parent.mkdir(parents=True, exist_ok=True)
     file_of(comfyui, "taken").write_bytes(b"precious")
-    with pytest.raises(ValueError, match="taken.safetensors exists"):
-        train(comfyui, inputs, "taken")
+    for dry_run in (False, True):
+        with pytest.raises(ValueError, match="taken.safetensors exists.*it .widget overwrite"):
+            train(comfyui, inputs, "taken", dry_run=dry_run)
     assert file_of(comfyui, "taken").read_bytes() == b"precious"
+    few = {"num_images": 16, "num_experts": 1, "overwrite": True}
+    for steps in (1, 2):  # what was finished may be learned anew, on the same pictures
+        train(comfyui, inputs, "taken", steps=steps, **few)
+        loaded = comfyui.module("ppap_core.expert_file").load_experts(file_of(comfyui, "taken"))
+        assert loaded.header.training["steps"] == steps
 
 
 @pytest.mark.parametrize("view", ["nope", "vae"])
@@ -159,9 +268,9 @@ def test_a_real_architecture_trains_and_guides(comfyui, inputs, tmp_path, archit
     assert moved.isfinite().all() and not moved.equal(plain)
 
 
-@pytest.mark.parametrize("name", ["", "../out", "a/b", ".."])
-def test_expert_name_cannot_leave_its_folder(comfyui, inputs, name):
-    with pytest.raises(ValueError, match="plain file name|exists|name.safetensors"):
+@pytest.mark.parametrize("name", ["", "../out", "a/b", "..", "mine (so far)"])
+def test_expert_name_cannot_leave_its_folder_or_be_an_unfinished_one(comfyui, inputs, name):
+    with pytest.raises(ValueError, match="plain file name|exists|name.safetensors|unfinished"):
         train(comfyui, inputs, name)
 
 

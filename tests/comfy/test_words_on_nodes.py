@@ -210,7 +210,7 @@ def settings_error(comfyui, node, error):
         (
             "x exists",
             {"name": "choose another name", "overwrite": "overwrite it"},
-            "x exists: choose another name (widget name)",
+            "x exists: choose another name (widget name), or overwrite it (widget overwrite)",
         ),
         (
             "the pictures were sampled with steps 25, now it is 30",

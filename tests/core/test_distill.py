@@ -4,25 +4,30 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from ppap_core.distillation.distill import distill
+from ppap_core.distillation.distill import Progress, distill
 from ppap_core.distillation.evaluate import (
     NOTHING_MEASURED,
+    RangeAgreement,
     agreement_per_range,
     agreement_table,
     merge_silent,
 )
+from ppap_core.distillation.learned import REMEDY, what_was_learned
 from ppap_core.distillation.phases import plan_phases
+from ppap_core.distillation.progress import TimeLeft, duration
 from ppap_core.distillation.report import report_text
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.state import resume
 from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
-from ppap_core.noise import add_noise, sample_sigma_ve
+from ppap_core.noise import NoiseRange, add_noise, sample_sigma_ve
 from ppap_core.pixels import bytes_to_image
+from training.progress import Watcher
 
 SIDE = 12
 ADAPTER = AdapterSettings(rank=4, max_touched=1.0)
@@ -248,6 +253,51 @@ def test_without_held_out_pictures_nothing_is_measured_and_nothing_is_claimed(gu
     assert rows == [] and len(merge_silent(distilled.experts, rows)) == QUICK.num_experts
     for text in (agreement_table(rows), report_text("mine", "class", rows, distilled, {})):
         assert NOTHING_MEASURED in text and "nan" not in text and "has learned" not in text
+
+
+def test_what_was_learned_is_said_for_each_range_with_what_to_do():
+    """Losses of the plain guider, of the expert and of a constant answer."""
+    losses = {
+        "learned, 90%": (1.0, 0.2, 2.0),
+        "NOT LEARNED YET": (1.0, 3.0, 2.0),
+        "no signal": (4.0, 2.0, 2.0),
+        "no better than the guider alone": (0.5, 0.6, 2.0),
+    }
+    ranges = NoiseRange(0.1, 1), NoiseRange(1, 2), NoiseRange(2, 4), NoiseRange(4, 9)
+    rows = [
+        RangeAgreement(noise_range, plain, expert, 0.5, 0.9, constant, 20)
+        for noise_range, (plain, expert, constant) in zip(ranges, losses.values(), strict=True)
+    ]
+    first, *lines, remedy = what_was_learned("class", rows)
+    assert "20 pictures" in first and remedy == REMEDY and len(lines) == 4
+    for noise_range, words, line in zip(ranges, losses, lines, strict=True):
+        assert line.startswith(f"noise {noise_range}: {words}") and "guider alone 50%" in line
+    assert REMEDY not in what_was_learned("class", rows[:1])
+
+
+def test_the_time_left_follows_the_pace_of_the_part_under_way():
+    now = [100.0]
+    left = {"sampling pictures": 10, "learning": 4}
+    time_left = TimeLeft(left, {"sampling pictures": 3.0, "learning": 5.0}, lambda: now[0])
+    time_left.reached("sampling pictures", 10)
+    assert time_left.seconds() == 10 * 3 + 4 * 5
+    now[0] += 8
+    time_left.reached("sampling pictures", 6)
+    assert time_left.seconds() == 6 * 2 + 4 * 5
+    time_left.reached("learning", 4)  # what came before is done
+    now[0] += 3
+    time_left.reached("learning", 3)
+    assert time_left.seconds() == 3 * 3
+    assert [duration(s) for s in (40, 700, 7500)] == ["40 s", "12 min", "2 h 5 min"]
+
+
+def test_the_terminal_writes_sample_pictures_to_tensorboard(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with Watcher(tmp_path, QUICK) as watcher:
+        watcher(Progress(plan_phases(QUICK)[1], 3, 0.5, 10.0, 0.1, lambda: None))
+        watcher.show(Image.new("RGB", (6, 4)))
+    (picture,) = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload().Images("sample")
+    assert (picture.step, picture.width, picture.height) == (QUICK.steps + 3, 6, 4)
 
 
 def test_the_largest_seed_is_one_that_pytorch_takes(guider):

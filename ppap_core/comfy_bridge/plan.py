@@ -1,0 +1,44 @@
+"""A dry run: what a training would do and cost, measured on steps of its real size."""
+
+from typing import TYPE_CHECKING
+
+from ..distillation.phases import plan_phases
+from ..distillation.progress import LEARNING, PREVIEW, READING, SAMPLING, duration
+from .pictures import free_bytes, picture_bytes
+from .training_checks import check_training
+from .trial import left_of, try_out
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def plan(trainer: "Trainer") -> str:
+    """The plan in lines, after a few steps of which nothing is kept. ValueError as a training."""
+    check_training(trainer)
+    settings, guider, checkpoint = trainer.distill, trainer.guider, trainer.checkpoint
+    trial, left = try_out(trainer), left_of(trainer)
+    seconds = {part: num * trial.seconds[part] for part, num in left.items()}
+    backbone = sum(p.numel() for p in guider.backbone.parameters())
+    folder = trainer.files.image_folder()
+    needed = left[SAMPLING] * picture_bytes(checkpoint, trainer.generate)
+    lines = [
+        f"guider      {guider.info.source}, {guider.info.kind}, {backbone / 1e6:.1f}M parameters",
+        f"checkpoint  {checkpoint.name}, {checkpoint.latent_format_name}",
+        *(f"expert {i}    noise {r}" for i, r in enumerate(settings.ranges(), 1)),
+        f"parameters  {trial.trainable:,} per expert ({trial.trainable / backbone:.1%} of the "
+        f"guider), LoRA rank {trial.lora.rank} on {len(trial.lora.layers)} layers",
+        f"steps       {left[LEARNING]} of {settings.batch_size} images in "
+        f"{len(plan_phases(settings))} phases",
+        f"pictures    {left[SAMPLING]} to sample, {trainer.generate.steps} steps each: "
+        f"{duration(seconds[SAMPLING])} ({trial.seconds[SAMPLING]:.2f} s a picture)",
+        f"answers     {left[READING]} pictures for the guider to read: "
+        f"{duration(seconds[READING])}",
+        f"learning    {duration(seconds[LEARNING])} ({trial.seconds[LEARNING]:.2f} s a step)",
+        f"preview     {duration(seconds[PREVIEW])}",
+        f"disk        {needed / 1e9:.2f} GB for pictures, {free_bytes(folder) / 1e9:.1f} GB are "
+        f"free",
+        f"memory      {trial.num_bytes / 1e9:.2f} GB on {trial.device} while it learns",
+        f"time        {duration(sum(seconds.values()))} in all, and at most a twentieth of it for "
+        f"pictures on the way",
+    ]
+    return "\n".join(lines)
