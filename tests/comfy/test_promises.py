@@ -13,7 +13,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("promises.json")
 ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
-BEING_WRITTEN = {"PPAP_TrainExperts"}  # help pages
 FILES = ("guider", "experts", "model_name")  # choices that depend on what lies on the disk
 
 
@@ -133,7 +132,7 @@ def test_every_node_has_help_with_a_picture_in_every_language(schemas):
 def test_help_names_every_input_and_output(language, schemas):
     names = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text("utf-8"))
     docs = ROOT / "web" / "docs"
-    for node in schemas.keys() - BEING_WRITTEN:
+    for node in schemas:
         page = docs / f"{node}.md" if language == "en" else docs / node / f"{language}.md"
         text, shown = page.read_text("utf-8"), names[node]
         for entry in (*shown["inputs"].values(), *shown["outputs"].values()):

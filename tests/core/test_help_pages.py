@@ -9,8 +9,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "web" / "docs"
 HERE = "https://github.com/ppap-guidance/comfyui-ppap/blob/main/"
 SECTIONS = ["Inputs", "Outputs", "Recipes", "If it does not work", "Cost", "Read on"]
-BEING_WRITTEN = {"PPAP_TrainExperts"}  # remove when its pages are done
-PAGES = [path for path in sorted(DOCS.glob("*.md")) if path.stem not in BEING_WRITTEN]
+PAGES = sorted(DOCS.glob("*.md"))
 TRANSLATIONS = [path for page in PAGES for path in sorted((DOCS / page.stem).glob("*.md"))]
 
 
