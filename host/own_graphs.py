@@ -100,7 +100,7 @@ def a_class(name: str) -> Graph:
 
 def depth(name: str) -> Graph:
     asked = Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square())
-    photograph = Node("LoadImage", {"image": "example.png"}, (280, 320), "Your photograph")
+    photograph = Node("LoadImage", {"image": "example.png"}, (280, 280), "Your photograph")
     return own_checkpoint(
         name,
         "a marble sculpture in a museum, soft light",

@@ -145,8 +145,9 @@ def depth_from_reference(name: str) -> Graph:
     return in_pixels(name, "demo-scenes-depth", depth_of_reference(seed=11))
 
 
-def solid_mask(value: int, width: int, height: int) -> Node:
-    return Node("SolidMask", {"value": value, "width": width, "height": height})
+def solid_mask(title: str, value: int, width: int, height: int) -> Node:
+    size = {"value": value, "width": width, "height": height}
+    return Node("SolidMask", size, title=title, collapsed=True)
 
 
 def placed_mask(x: int, y: int) -> Node:
@@ -156,9 +157,9 @@ def placed_mask(x: int, y: int) -> Node:
 
 def segmentation_from_masks(name: str) -> Graph:
     masks = {
-        "nothing": solid_mask(value=0, width=32, height=32),
-        "floor": solid_mask(value=1, width=32, height=14),
-        "box": solid_mask(value=1, width=18, height=10),
+        "nothing": solid_mask("Nothing", value=0, width=32, height=32),
+        "floor": solid_mask("Floor", value=1, width=32, height=14),
+        "box": solid_mask("Box", value=1, width=18, height=10),
         "floor mask": placed_mask(0, 18),
         "box mask": placed_mask(7, 12),
     }

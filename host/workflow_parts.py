@@ -85,7 +85,7 @@ def replace_link(graph: Graph, old: Link, new: Link) -> Graph:
 def note(name: str) -> Graph:
     """The text of workflow_notes/<name>.md."""
     text = (NOTES / f"{name}.md").read_text("utf-8").strip()
-    return Graph(inputs=[Box("", {"note": Node("MarkdownNote", {"": text}, (560, 260))})])
+    return Graph(inputs=[Box("", {"note": Node("MarkdownNote", {"": text}, (560, 210))})])
 
 
 def class_target(classes: str) -> Node:

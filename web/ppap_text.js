@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js";
 
 const LETTER = [7.5, 16]; // about the width and the height of one, in pixels
 const MARGIN = 40;
+const MOST = 12; // lines; the rest is scrolled
 
 api.addEventListener("executed", ({ detail }) => {
   const text = detail.output?.ppap_text?.[0];
@@ -19,7 +20,7 @@ function makeRoom(node, text) {
   const widget = node?.widgets?.find(({ name }) => name === "$$node-text-preview");
   if (!widget) return;
   const [width, height] = LETTER;
-  const lines = Math.ceil((text.length * width) / (node.size[0] - MARGIN));
+  const lines = Math.min(MOST, Math.ceil((text.length * width) / (node.size[0] - MARGIN)));
   widget.options.getMinHeight = () => lines * height + MARGIN / 2;
   node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
 }

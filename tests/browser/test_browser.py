@@ -54,6 +54,7 @@ def test_workflow_to_prompt_matches_the_front_end(workflow_page, server):
 
 
 def test_queue_runs_it_and_the_picture_appears(workflow_page):
+    workflow_page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     workflow_page.evaluate("() => app.queuePrompt(0, 1)")
     workflow_page.wait_for_function(f"({SAVED})() > 0", timeout=240_000)
     workflow_page.wait_for_timeout(1000)

@@ -92,6 +92,19 @@ def test_template_can_be_opened_run_and_reported_in_the_browser(picture_of):
     assert "guided 25 of 25 steps" in page.evaluate(SHOWN, "PPAP_GuidanceReport")
 
 
+def test_a_guided_picture_on_ones_own_checkpoint_takes_seven_actions(picture_of):
+    """From an empty graph, on a tiny SD1.5; three of them make the picture small."""
+    page = picture_of
+    open_template(page, "01 Your own checkpoint")  # templates, the pack, the template
+    page.evaluate(SET, ["EmptyLatentImage", "width", 64])
+    page.evaluate(SET, ["EmptyLatentImage", "height", 64])
+    page.evaluate(SET, ["PPAP_GuidedKSampler", "steps", 4])
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(ALL_SHOWN, timeout=240_000)
+    told = page.evaluate(SHOWN, "PPAP_GuidedKSampler")
+    assert "sure of golden retriever" in told and "guided 4 of 4 steps" in told
+
+
 def test_help_opens_beside_the_graph(picture_of):
     page = picture_of
     open_template(page, "06 Demo class guidance")
