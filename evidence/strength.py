@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.judges import load_judge
+from demo.latent_experts import use_narrow_decoder
 from demo.measures import FILES, MEASURES, build_target, measure
 from demo.paths import JUDGE
 from demo.sampling import guide_model, load_guiding, load_model, sample
@@ -105,6 +106,7 @@ class LatentPictures:
 
     def __init__(self, seed: int):
         self.models, self.seed = LatentModels(), seed
+        use_narrow_decoder(self.models.checkpoint.vae)  # the shipped one takes seven times as long
         self.judge, self.real = self.models.judge, self.models.real
 
     def sample(self, task: str, method: str, strength: float, num: int) -> Tensor:

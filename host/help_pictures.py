@@ -1,11 +1,15 @@
-"""Pictures of the nodes for their help pages: `python -m host.help_pictures`.
+"""Pictures of the nodes for their help pages, and of a graph: `python -m host.help_pictures`.
 
-ComfyUI's own front end draws each node; its picture goes to web/docs/<node id>.png.
+ComfyUI's own front end draws each node; its picture goes to web/docs/<node id>.png. A workflow
+after its run goes to docs/graph.png, for the README. `python -m host.help_pictures NAME ...` draws
+some of them.
 """
 
 import argparse
+import json
 from pathlib import Path
 
+from demo.paths import WORKFLOWS
 from host.client import request_json
 from host.workflows import front_end, open_front_end
 
@@ -39,16 +43,59 @@ DRAW = """async ([type, values, margin, title]) => {
 }"""
 
 
+GRAPH, GRAPH_FILE = "06 Demo class guidance", Path(__file__).parents[1] / "docs" / "graph.png"
+RUN = """async graph => {
+  await app.loadGraphData(graph, true, true);
+  app.ui.settings.setSettingValue("Comfy.Minimap.Visible", false);
+  app.canvas.ds.scale = 0.7;
+  app.canvas.ds.offset = [120, 200];
+  await app.queuePrompt(0, 1);
+}"""
+SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n.type))
+  .every(n => (n.imgs || []).some(i => i.complete && i.naturalWidth > 0))"""
+BOUNDS = """margin => {
+  const { nodes, groups } = app.graph;
+  const boxes = [...nodes.map(n => n.getBounding()), ...groups.map(g => g.boundingRect)];
+  const left = Math.min(...boxes.map(b => b[0])), top = Math.min(...boxes.map(b => b[1]));
+  const right = Math.max(...boxes.map(b => b[0] + b[2]));
+  const bottom = Math.max(...boxes.map(b => b[1] + b[3]));
+  const { scale, offset } = app.canvas.ds;
+  const rect = app.canvas.canvas.getBoundingClientRect();
+  return {
+    x: rect.x + scale * (left + offset[0]) - margin, y: rect.y + scale * (top + offset[1]) - margin,
+    width: scale * (right - left) + 2 * margin, height: scale * (bottom - top) + 2 * margin,
+  };
+}"""
+
+
+def draw_node(page, name: str) -> None:
+    clip = page.evaluate(DRAW, [name, EXAMPLES.get(name, {}), MARGIN, TITLE])
+    page.wait_for_timeout(700)
+    page.screenshot(path=DOCS / f"{name}.png", clip=clip)
+
+
+def draw_graph(page) -> None:
+    """The workflow after its run; whatever lies over it is hidden."""
+    page.set_viewport_size({"width": 1900, "height": 1200})
+    page.evaluate(RUN, json.loads((WORKFLOWS / f"{GRAPH}.json").read_text("utf-8")))
+    page.wait_for_function(SHOWN, timeout=240_000)
+    page.wait_for_timeout(6000)  # a note about the finished run goes away
+    page.screenshot(path=GRAPH_FILE, clip=page.evaluate(BOUNDS, MARGIN))
+
+
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"node ids, or {GRAPH_FILE.stem}; default: all")
+    args = parser.parse_args()
     with front_end(height=1600) as (page, url):
         open_front_end(page, url)  # the first page of a new user shows a dialog
-        names = [n for n in request_json(f"{url}/object_info") if n.startswith("PPAP_")]
-        for name in names:
+        nodes = [n for n in request_json(f"{url}/object_info") if n.startswith("PPAP_")]
+        for name in args.names or [*nodes, GRAPH_FILE.stem]:
             open_front_end(page, url)
-            clip = page.evaluate(DRAW, [name, EXAMPLES.get(name, {}), MARGIN, TITLE])
-            page.wait_for_timeout(700)
-            page.screenshot(path=DOCS / f"{name}.png", clip=clip)
+            if name == GRAPH_FILE.stem:
+                draw_graph(page)
+            else:
+                draw_node(page, name)
 
 
 if __name__ == "__main__":
