@@ -1,6 +1,6 @@
-"""Checksums: what is read again is what was written, or it is known to be damaged.
+"""Checksums: what a training reads again is what it wrote, or is known to be damaged.
 
-Only training's own files have them: no person edits these.
+They stand in the files that no person edits: records in JSON, latents, estimates, the state.
 """
 
 import hashlib

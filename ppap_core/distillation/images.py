@@ -75,7 +75,7 @@ def read_source(folder: Path) -> dict:
     source = read_json(path)
     try:
         return unseal(source)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{path} is damaged: delete it, or generate the pictures again") from None
 
 

@@ -41,7 +41,8 @@ def _mapped(path: Path) -> numpy.ndarray:
     """The rows in `path`. OSError if it cannot be read, ValueError if it is something else."""
     try:
         mapped = numpy.load(path, mmap_mode="r")
-        assert mapped.dtype.names == ("row", "checksum") and mapped.ndim == 1
+        if mapped.dtype.names != ("row", "checksum") or mapped.ndim != 1:
+            raise ValueError("it holds no rows with checksums")
     except OSError:
         raise
     except Exception as error:  # a damaged header can raise anything
