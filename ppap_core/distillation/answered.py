@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..atomic import replace_file
+from .checksums import seal, unseal
 from .rows import RowFile, RowWriter
 
 SECONDS = 30  # between two records of the progress
@@ -39,11 +40,11 @@ class Answered:
     def _found(self) -> dict:
         """What an earlier process recorded; nothing unless it is of this stamp and whole."""
         try:
-            found = json.loads((self.folder / PROGRESS).read_text("utf-8"))
+            found = unseal(json.loads((self.folder / PROGRESS).read_text("utf-8")))
             num = len(found["kept"]) if found["stamp"] == self.stamp else 0
             whole = min(len(RowFile.whole(self.folder / name)) for name in (STATES, ANSWERS)) >= num
             return found if num and whole else {}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError):
             return {}
 
     def add(
@@ -62,7 +63,7 @@ class Answered:
         """What was added is found by the next process."""
         found = {"stamp": self.stamp, "read": self.read, "kept": self.kept}
         with replace_file(self.folder / PROGRESS) as partial:
-            partial.write_text(json.dumps(found), "utf-8")
+            partial.write_text(json.dumps(seal(found)), "utf-8")
         self._recorded = time.monotonic()
 
     @property

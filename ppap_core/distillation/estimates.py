@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import SettingError, one_line
+from ..errors import SettingError
 from ..noise import NoiseRange
+from .checksums import open_rows
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class EstimateFiles:
     def __getitem__(self, wanted: slice | tuple[Tensor, Tensor]) -> Any:
         """A slice of pictures: their files. (pictures (B,), columns (B,)): (B, C, ...).
 
-        ValueError, naming the file, if one can no longer be read.
+        SettingError, naming the file, if one is damaged or gone.
         """
         if isinstance(wanted, slice):
             return EstimateFiles(self.places[wanted], self.row)
@@ -121,11 +121,11 @@ class EstimateFiles:
         rows: dict[int, Tensor] = {}
         for path, entries in by_file.items():
             try:
-                with safe_open(path, "pt") as file:
+                with open_rows(path) as file:
                     for place, name, column in entries:
-                        rows[place] = file.get_slice(name)[column].clone()
-            except (OSError, SafetensorError) as error:
-                raise ValueError(f"{path} can no longer be read: {one_line(error)}") from None
+                        (rows[place],) = file.read(name, slice(column, column + 1))
+            except ValueError as error:
+                raise SettingError(str(error), estimates="take fresh estimates") from None
         return torch.stack([rows[place] for place in range(len(rows))])
 
 
@@ -134,29 +134,25 @@ def read_estimates(folder: Path, lines: list[dict]) -> Estimates | None:
 
     Their noise levels are read, the estimates themselves stay in their files.
     """
-    levels, rows, kinds, places = [], set(), set(), []
     by_file: dict[str, list[str]] = {}
     for line in lines:
         if "estimates" not in line:
             return None
         by_file.setdefault(line["estimates"], []).append(str(line["seed"]))
-    found: dict[tuple[str, str], Tensor] = {}
+    found, kinds = {}, set()
     for name, seeds in by_file.items():
-        path = folder / name
         try:
-            with safe_open(path, "pt") as file:
+            with open_rows(folder / name) as file:
                 for seed in seeds:
-                    level = found[name, seed] = file.get_tensor(f"{seed}/sigma_ve").clone()
-                    row = file.get_slice(seed)
-                    kinds.add((*row.get_shape(), row.get_dtype(), level.dtype, *level.shape))
-                    rows.add(tuple(row.get_shape()))
-        except (OSError, SafetensorError) as error:
-            log.warning("the estimates in %s cannot be read: %s", path, one_line(error))
+                    found[name, seed] = file.read(f"{seed}/sigma_ve")
+                    kinds.add(file.kind(seed))
+        except ValueError as error:
+            log.warning("no estimates are used: %s", error)
             return None
     if len(kinds) != 1:
         log.warning("the pictures in %s have estimates of different numbers or kinds", folder)
         return None
-    for line in lines:
-        levels.append(found[line["estimates"], str(line["seed"])])
-        places.append((folder / line["estimates"], str(line["seed"])))
-    return Estimates(torch.stack(levels), EstimateFiles(places, rows.pop()))
+    ((_, row),) = kinds
+    keys = [(line["estimates"], str(line["seed"])) for line in lines]
+    places = [(folder / name, seed) for name, seed in keys]
+    return Estimates(torch.stack([found[key] for key in keys]), EstimateFiles(places, row))

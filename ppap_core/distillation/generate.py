@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..atomic import save_safetensors
 from ..errors import SettingError, one_line
 from ..text_files import read_text
+from .checksums import save_rows
 from .declaration import check_settings, setting
 from .estimates import estimate_tensors
 from .images import (
@@ -226,11 +226,11 @@ def save_batch(
     latent_file = f"latents/{seeds[0]:07d}.safetensors"
     if batch.latent is not None:
         latents = {str(seed): batch.latent[i].half().cpu() for i, seed in enumerate(seeds)}
-        save_safetensors(latents, folder / latent_file)
+        save_rows(latents, folder / latent_file)
     estimate_file = f"estimates/{seeds[0]:07d}.safetensors"
     if batch.estimates is not None:
         kept = estimate_tensors(batch.sigma_ve, batch.estimates, seeds, settings.num_estimates)
-        save_safetensors(kept, folder / estimate_file)
+        save_rows(kept, folder / estimate_file)
     lines = []
     for image, seed, prompt in zip(batch.image, seeds, prompts, strict=True):
         name = f"images/{seed:07d}.png"

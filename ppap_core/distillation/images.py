@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..atomic import naming, replace_file
@@ -23,6 +22,7 @@ from ..files_below import files_below
 from ..picture_files import SUFFIXES, read_picture
 from ..pixels import image_to_pil
 from ..text_files import read_json, read_lines
+from .checksums import open_rows, seal, unseal
 
 SOURCE = "source.json"
 NUM_NAMED = 8  # of the pictures that were left out, with their reasons
@@ -45,7 +45,7 @@ def append_manifest(folder: Path, lines: list[dict], rank: int = 0) -> None:
     with naming(path), path.open("a+b") as file:
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")  # a killed run's last, broken line ends here
-        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        file.write("".join(json.dumps(seal(line)) + "\n" for line in lines).encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -54,24 +54,17 @@ def read_manifest(folder: Path) -> list[dict]:
     """The lines of every manifest, by seed; broken lines (of a killed run) are skipped."""
     lines = {}
     for path in sorted(folder.glob("manifest*.jsonl")):
+        num_broken = 0
         for text in filter(str.strip, read_lines(path)):
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                line = None
-            if _is_line(line):
-                lines[line["file"]] = line
+                line = unseal(json.loads(text))
+            except (ValueError, RecursionError):
+                num_broken += 1
             else:
-                log.warning("%s: skipped a broken line", path)
+                lines[line["file"]] = line
+        if num_broken:
+            log.warning("%s: skipped %d broken lines", path, num_broken)
     return sorted(lines.values(), key=lambda line: line.get("seed", 0))
-
-
-def _is_line(line: object) -> bool:
-    """Whether it says what `append_manifest` writes, each of its type."""
-    if not isinstance(line, dict) or not isinstance(line.get("file"), str):
-        return False
-    paths = [line.get(name, "") for name in ("latent", "estimates", "prompt")]
-    return isinstance(line.get("seed", 0), int) and all(isinstance(p, str) for p in paths)
 
 
 def read_source(folder: Path) -> dict:
@@ -80,16 +73,15 @@ def read_source(folder: Path) -> dict:
     if not path.is_file():
         return {}
     source = read_json(path)
-    told = ("fingerprint", "checkpoint")
-    is_whole = isinstance(source, dict) and all(isinstance(source.get(n, ""), str) for n in told)
-    if not is_whole or not isinstance(source.get("settings", {}), dict):
-        raise ValueError(f"{path} is damaged: delete it, or generate the pictures again")
-    return source
+    try:
+        return unseal(source)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged: delete it, or generate the pictures again") from None
 
 
 def write_source(folder: Path, source: dict) -> None:
     with replace_file(folder / SOURCE) as partial:
-        partial.write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(seal(source), indent=1) + "\n", encoding="utf-8")
 
 
 def check_source(folder: Path, fingerprint: str, force: bool = False) -> None:
@@ -184,9 +176,9 @@ def read_latent(folder: Path, line: dict, left_out: LeftOut | None = None) -> Te
     """
     path = folder / line["latent"]
     try:
-        with safe_open(path, "pt") as file:
-            return file.get_tensor(str(line["seed"]))
-    except (OSError, SafetensorError) as error:
+        with open_rows(path) as file:
+            return file.read(str(line["seed"]))
+    except ValueError as error:
         reason = f"its latent in {line['latent']}: {one_line(error)}"
         _leave_out(left_out, line["file"], reason)
         return None

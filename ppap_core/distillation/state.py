@@ -6,14 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from ..atomic import load_safetensors, save_safetensors
 from ..errors import one_line
+from .checksums import seal, tensors_checksum, unseal
 from .settings import DistillSettings
 
 Tensors = dict[str, Tensor]
+HEADER = ("fingerprint", "settings", "phase", "step", "losses")
 
 
 @dataclass
@@ -44,9 +46,9 @@ class TrainingState:
         groups = {f"experts.{index}": tensors for index, tensors in enumerate(self.experts)}
         groups |= {"shared": self.shared or {}, "learner": self.learner or {}}
         tensors = {f"{group}/{key}": v for group, ts in groups.items() for key, v in ts.items()}
-        progress = json.dumps({name: getattr(self, name) for name in ("phase", "step", "losses")})
-        metadata = {"fingerprint": self.fingerprint, "progress": progress}
-        save_safetensors(tensors, path, metadata | {"settings": json.dumps(self.settings)})
+        header = {name: getattr(self, name) for name in HEADER}
+        header |= {"tensors": tensors_checksum(tensors)}
+        save_safetensors(tensors, path, {"state": json.dumps(seal(header))})
 
 
 def settings_by_name(settings: DistillSettings) -> dict[str, object]:
@@ -67,22 +69,16 @@ def resume(
     if path is None or not path.is_file():
         return TrainingState(fingerprint, settings)
     check_state(path, settings)
-    try:
-        metadata, tensors = load_safetensors(path)
-        groups: dict[str, Tensors] = {}
-        for name, value in tensors.items():
-            group, key = name.split("/", 1)
-            groups.setdefault(group, {})[key] = value
-        progress = json.loads(metadata["progress"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise _damaged(path, error) from None
-    if metadata.get("fingerprint") != fingerprint:
+    header = _header(path)
+    if header["fingerprint"] != fingerprint:
         raise _other_training(path, [])
+    groups: dict[str, Tensors] = {}
+    for name, value in _tensors(path, header["tensors"]).items():
+        group, key = name.split("/", 1)
+        groups.setdefault(group, {})[key] = value
     experts = [groups[f"experts.{i}"] for i in range(sum(g.startswith("experts.") for g in groups))]
     return TrainingState(
-        fingerprint,
-        settings,
-        **progress,
+        **{name: header[name] for name in HEADER} | {"settings": settings},
         experts=experts,
         shared=groups.get("shared"),
         learner=groups.get("learner"),
@@ -112,7 +108,7 @@ def is_finished(path: Path) -> bool:
         return False
     header = _header(path)
     shared = header["settings"].get("initialisation") == "shared"
-    return header["progress"].get("phase") == header["settings"].get("num_experts", 0) + shared
+    return header["phase"] == header["settings"].get("num_experts", 0) + shared
 
 
 def forget_finished(path: Path, fingerprint: str) -> None:
@@ -122,14 +118,26 @@ def forget_finished(path: Path, fingerprint: str) -> None:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """The fingerprint, settings and progress of the state in `path`; reads nothing else of it."""
+    """HEADER and the checksum of the tensors, by name; reads nothing else of the state in `path`.
+
+    ValueError if it is not what was saved.
+    """
     try:
         with safe_open(path, "pt") as file:
-            header = {"settings": "{}", "progress": "{}"} | (file.metadata() or {})
-        parsed = {name: json.loads(header[name]) for name in ("settings", "progress")}
-    except (OSError, SafetensorError, ValueError) as error:
+            return unseal(json.loads((file.metadata() or {}).get("state", "null")))
+    except Exception as error:  # a damaged header can raise anything
         raise _damaged(path, error) from None
-    return parsed | {"fingerprint": header.get("fingerprint")}
+
+
+def _tensors(path: Path, checksum: str) -> Tensors:
+    """The tensors of the state in `path`. ValueError if they are not those that were saved."""
+    try:
+        _, tensors = load_safetensors(path)
+        if tensors_checksum(tensors) != checksum:
+            raise ValueError("the checksum of its tensors is wrong")
+    except Exception as error:
+        raise _damaged(path, error) from None
+    return tensors
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
+from ppap_core.distillation.images import write_source
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
 
@@ -96,6 +97,6 @@ def test_bad_input_is_one_clear_line(tmp_path, flags, message):
 def test_pictures_of_another_checkpoint_are_refused(tmp_path):
     images = tmp_path / "images"
     (images / "images").mkdir(parents=True)
-    (images / "source.json").write_text('{"checkpoint": "other", "fingerprint": "0"}')
+    write_source(images, {"checkpoint": "other", "fingerprint": "0"})
     done = train(tmp_path / "mine.safetensors", "--images", images)
     assert done.returncode == 1 and "are from other" in done.stderr and "(--force)" in done.stderr

@@ -1,5 +1,6 @@
 """From a folder to what is learned: broken pictures are left out, answers kept for next time."""
 
+import json
 import logging
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
-from ppap_core.distillation.images import load_images, read_manifest, read_source
+from ppap_core.distillation.images import append_manifest, load_images, read_manifest, read_source
 from ppap_core.distillation.training_set import build_training_set
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.pixels import bytes_to_image
@@ -59,6 +60,13 @@ def test_broken_picture_and_missing_latent_are_skipped_and_named(folder, guider,
     torch.testing.assert_close(data.answers, guider(bytes_to_image(images[[0, 1]])))
 
 
+def flip(file, place):
+    """Damage one bit."""
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
 class Counting(nn.Module):
     def __init__(self, net):
         super().__init__()
@@ -89,6 +97,45 @@ def test_damaged_teacher_cache_is_computed_again(folder, guider, tmp_path):
         (cache / name).write_bytes((cache / name).read_bytes()[:-5])
         again = build_training_set(folder, guider, cache=cache).in_memory()
         assert again.answers.equal(first.answers) and again.states.equal(first.states)
+
+
+@pytest.mark.parametrize("change", [{"read": 5}, {"read": "6"}, {"kept": [0, 1, 2, 3, 4, {}]}])
+def test_a_damaged_record_of_the_teachers_answers_is_not_used(folder, guider, tmp_path, change):
+    """Its rows would be taken for those of other pictures."""
+    progress = tmp_path / "teacher/progress.json"
+    first = build_training_set(folder, guider, cache=progress.parent).in_memory()
+    progress.write_text(json.dumps(json.loads(progress.read_text()) | change))
+    again = build_training_set(folder, guider, cache=progress.parent).in_memory()
+    assert again.answers.equal(first.answers) and again.states.equal(first.states)
+
+
+@pytest.mark.parametrize("name", ["states.npy", "answers.npy"])
+def test_a_damaged_row_is_never_learned_from(folder, guider, tmp_path, name):
+    data = build_training_set(folder, guider, cache=tmp_path)
+    flip(tmp_path / name, -10)
+    with pytest.raises(ValueError, match=f"{name} is damaged .*: delete it"):
+        data.in_memory()
+
+
+def test_a_damaged_value_in_a_latent_is_named_and_left_out(folder, guider, caplog):
+    flip(folder / "latents/0000003.safetensors", -1)  # of the last picture
+    data = build_training_set(folder, guider, process_in=lambda latent: latent)
+    assert len(data) == 5 and "images/0000005.png" in caplog.text
+
+
+def test_a_changed_line_of_the_manifest_is_skipped(folder, caplog):
+    """A picture would get the latent or the estimates of another one."""
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"seed": 2', '"seed": 3'))
+    assert len(read_manifest(folder)) == 5 and "skipped 1 broken line" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"at_once": "2"}, {"at_once": 0}, {"settings": {}}])
+def test_a_changed_source_is_refused(folder, change):
+    source = folder / "source.json"
+    source.write_text(json.dumps(json.loads(source.read_text()) | change))
+    with pytest.raises(ValueError, match=r"source\.json is damaged: delete it"):
+        read_source(folder)
 
 
 def test_labels_replace_the_teachers_answers(folder, guider, tmp_path):
@@ -129,7 +176,8 @@ def test_own_pictures_without_latents_are_refused_for_latent_models(folder, guid
     ],
 )
 def test_manifest_line_of_another_kind_is_skipped(tmp_path, line):
-    (tmp_path / "manifest.jsonl").write_text(f'{line}\n{{"file": "b.png", "seed": 2}}\n')
+    (tmp_path / "manifest.jsonl").write_text(f"{line}\n")
+    append_manifest(tmp_path, [{"file": "b.png", "seed": 2}])
     assert [found["file"] for found in read_manifest(tmp_path)] == ["b.png"]
 
 

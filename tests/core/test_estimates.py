@@ -76,6 +76,24 @@ def test_a_damaged_file_of_estimates_is_named_and_none_are_used(tmp_path, caplog
     assert file.name in caplog.text
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["levels", "estimates"])
+def test_a_damaged_estimate_is_never_learned_from(tmp_path, caplog, place):
+    generate(sampler, GenerateSettings(num_images=4, num_estimates=2), tmp_path, SOURCE)
+    file, lines = tmp_path / "estimates" / "0000000.safetensors", find_images(tmp_path)
+    data = file.read_bytes()
+    of_picture_1 = LEVELS[choose_steps(7, 2, 1)], torch.full((16,), 1.01).half()
+    values = of_picture_1[place].numpy().tobytes()
+    assert values in data
+    file.write_bytes(data.replace(values, bytes(len(values))))
+    found = read_estimates(tmp_path, lines)
+    if place == 0:
+        assert found is None and "the checksum of 1/sigma_ve is wrong" in caplog.text
+        return
+    chosen = torch.tensor([1, 1]), torch.tensor([0, 1])
+    with pytest.raises(SettingError, match="the checksum of 1 is wrong: take fresh estimates"):
+        found.x0_hat[chosen]
+
+
 def kept(num=200):
     """Pictures whose estimates are their row, at all LEVELS."""
     rows = torch.arange(num, dtype=torch.float16)

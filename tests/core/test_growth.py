@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from ppap_core.atomic import save_safetensors
 from ppap_core.distillation import generate as drawing
 from ppap_core.distillation.batch import Reader, random_batch
+from ppap_core.distillation.checksums import save_rows
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.estimates import estimate_tensors
 from ppap_core.distillation.generate import GenerateSettings, Pictures, TooSlow, generate
@@ -64,11 +64,11 @@ def latents_folder(folder, num, side=64):
         latents = torch.randn(100, 4, side, side, generator=torch.Generator().manual_seed(begin))
         latents = latents.half()
         names = [f"{kind}/{begin:07d}.safetensors" for kind in ("latents", "estimates")]
-        save_safetensors(
+        save_rows(
             {str(s): latent for s, latent in zip(seeds, latents, strict=True)}, folder / names[0]
         )
         estimates = estimate_tensors(LEVELS[:2], torch.stack([latents, -latents], 1), seeds, 2)
-        save_safetensors(estimates, folder / names[1])
+        save_rows(estimates, folder / names[1])
         for seed in seeds:
             file = f"images/{seed:07d}.png"
             if seed:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from host.damage import OF_SAFETENSORS
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.state import TrainingState, resume, training_fingerprint
@@ -166,6 +167,38 @@ def test_a_damaged_state_is_refused(tmp_path, kept):
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(ValueError, match="is damaged"):
         resume(file, "one")
+
+
+def state_on_disk(file):
+    """A state with numbers of all kinds, in half a kilobyte."""
+    expert, learner = {"a": torch.arange(6.0).view(2, 3)}, {"b": torch.tensor(7)}
+    TrainingState("one", {"steps": 4}, 1, 2, [[0.5], [0.25]], [expert], None, learner).save(file)
+    return file.read_bytes()
+
+
+def test_a_state_with_any_byte_damaged_is_refused(tmp_path):
+    """Names, numbers of steps and losses, types, shapes and values."""
+    file = tmp_path / "state.safetensors"
+    data = state_on_disk(file)
+    for place in range(len(data)):
+        file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(ValueError, match="is damaged .*: delete it to begin again"):
+            resume(file, "one")
+
+
+@pytest.mark.parametrize("mutate", OF_SAFETENSORS)
+def test_a_damaged_state_is_refused_or_the_same(tmp_path, mutate):
+    file = tmp_path / "state.safetensors"
+    data = state_on_disk(file)
+    whole, refused = resume(file, "one"), 0
+    for number in range(30):
+        file.write_bytes(mutate(data, random.Random(number)))
+        try:
+            assert repr(resume(file, "one")) == repr(whole)
+        except ValueError as error:
+            assert "delete it to begin again" in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 20
 
 
 def test_identity_changes_with_every_setting_that_changes_the_result():

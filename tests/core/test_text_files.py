@@ -11,7 +11,7 @@ from torch import nn
 
 from ppap_core.comfy_bridge.headless import find_comfyui
 from ppap_core.distillation.generate import GenerateSettings
-from ppap_core.distillation.images import append_manifest, read_manifest, read_source
+from ppap_core.distillation.images import append_manifest, read_manifest, read_source, write_source
 from ppap_core.distillation.teacher import read_labels
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, load_guider
 from ppap_core.guiders.labels import read_tags
@@ -95,7 +95,8 @@ def test_a_manifest_and_a_source_that_an_editor_saved_again(tmp_path, encoding):
     append_manifest(tmp_path, lines)
     save(tmp_path / "manifest.jsonl", (tmp_path / "manifest.jsonl").read_text("utf-8"), encoding)
     assert read_manifest(tmp_path) == lines
-    save(tmp_path / "source.json", json.dumps({"checkpoint": "größe"}), encoding)
+    write_source(tmp_path, {"checkpoint": "größe"})
+    save(tmp_path / "source.json", (tmp_path / "source.json").read_text("utf-8"), encoding)
     assert read_source(tmp_path) == {"checkpoint": "größe"}
 
 
