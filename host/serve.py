@@ -64,7 +64,8 @@ class ComfyServer:
     """A ComfyUI server with this pack, in a process of its own: `with ComfyServer(base) as server`.
 
     `base`: folder for its files. `cpu`: as in headless.boot. `port`: None takes a free one.
-    `extra`: more of ComfyUI's flags. `root`: ComfyUI's folder; None finds or fetches one.
+    `extra`: more of ComfyUI's flags. `root`: ComfyUI's folder; None finds or fetches one. `pack`:
+    another folder that holds the pack.
     """
 
     def __init__(
@@ -74,8 +75,9 @@ class ComfyServer:
         port: int | None = None,
         extra: Sequence[str] = (),
         root: Path | None = None,
+        pack: Path = PACK_ROOT,
     ):
-        self.base, self.root = Path(base).absolute(), root
+        self.base, self.root, self.pack = Path(base).absolute(), root, pack
         self.port = port or find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = self.base / "comfyui.log"
@@ -97,7 +99,7 @@ class ComfyServer:
         Raises RuntimeError with the end of the log if it stops, TimeoutError if it is too slow.
         """
         root = self.root or ensure_comfyui()
-        build_base_directory(self.base)
+        build_base_directory(self.base, self.pack)
         command = self.command(root)
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(

@@ -136,11 +136,21 @@ async def load_pack(model_paths: Path) -> tuple[ModuleType, ModuleType, dict[str
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """One ComfyUI server with the pack, and the tests' own nodes, for all tests."""
     base = tmp_path_factory.mktemp("server")
+    prepare(base)
+    with ComfyServer(base, cpu=True) as running:
+        yield running
+
+
+def prepare(base: Path) -> None:
+    """The tests' own nodes, and small files under the names that the workflows load."""
     add_test_nodes(base / "custom_nodes")
     write_named_guiders(base / "models")
     write_photograph(base / "input")
-    with ComfyServer(base, cpu=True) as running:
-        yield running
+
+
+@pytest.fixture
+def prepare_server() -> Callable[[Path], None]:
+    return prepare
 
 
 def add_test_nodes(custom_nodes: Path) -> None:

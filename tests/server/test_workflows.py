@@ -1,16 +1,21 @@
 """Every shipped workflow, through a running server: posted, run, and its picture looked at."""
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from demo.paths import WORKFLOWS as FOLDER
-from host.client import fetch_images, read_prompt, request_json, run_prompt
+from host.client import fetch_images, read_prompt, request_json, run_and_fetch, run_prompt
 from host.own_graphs import OWN_GRAPHS
 from host.prompts import node_of
+from host.serve import ComfyServer
 from host.stand_ins import with_demo_models
 from host.workflow_graphs import DEMO_GRAPHS
+from ppap_core.comfy_bridge.headless import PACK_ROOT
 
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 OWN = [path for path in WORKFLOWS if path.stem in OWN_GRAPHS]
@@ -169,3 +174,27 @@ def test_templates_and_model_folders_are_listed_by_the_server(server):
     templates = request_json(f"{server.url}/workflow_templates")
     assert "06 Demo class guidance" in templates["comfyui-ppap"]
     assert "demo-shapes-resnet.safetensors" in request_json(f"{server.url}/models/ppap_experts")
+
+
+def tracked(*flags: str) -> set[str]:
+    """Files of the repository."""
+    listed = subprocess.run(["git", "ls-files", "-z", *flags], cwd=PACK_ROOT, capture_output=True)
+    return set(listed.stdout.decode().split("\0")) - {""}
+
+
+def unpack_archive(folder: Path) -> Path:
+    """The pack as the registry's archive holds it: what .comfyignore leaves."""
+    for name in tracked() - tracked("--cached", "--ignored", "--exclude-from=.comfyignore"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACK_ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.slow
+def test_every_workflow_runs_with_what_is_in_the_archive(tmp_path, prepare_server):
+    pack = unpack_archive(tmp_path / "pack")
+    assert not (pack / "host").exists() and not (pack / "demo" / "train.py").exists()
+    prepare_server(tmp_path / "base")
+    with ComfyServer(tmp_path / "base", cpu=True, pack=pack) as bare:
+        for path in WORKFLOWS:
+            assert run_and_fetch(bare.url, quick(read_prompt(bare.url, path))), path.stem
