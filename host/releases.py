@@ -19,14 +19,14 @@ from host.client import read_prompt, run_and_fetch
 from host.fetch import RELEASES, fetch_comfyui
 from host.serve import ComfyServer
 from host.symbols import missing, uses_of_pack
-from host.workflow_graphs import GRAPHS
+from host.workflow_graphs import DEMO_GRAPHS
 from ppap_core.comfy_bridge.headless import PACK_ROOT
 
 OLDEST = next(iter(RELEASES))
 SAME = 1e-3  # largest difference of a pixel in [0, 1]; one step of an 8-bit picture is 4e-3
 TEXT = """# ComfyUI releases
 
-Every shipped workflow was run in each of these releases of ComfyUI. `same`: no pixel differs
+Every workflow with the demo's models was run in each of these releases of ComfyUI. `same`: no pixel differs
 by more than {same:g}, in [0, 1], from the picture made in the last release of the table. A cell
 that names a node shows that node's error. Written by `.venv/bin/python -m host.releases`.
 
@@ -121,7 +121,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=PACK_ROOT / "docs" / "hosts.md")
     args = parser.parse_args()
-    names = list(GRAPHS)
+    names = list(DEMO_GRAPHS)
     found = {version: run_host(version, names) for version in tqdm(args.releases, unit="host")}
     newest = found[args.releases[-1]]
     rows = [["ComfyUI", *names], ["---"] * (len(names) + 1)]

@@ -18,7 +18,7 @@ from host.client import read_prompt, request_json, run_prompt
 from host.prompts import node_of
 from host.releases import Pictures, pictures_of, run_workflow
 from host.serve import ComfyServer
-from host.workflow_graphs import GRAPHS
+from host.workflow_graphs import DEMO_GRAPHS
 
 MIB = 2**20
 CLOSE = 5e-3  # mean of a picture in [0, 1]: attention is computed in another way
@@ -69,7 +69,7 @@ def memory_used(server) -> int:
     return device["vram_total"] - device["vram_free"]
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", DEMO_GRAPHS)
 def test_workflow_makes_the_cpus_picture(card, server, name):
     assert_close(run_workflow(card.url, name), run_workflow(server.url, name))
 
