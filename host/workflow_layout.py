@@ -13,9 +13,9 @@ ACROSS, DOWN = 45, 58  # pixels between nodes; the title of the lower one stands
 FRAME, FRAME_TITLE = 15, 75  # from a frame to its nodes: at the sides, and at the top
 COLLAPSED = 185  # the width of a collapsed node in the newer design
 GROWS = {  # by this many pixels: text and previews that stand on a node after a run
-    "PPAP_LoadGuider": 160,
+    "PPAP_LoadGuider": 195,
     "PPAP_LoadPixelModel": 20,
-    "PPAP_LoadExperts": 260,
+    "PPAP_LoadExperts": 225,
     "PPAP_GuidedKSampler": 110,
     "PPAP_ApplyGuidance": 60,
     "PPAP_TargetMap": 320,
