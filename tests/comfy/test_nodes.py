@@ -147,6 +147,13 @@ def test_experts_change_the_guided_picture(comfyui, world):
     assert (guided(comfyui, world) - naive).abs().mean() > 0.02
 
 
+def test_no_experts_leave_the_guider_as_it_is(comfyui):
+    alone = demo_guider(comfyui, experts=False)
+    loaded, info = comfyui.node("PPAP_LoadExperts").execute(alone, "none").args
+    assert loaded is alone and "guides alone" in info
+    assert comfyui.node("PPAP_LoadExperts").fingerprint_inputs("none") == 0
+
+
 def test_the_guider_is_restored_after_sampling(comfyui, world):
     guider = world[2].guider
     before = {k: v.clone() for k, v in guider.state_dict().items()}

@@ -7,6 +7,7 @@ from PIL import Image
 from ppap_core.pixels import (
     bhwc_to_image,
     bytes_to_image,
+    enlarge,
     image_to_bhwc,
     image_to_bytes,
     image_to_pil,
@@ -53,3 +54,11 @@ def test_a_pil_picture_becomes_comfyuis_image():
     bhwc = pil_to_bhwc(Image.fromarray(pixels))
     assert bhwc.shape == (1, 16, 16, 3)
     assert (bhwc[0].mul(255).round().numpy() == pixels).all()
+
+
+def test_enlarging_multiplies_whole_pixels_as_pil_does():
+    picture = Image.fromarray(numpy.random.default_rng(0).integers(0, 255, (5, 7, 3), "uint8"))
+    larger = enlarge(pil_to_bhwc(picture), 12)
+    expected = pil_to_bhwc(picture.resize((21, 15), Image.Resampling.NEAREST))
+    assert torch.equal(larger, expected)
+    assert torch.equal(enlarge(larger, 15), larger)
