@@ -22,7 +22,7 @@ class Recommendation(NamedTuple):
 CLASSES = {  # by what the guider reads, and whether its gradient passes through the model
     ("x_t", False): Recommendation(0.2),
     ("x0_hat", False): Recommendation(0.3, "half-white"),
-    ("x0_hat", True): Recommendation(0.15, "half-white"),
+    ("x0_hat", True): Recommendation(0.2, "half-white"),
 }
 MAPS = {
     ("x_t", False): Recommendation(0.3),
