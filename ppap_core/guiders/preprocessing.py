@@ -51,6 +51,9 @@ class Preprocessing:
     reverse_channels: bool = False
 
     def __post_init__(self) -> None:
+        numbers = (*self.size, *(self.resize_to or ()), *self.mean, *self.std)
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+            raise ValueError(f"sizes, mean and std are finite numbers, got {numbers}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation is 'bilinear' or 'bicubic', got {self.interpolation!r}"

@@ -1,6 +1,7 @@
 """Guiders from folders: timm's own answers, timm's own preprocessing, and clear refusals."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy
@@ -247,3 +248,19 @@ def test_guiders_are_listed_by_folder(tmp_path):
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="task is one of class, depth, segmentation"):
         GuiderInfo("timm/x", "x", "poetry", (), "")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"mean": (0.5, 0.5, [])},
+        {"std": (1, math.nan, 1)},
+        {"size": (32, "32")},
+        {"size": (None, 8)},
+    ],
+    ids=str,
+)
+def test_preprocessing_is_made_of_numbers(damaged):
+    usual = {"size": (32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(ValueError, match="are finite numbers"):
+        Preprocessing(**usual | damaged)
