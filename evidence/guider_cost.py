@@ -59,6 +59,12 @@ def build_dpt(preset: Preset) -> nn.Module:
     )
 
 
+def build_vit(preset: Preset) -> nn.Module:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return ViTForImageClassification(ViTConfig(num_labels=preset.num_classes))
+
+
 def build_segformer(preset: Preset) -> nn.Module:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
@@ -89,6 +95,7 @@ def build_mask2former(preset: Preset) -> nn.Module:
 BUILDERS: dict[str, Callable[[Preset], nn.Module]] = {  # by a part of the repository's name
     "epth-": build_depth_anything,
     "dpt": build_dpt,
+    "nsfw": build_vit,
     "segformer": build_segformer,
     "upernet": build_upernet,
     "mask2former": build_mask2former,
