@@ -74,7 +74,10 @@ def build_segformer(preset: Preset) -> nn.Module:
 def build_upernet(preset: Preset) -> nn.Module:
     from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-    backbone = ConvNextConfig(out_features=[f"stage{i}" for i in range(1, 5)])
+    backbone = ConvNextConfig(
+        **{"depths": [3, 3, 9, 3], "hidden_sizes": [96, 192, 384, 768]},
+        **{"out_features": [f"stage{i}" for i in range(1, 5)]},
+    )
     config = UperNetConfig(
         backbone_config=backbone, num_labels=preset.num_classes, auxiliary_in_channels=384
     )

@@ -20,7 +20,11 @@ ALL_SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n
 SHOWN = """type => app.graph.nodes.find(n => n.type === type).widgets
   .find(w => w.name === '$$node-text-preview')?.value ?? ''"""
 SELECT = "type => app.canvas.selectNode(app.graph.nodes.find(n => n.type === type))"
-BLUEPRINT = "Guide with depth from a reference picture"
+BLUEPRINTS = {  # by the words that people type
+    "depth from a reference": "Guide with depth from a reference picture",
+    "guide with a class": "Guide with a class",
+    "segmentation map": "Guide with a segmentation map",
+}
 USE_BLUEPRINT = """async () => {
   const make = type => {
     const node = LiteGraph.createNode(type);
@@ -36,11 +40,11 @@ USE_BLUEPRINT = """async () => {
   const vae = make('VAELoader'), decode = make('VAEDecode'), show = make('PreviewImage');
   const picture = make('EmptyImage'), sampler = make('KSampler');
   set(latent, { width: 32, height: 32 });
-  set(picture, { width: 32, height: 32, color: 8421504 });
+  set(picture, { width: 32, height: 32, color: 0x06e6e6 });  // sky in ADE20K
   set(vae, { vae_name: 'pixel_space' });
   set(sampler, { steps: 4, cfg: 1 });
   link(model, 'model', blueprint, 'model');
-  link(picture, 'IMAGE', blueprint, 'image');
+  if (blueprint.inputs.some(i => i.name === 'image')) link(picture, 'IMAGE', blueprint, 'image');
   link(blueprint, 'model', sampler, 'model');
   link(model, 'unconditional', sampler, 'positive');
   link(model, 'unconditional', sampler, 'negative');
@@ -146,15 +150,16 @@ def test_nodes_are_found_by_the_words_people_type(picture_of):
         page.locator("input:focus").wait_for(state="hidden")
 
 
-def test_the_blueprint_is_found_by_typing_and_guides(picture_of):
-    page = picture_of
-    search_nodes(page, "depth from a reference")
-    page.get_by_text(BLUEPRINT).first.click()
+@pytest.mark.parametrize("words", BLUEPRINTS)
+def test_a_blueprint_is_found_by_typing_and_guides(picture_of, words):
+    page, name = picture_of, BLUEPRINTS[words]
+    search_nodes(page, words)
+    page.get_by_text(name).first.click()
     page.locator("input:focus").wait_for(state="hidden")
     page.mouse.click(500, 600)
     page.wait_for_function("() => app.graph.nodes.length === 1")
-    assert page.evaluate("() => app.graph.nodes[0].title") == BLUEPRINT
+    assert page.evaluate("() => app.graph.nodes[0].title") == name
     page.evaluate(LISTEN)
     page.evaluate(USE_BLUEPRINT)
     page.wait_for_function(ALL_SHOWN, timeout=120_000)
-    assert "agreement with the map; guided 4 of 4 steps" in page.evaluate("() => seen.texts.at(-1)")
+    assert "guided 4 of 4 steps" in page.evaluate("() => seen.texts.at(-1)")
