@@ -25,7 +25,12 @@ SAMPLING = {"steps": 25, "cfg": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "k
 SIDE = 512
 ADE20K = {"sky": 0x06E6E6, "grass": 0x04FA07, "house": 0xFF09E0}  # its colours
 MODEL, GUIDER, TARGET = "Your checkpoint and prompt", "Guider", "Target"
-WITH, WITHOUT = "With guidance", "Without guidance"
+SOURCES = parts.Sources(
+    model=("checkpoint", "MODEL"),
+    positive=("prompt", "CONDITIONING"),
+    negative=("negative", "CONDITIONING"),
+    vae=("checkpoint", "VAE"),
+)
 
 
 def checkpoint(prompt: str) -> Graph:
@@ -58,38 +63,15 @@ def guider(name: str, target: Node, app: Sequence[tuple[str, str]] = ()) -> Grap
     )
 
 
-def sampler(name: str, guided: bool) -> Graph:
-    kind, title = ("PPAP_GuidedKSampler", WITH) if guided else ("KSampler", WITHOUT)
-    node = Node(kind, SAMPLING, parts.WIDE, "" if guided else title)
-    links: list[Link] = [
-        (("checkpoint", "MODEL"), (name, "model")),
-        (("prompt", "CONDITIONING"), (name, "positive")),
-        (("negative", "CONDITIONING"), (name, "negative")),
-        (("latent", "LATENT"), (name, "latent_image")),
-        (("checkpoint", "VAE"), (f"{name} decode", "vae")),
-    ]
-    if guided:
-        links += [(("checkpoint", "VAE"), (name, "vae")), *parts.guide_by(name, "guider")]
-    shown = [(name, "strength"), (name, "seed")] if guided else []
-    return join(
-        Graph(outputs=[Box(title, {name: node})], links=links, app=(shown, [])),
-        _without_vae(parts.decoded(name, title, saved=guided)),
-    )
-
-
-def _without_vae(graph: Graph) -> Graph:
-    """The checkpoint brings the VAE."""
-    return graph._replace(links=[link for link in graph.links if link[0][0] != "vae"])
-
-
 def own_checkpoint(name: str, prompt: str, guider_and_target: Graph, *more: Graph) -> Graph:
     return join(
         parts.note(name),
         checkpoint(prompt),
         guider_and_target,
         *more,
-        sampler("guided", guided=True),
-        sampler("plain", guided=False),
+        parts.sampled("guided", SAMPLING, SOURCES, guided=True),
+        parts.sampled("plain", SAMPLING, SOURCES, guided=False),
+        links=[(SOURCES.vae, ("guided", "vae")), *parts.guide_by("guided", "guider")],
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from host import own_graphs
 from host import workflow_parts as parts
-from host.workflow_parts import Box, Graph, Link, Node, join
+from host.workflow_parts import Box, Graph, Link, Node, Sources, join
 
 SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
 PLAIN = {"seed": 8}
@@ -16,11 +16,10 @@ LATENT = PLAIN | {"sampler_name": "euler", "scheduler": "simple"}
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
 TO_TARGET: Link = (("experts", "guider"), ("target", "guider"))
 TO_GUIDED = parts.guide_by("guided")
-# A sampler's inputs come from these outputs.
-PIXEL_MODEL = {"model": ("model", "model"), "prompt": ("model", "unconditional")}
-LATENT_MODEL = {"model": ("model", "MODEL"), "prompt": ("prompt", "CONDITIONING")}
+UNCONDITIONAL, EMPTY = ("model", "unconditional"), ("prompt", "CONDITIONING")
+PIXELS = Sources(("model", "model"), UNCONDITIONAL, UNCONDITIONAL, vae=("vae", "VAE"))
+LATENTS = Sources(("model", "MODEL"), EMPTY, EMPTY, vae=("vae", "VAE"))
 MODEL, GUIDER, TARGET, REFERENCE = "Model", "Guider", "Target", "Reference"
-WITH, WITHOUT = "With guidance", "Without guidance"
 
 
 def start(batch_size: int) -> Graph:
@@ -64,27 +63,12 @@ def target(node: Node, name: str = "target") -> Graph:
     return Graph(inputs=[Box(TARGET, {name: node})])
 
 
-def sampler(name: str, widgets: dict, fed: dict, guided: bool) -> Graph:
-    """A sampler, linked to model, conditioning and latent; its box has no pictures yet."""
-    kind, title = ("PPAP_GuidedKSampler", WITH) if guided else ("KSampler", WITHOUT)
-    node = Node(kind, SAMPLING | widgets, parts.WIDE, "" if guided else title)
-    links = [(fed["prompt"], (name, side)) for side in ("positive", "negative")]
-    links += [(fed["model"], (name, "model")), (("latent", "LATENT"), (name, "latent_image"))]
-    shown = [(name, "strength"), (name, "seed")] if guided else []
-    return Graph(outputs=[Box(title, {name: node})], links=links, app=(shown, []))
+def guided(widgets: dict, sources: Sources = PIXELS, scale: float = 8.0) -> Graph:
+    return parts.sampled("guided", SAMPLING | widgets, sources, guided=True, scale=scale)
 
 
-def guided(widgets: dict, fed: dict = PIXEL_MODEL, scale: float = 8.0) -> Graph:
-    return join(
-        sampler("guided", widgets, fed, guided=True),
-        parts.decoded("guided", WITH, saved=True, scale=scale),
-    )
-
-
-def plain(widgets: dict = PLAIN, fed: dict = PIXEL_MODEL, scale: float = 8.0) -> Graph:
-    return join(
-        sampler("plain", widgets, fed, guided=False), parts.decoded("plain", WITHOUT, scale=scale)
-    )
+def plain(widgets: dict = PLAIN, sources: Sources = PIXELS, scale: float = 8.0) -> Graph:
+    return parts.sampled("plain", SAMPLING | widgets, sources, guided=False, scale=scale)
 
 
 def in_pixels(
@@ -118,7 +102,7 @@ def class_guidance(name: str) -> Graph:
 
 def depth_of_reference(seed: int) -> Graph:
     """An unguided picture, shown, and a target of its depth."""
-    drawn = sampler("reference", {"seed": seed}, PIXEL_MODEL, guided=False)
+    drawn = parts.sampler("reference", SAMPLING | {"seed": seed}, PIXELS, guided=False)
     node = drawn.nodes["reference"]._replace(title=REFERENCE)
     decode = Node("VAEDecode", title="Decode", collapsed=True)
     enlarge, link = parts.enlarged("reference enlarge", ("reference decode", "IMAGE"), 8.0)
@@ -238,8 +222,8 @@ def class_guidance_in_latents(name: str) -> Graph:
         start_latent(batch_size=4),
         guider("demo-shapes-resnet", experts=LATENT_EXPERTS),
         asked_class("cone"),
-        guided(LATENT, LATENT_MODEL, scale=4.0),
-        plain(LATENT, LATENT_MODEL, scale=4.0),
+        guided(LATENT, LATENTS, scale=4.0),
+        plain(LATENT, LATENTS, scale=4.0),
         links=[TO_TARGET, (("vae", "VAE"), ("guided", "vae")), *TO_GUIDED],
     )
 

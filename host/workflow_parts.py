@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 NOTES = Path(__file__).parent / "workflow_notes"
 NARROW, WIDE, PICTURE = (280, 0), (310, 0), (330, 330)
+WITH, WITHOUT = "With guidance", "Without guidance"
 
-Link = tuple[tuple[str, str], tuple[str, str]]  # (node, output), (node, input)
+Output = tuple[str, str]  # (node, its output)
+Link = tuple[Output, tuple[str, str]]  # to (node, its input)
 
 
 class Node(NamedTuple):
@@ -92,14 +94,45 @@ def class_target(classes: str) -> Node:
     return Node("PPAP_TargetClass", {"classes": classes})
 
 
-def decoded(name: str, title: str, saved: bool = False, scale: float = 0.0) -> Graph:
+class Sources(NamedTuple):
+    """What a sampler and its pictures are made from; the latent is the node "latent"."""
+
+    model: Output
+    positive: Output
+    negative: Output
+    vae: Output
+
+
+def sampler(name: str, widgets: dict, sources: Sources, guided: bool) -> Graph:
+    """A sampler, linked to model, conditioning and latent; its box has no pictures yet."""
+    kind, title = ("PPAP_GuidedKSampler", WITH) if guided else ("KSampler", WITHOUT)
+    node = Node(kind, widgets, WIDE, "" if guided else title)
+    links: list[Link] = [
+        (sources.model, (name, "model")),
+        (sources.positive, (name, "positive")),
+        (sources.negative, (name, "negative")),
+        (("latent", "LATENT"), (name, "latent_image")),
+    ]
+    shown = [(name, "strength"), (name, "seed")] if guided else []
+    return Graph(outputs=[Box(title, {name: node})], links=links, app=(shown, []))
+
+
+def sampled(name: str, widgets: dict, sources: Sources, guided: bool, scale: float = 0.0) -> Graph:
+    """A sampler and its pictures: saved if they are guided, else previewed."""
+    return join(
+        sampler(name, widgets, sources, guided),
+        decoded(name, WITH if guided else WITHOUT, sources.vae, guided, scale),
+    )
+
+
+def decoded(name: str, title: str, vae: Output, saved: bool, scale: float) -> Graph:
     """The pictures of the sampler `name`, enlarged if `scale` is not 0, saved or previewed."""
     kind = "SaveImage" if saved else "PreviewImage"
     widgets = {"filename_prefix": "ppap/guided"} if saved else {}
     nodes = {f"{name} decode": Node("VAEDecode", title="Decode", collapsed=True)}
     links: list[Link] = [
         ((name, "LATENT"), (f"{name} decode", "samples")),
-        (("vae", "VAE"), (f"{name} decode", "vae")),
+        (vae, (f"{name} decode", "vae")),
     ]
     picture = (f"{name} decode", "IMAGE")
     if scale:
@@ -111,9 +144,7 @@ def decoded(name: str, title: str, saved: bool = False, scale: float = 0.0) -> G
     return Graph(outputs=[Box(title, nodes)], links=links, app=((), [f"{name} show"]))
 
 
-def enlarged(
-    name: str, picture: tuple[str, str], scale: float
-) -> tuple[dict[str, Node], list[Link]]:
+def enlarged(name: str, picture: Output, scale: float) -> tuple[dict[str, Node], list[Link]]:
     widgets = {"upscale_method": "bicubic", "scale_by": scale}
     node = Node("ImageScaleBy", widgets, title="Enlarge", collapsed=True)
     return {name: node}, [(picture, (name, "image"))]
