@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demo.paths import WORKFLOWS
 from host.client import request_json
-from host.workflows import front_end, open_front_end
+from host.workflows import ALL_SHOWN, front_end, open_front_end
 
 DOCS = Path(__file__).parents[1] / "web" / "docs"
 MARGIN, TITLE = 16, 48  # pixels of the graph; title and badge
@@ -42,7 +42,6 @@ DRAW = """async ([type, values, margin, title]) => {
   };
 }"""
 
-
 GRAPH, GRAPH_FILE = "06 Demo class guidance", Path(__file__).parents[1] / "docs" / "graph.png"
 RUN = """async graph => {
   await app.loadGraphData(graph, true, true);
@@ -51,8 +50,6 @@ RUN = """async graph => {
   app.canvas.ds.offset = [120, 200];
   await app.queuePrompt(0, 1);
 }"""
-SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n.type))
-  .every(n => (n.imgs || []).some(i => i.complete && i.naturalWidth > 0))"""
 BOUNDS = """margin => {
   const { nodes, groups } = app.graph;
   const boxes = [...nodes.map(n => n.getBounding()), ...groups.map(g => g.boundingRect)];
@@ -78,7 +75,7 @@ def draw_graph(page) -> None:
     """The workflow after its run; whatever lies over it is hidden."""
     page.set_viewport_size({"width": 1900, "height": 1200})
     page.evaluate(RUN, json.loads((WORKFLOWS / f"{GRAPH}.json").read_text("utf-8")))
-    page.wait_for_function(SHOWN, timeout=240_000)
+    page.wait_for_function(ALL_SHOWN, timeout=240_000)
     page.wait_for_timeout(6000)  # a note about the finished run goes away
     page.screenshot(path=GRAPH_FILE, clip=page.evaluate(BOUNDS, MARGIN))
 

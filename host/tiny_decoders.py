@@ -3,15 +3,8 @@
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import nn
 
-from host.tiny_checkpoints import randomise
-
-
-def use_the_whole_range(last_layer: nn.Module) -> None:
-    """For decoders that answer in [0, 1]: pictures around grey, with visible contrast."""
-    last_layer.weight *= 5
-    last_layer.bias += 0.5
+from host.tiny_checkpoints import randomise, use_the_whole_range
 
 
 def save_taesd(folder: Path, name: str, channels: int) -> Path:

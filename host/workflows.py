@@ -90,6 +90,9 @@ blueprint => {
   return app.graph.serialize();
 }
 """
+# Whether all nodes that save or preview pictures show theirs.
+ALL_SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n.type))
+  .every(n => (n.imgs || []).some(i => i.complete && i.naturalWidth > 0))"""
 
 
 @contextmanager

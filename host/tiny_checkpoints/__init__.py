@@ -4,7 +4,7 @@ Imports inside are relative: the tests of the server copy this folder into a cus
 """
 
 from .families import FAMILIES, Family
-from .models import build, conditioning, empty_latent, randomise, save
+from .models import build, conditioning, empty_latent, randomise, save, use_the_whole_range
 from .whole import save_whole
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "randomise",
     "save",
     "save_whole",
+    "use_the_whole_range",
 ]

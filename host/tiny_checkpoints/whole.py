@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from .models import build, randomise
+from .models import build, randomise, use_the_whole_range
 
 MODEL, CLIP, VAE = "model.diffusion_model.", "cond_stage_model.", "first_stage_model."
 
@@ -20,8 +20,7 @@ def save_whole(path: Path) -> Path:
 
     vae = randomise(comfy.taesd.taesd.TAESD(latent_channels=4).requires_grad_(False))
     vae.vae_scale.fill_(0.18215)
-    vae.taesd_decoder[-1].weight *= 5  # pictures with visible contrast, around grey
-    vae.taesd_decoder[-1].bias += 0.5
+    use_the_whole_range(vae.taesd_decoder[-1])
     clip = comfy.sd1_clip.SDClipModel(device="meta")
     weights = {
         MODEL + key: value.half().contiguous()

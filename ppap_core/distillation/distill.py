@@ -173,10 +173,11 @@ def _step(
     state.losses[-1].append(loss)
     seconds = time.perf_counter() - start
     rate, share = settings.batch_size / seconds, (ready - start) / seconds
-    phases, spec = plan_phases(settings)[: state.phase + 1], learner.student.spec
+    begun = state.phase + 1
 
     def learned() -> NoiseExperts:
-        return _experts(state, phases, spec, learner.adapter())
+        phases = plan_phases(settings)[:begun]
+        return _experts(state, phases, learner.student.spec, learner.adapter())
 
     return Progress(phase, state.step, loss, rate, share, learned)
 

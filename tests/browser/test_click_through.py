@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import TimeoutError
 
+from host.workflows import ALL_SHOWN
+
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 LISTEN = """() => {
   window.seen = { steps: 0, texts: [] };
@@ -15,8 +17,6 @@ LISTEN = """() => {
 SET = """([type, widget, value]) => {
   app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === widget).value = value;
 }"""
-ALL_SHOWN = """() => app.graph.nodes.filter(n => /SaveImage|PreviewImage/.test(n.type))
-  .every(n => (n.imgs || []).some(i => i.complete && i.naturalWidth > 0))"""
 SHOWN = """type => app.graph.nodes.find(n => n.type === type).widgets
   .find(w => w.name === '$$node-text-preview')?.value ?? ''"""
 SELECT = "type => app.canvas.selectNode(app.graph.nodes.find(n => n.type === type))"

@@ -7,19 +7,16 @@ import pytest
 
 from demo.paths import WORKFLOWS
 from host.client import request_json
+from tests.quick_runs import QUICK
 
 ALL = sorted(WORKFLOWS.glob("*.json"))
 FAST = ("01", "07")  # one on one's own checkpoint, one of the demo; the others are slow
 OPEN = "graph => app.loadGraphData(graph, true, true, 'shipped')"
 DESIGN = "vue => app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', vue)"
-QUICK = """() => {
-  const small = { EmptyLatentImage: { width: 64, height: 64 }, PPAP_TrainExperts: {
-    num_images: 16, width: 64, height: 64, sampling_steps: 2, num_experts: 2, steps: 2 } };
+RUN = """values => {
   for (const node of app.graph.nodes) {
-    const values = small[node.type] ?? {};
-    for (const widget of node.widgets ?? []) {
-      if (widget.name === "steps" && node.type !== "PPAP_TrainExperts") widget.value = 3;
-      if (widget.name in values) widget.value = values[widget.name];
+    for (const [name, value] of Object.entries(values[node.type] ?? {})) {
+      node.widgets.find(widget => widget.name === name).value = value;
     }
   }
   return app.queuePrompt(0, 1);
@@ -69,7 +66,7 @@ def test_no_node_lies_over_another(comfyui_page, server, path, vue):
         page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         page.wait_for_timeout(1000)
         assert overlaps(page.evaluate(BOXES, vue)) == []
-        page.evaluate(QUICK)
+        page.evaluate(RUN, QUICK)
         wait_until_idle(page, server.url)
         assert page.evaluate("() => app.lastExecutionError ?? null") is None
         assert overlaps(page.evaluate(BOXES, vue)) == []

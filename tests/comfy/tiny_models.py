@@ -9,8 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from host.tiny_checkpoints import FAMILIES, build, randomise, save
-from host.tiny_decoders import use_the_whole_range
+from host.tiny_checkpoints import FAMILIES, build, randomise, save, use_the_whole_range
 
 
 def load(comfyui, name: str):

@@ -16,19 +16,11 @@ from host.serve import ComfyServer
 from host.stand_ins import with_demo_models
 from host.workflow_graphs import DEMO_GRAPHS
 from ppap_core.comfy_bridge.headless import PACK_ROOT
+from tests.quick_runs import QUICK
 
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 OWN = [path for path in WORKFLOWS if path.stem in OWN_GRAPHS]
 DEMO = [path for path in WORKFLOWS if path.stem in DEMO_GRAPHS]
-QUICK = {  # what makes a workflow for one's own checkpoint quick
-    "EmptyLatentImage": {"width": 64, "height": 64},
-    "KSampler": {"steps": 3},
-    "PPAP_GuidedKSampler": {"steps": 3},
-    "PPAP_TrainExperts": {
-        **{"num_images": 16, "width": 64, "height": 64, "sampling_steps": 2},
-        **{"num_experts": 2, "steps": 2, "batch_size": 4},
-    },
-}
 
 
 def pictures(server, entry: dict, node_id: str) -> list[Image.Image]:
