@@ -175,7 +175,7 @@ def class_and_depth(name: str) -> Graph:
 
     The class has another shape than the reference, so its guider insists and depth is a hint.
     """
-    apply = Node("PPAP_ApplyGuidance", {"strength": 0.1})
+    apply = Node("PPAP_ApplyGuidance", {"strength": 0.05})
     graph = in_pixels(
         name,
         "demo-scenes-depth",

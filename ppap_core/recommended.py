@@ -26,7 +26,7 @@ CLASSES = {  # by what the guider reads, and whether its gradient passes through
 }
 MAPS = {
     ("x_t", False): Recommendation(0.3),
-    ("x0_hat", False): Recommendation(0.5, "wiener"),
+    ("x0_hat", False): Recommendation(1.0, "wiener"),
     ("x0_hat", True): Recommendation(0.5),
 }
 BURNING = 4.0  # times the recommended strength: beyond it pictures fall apart
