@@ -9,6 +9,7 @@ from ..ppap_core.reading import AUTO
 from ..ppap_core.shaping import NO_SHAPING, Shaping
 from ..ppap_core.spectrum import SPECTRA
 from ..ppap_core.strength import RECOMMENDED, RULES
+from .numbers import read_numbers
 from .types import CATEGORY, OptionsSocket
 
 CONFLICTS = ("sum", "give way")
@@ -123,7 +124,4 @@ class GuidanceOptions(io.ComfyNode):
 
 
 def read_frames(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.replace(",", " ").split())
-    except ValueError:
-        raise ValueError(f"frames are whole numbers such as 0, 4, -1; got {text!r}") from None
+    return tuple(read_numbers(text, int, "frames are whole numbers such as 0, 4, -1"))

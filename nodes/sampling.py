@@ -9,6 +9,7 @@ from ..ppap_core.jacobian import JACOBIANS
 from ..ppap_core.reading import AUTO, INPUTS, VIEWS, Reading
 from ..ppap_core.strength import Strength
 from .options import NO_OPTIONS
+from .shown import last_text, shows_text
 from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket
 
 
@@ -122,6 +123,7 @@ def guide_model(
 
 class ApplyGuidance(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls):
         return io.Schema(
             node_id="PPAP_ApplyGuidance",
@@ -138,7 +140,7 @@ class ApplyGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, **guidance):
-        return io.NodeOutput(guide_model(model, **guidance))
+        return io.NodeOutput(guide_model(model, **guidance), ui=last_text())
 
 
 def ksampler_inputs():
@@ -194,6 +196,7 @@ def guide_and_sample(model, **inputs):
 
 class GuidedKSampler(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls):
         return io.Schema(
             node_id="PPAP_GuidedKSampler",
@@ -216,4 +219,4 @@ class GuidedKSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, **inputs):
-        return io.NodeOutput(*guide_and_sample(model, **inputs))
+        return io.NodeOutput(*guide_and_sample(model, **inputs), ui=last_text())

@@ -5,12 +5,18 @@ from functools import wraps
 
 from comfy_api.latest import io, ui
 
-from ..ppap_core.comfy_bridge.live import as_sentences
+from ..ppap_core.comfy_bridge.live import as_sentences, shown_on_node
 
 
 def text_on_node(text: str) -> dict:
     """For NodeOutput's `ui`: web/ppap_text.js shows it; "text" is where clients look for one."""
     return ui.PreviewText(text).as_dict() | {"ppap_text": (as_sentences(text),)}
+
+
+def last_text() -> dict | None:
+    """The live text that the running node ends with, for NodeOutput's `ui`."""
+    text = shown_on_node()
+    return text_on_node(text) if text else None
 
 
 def shows_text(define_schema: Callable) -> Callable:

@@ -5,7 +5,9 @@ from comfy_api.latest import io
 
 from ..ppap_core.grid import GridRow, draw_grid
 from ..ppap_core.pixels import bhwc_to_image, pil_to_bhwc
+from .numbers import read_numbers
 from .sampling import guidance_inputs, guide_and_sample, ksampler_inputs
+from .shown import last_text, shows_text
 from .types import CATEGORY
 
 MOST = 12
@@ -13,6 +15,7 @@ MOST = 12
 
 class ScaleSweep(io.ComfyNode):
     @classmethod
+    @shows_text
     def define_schema(cls):
         return io.Schema(
             node_id="PPAP_ScaleSweep",
@@ -50,14 +53,11 @@ class ScaleSweep(io.ComfyNode):
         pictures = torch.stack([bhwc_to_image(image).cpu() for image in images], dim=1)
         rows = [GridRow(str(number), "", row) for number, row in enumerate(pictures, 1)]
         grid = draw_grid([f"{strength:g}" for strength in wished], rows, cell=256)
-        return io.NodeOutput(pil_to_bhwc(grid), torch.cat(images))
+        return io.NodeOutput(pil_to_bhwc(grid), torch.cat(images), ui=last_text())
 
 
 def read_strengths(text: str) -> list[float]:
-    try:
-        strengths = [float(number) for number in text.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"strengths are numbers such as 0, 0.5, 1; got {text!r}") from None
+    strengths = read_numbers(text, float, "strengths are numbers such as 0, 0.5, 1")
     if not 1 <= len(strengths) <= MOST:
         raise ValueError(f"give 1 to {MOST} strengths, got {len(strengths)}")
     return strengths

@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Iterable
 
-from comfy_execution.utils import get_executing_context
+from comfy_execution.utils import ExecutionContext, get_executing_context
+
+_last: tuple[ExecutionContext | None, str] = (None, "")  # the node that showed something, and what
 
 
 def show_on_node(lines: Iterable[str]) -> None:
@@ -13,7 +15,15 @@ def show_on_node(lines: Iterable[str]) -> None:
     if server is None or context is None:
         return
     if text := as_sentences("\n".join(lines)):
+        global _last
+        _last = context, text
         server.send_progress_text(text, context.node_id, server.client_id)
+
+
+def shown_on_node() -> str:
+    """The text that stands on the running node by now; "" if it has shown none."""
+    context, text = _last
+    return text if context and context == get_executing_context() else ""
 
 
 def as_sentences(text: str) -> str:

@@ -107,6 +107,13 @@ def test_a_guided_picture_on_ones_own_checkpoint_takes_seven_actions(picture_of)
     page.wait_for_function(ALL_SHOWN, timeout=240_000)
     told = page.evaluate(SHOWN, "PPAP_GuidedKSampler")
     assert "sure of golden retriever" in told and "guided 4 of 4 steps" in told
+    page.reload()  # the words are shown again where nothing has to run
+    page.wait_for_function("() => window.app?.graph?.nodes.some(n => n.type === 'PPAP_LoadGuider')")
+    page.wait_for_timeout(2000)
+    assert not page.evaluate(SHOWN, "PPAP_GuidedKSampler")
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(f"type => ({SHOWN})(type)", arg="PPAP_GuidedKSampler", timeout=60_000)
+    assert page.evaluate(SHOWN, "PPAP_GuidedKSampler") == told
 
 
 def test_help_opens_beside_the_graph(picture_of):

@@ -249,7 +249,7 @@ def test_chosen_frames_of_a_video_are_guided_and_no_others(comfyui, load, guider
     model = load(name)
     options = comfyui.node("PPAP_GuidanceOptions").execute(
         **{"conflict": "sum", "max_norm": 0.0, "every": 1, "momentum": 0.0, "second_moment": 0.0},
-        frames="0, -1",
+        frames="０； -1",
     )
     plain = sample(model, name, frames=3, steps=1)
     guided = guide(comfyui, model, guider, options=options.args[0])

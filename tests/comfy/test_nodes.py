@@ -540,7 +540,7 @@ def sweep(comfyui, world, strengths, **changes):
 
 
 def test_sweep_shows_the_samplers_picture_at_each_strength(comfyui, world):
-    grid, images = sweep(comfyui, world, "0, 1 3")
+    grid, images = sweep(comfyui, world, "0，１、3")  # as East Asian keyboards write them
     assert images.shape == (6, 32, 32, 3)  # two pictures under three strengths
     for strength, pair in zip((0.0, 1.0, 3.0), images.split(2), strict=True):
         expected = guided(comfyui, world, strength=strength)
@@ -549,7 +549,7 @@ def test_sweep_shows_the_samplers_picture_at_each_strength(comfyui, world):
     assert grid.shape[1] > 2 * 256 and grid.shape[2] > 3 * 256
 
 
-@pytest.mark.parametrize("strengths", ["", "strong", "1 " * 13])
+@pytest.mark.parametrize("strengths", ["", "strong", "nan", "1, inf", "1 " * 13])
 def test_unreadable_list_of_strengths_is_refused(comfyui, world, strengths):
     with pytest.raises(ValueError, match="strengths"):
         sweep(comfyui, world, strengths)
