@@ -64,8 +64,8 @@ def train_generative_model(name: str, out: Path, steps: int, **data: Path) -> No
     run_module(f"demo.{name}", processes=2, checkpoint=checkpoint, out=out, steps=steps, **data)
 
 
-def generate_images(num: int = NUM_GENERATED) -> None:
-    run_module("training", "generate", num_images=num, **PIXELS)
+def generate_images(num: int = NUM_GENERATED, **flags: object) -> None:
+    run_module("training", "generate", **{"num_images": num} | PIXELS | flags)
 
 
 def distill_experts(file: Path) -> None:

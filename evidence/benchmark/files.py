@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from demo.paths import CACHE, DEPTH_GUIDER, GUIDER, SEGMENTATION_GUIDER
+from demo.paths import CACHE, DEPTH_GUIDER, GENERATED, GUIDER, SEGMENTATION_GUIDER
 from evidence.benchmark.budgets import Budget
 from evidence.benchmark.methods import Teaching
 from ppap_core.distillation.state import training_fingerprint
@@ -23,8 +23,14 @@ def experts_file(guider: str, teaching: Teaching, budget: Budget, seed: int) -> 
     settings = teaching.settings(guider, budget, seed)
     pictures = budget.renders if teaching.is_supervised else budget.generated
     used = str(round(teaching.pictures * pictures))
-    name = training_fingerprint(settings, guider, str(teaching.is_supervised), used)
+    drawn = [teaching.drawn] if teaching.drawn else []
+    name = training_fingerprint(settings, guider, str(teaching.is_supervised), used, *drawn)
     return FOLDER / f"{guider}-{name}.safetensors"
+
+
+def drawn_folder(drawn: str) -> Path:
+    """Of the diffusion model's pictures, drawn in one of the ways of DRAWINGS."""
+    return FOLDER / f"drawn {drawn}" if drawn else GENERATED
 
 
 def conditional_file(budget: Budget) -> Path:

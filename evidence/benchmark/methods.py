@@ -16,13 +16,15 @@ FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
 class Teaching:
     """How experts are taught. `is_full`: train all weights. `pictures`: the share that is used.
 
-    `changes`: to DistillSettings; `adapter`: to AdapterSettings.
+    `drawn`: how, of DRAWINGS; "" is by the defaults. `changes`: to DistillSettings; `adapter`: to
+    AdapterSettings.
     """
 
     num_experts: int = 5
     is_supervised: bool = False
     is_full: bool = False
     pictures: float = 1.0
+    drawn: str = ""
     changes: dict = field(default_factory=dict)
     adapter: dict = field(default_factory=dict)
 
@@ -164,6 +166,19 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
         "all weights": Teaching(is_full=True),
     },
 }
+DRAWINGS = {  # flags of `training generate`; their pictures are REDRAWN as many as by the defaults
+    "DDIM, 10 steps": {"steps": 10},
+    "DDPM, 25 steps": {"sampler_name": "ddpm"},
+    "Euler ancestral, 25 steps": {"sampler_name": "euler_ancestral"},
+    "DPM++ 2M, 25 steps": {"sampler_name": "dpmpp_2m"},
+}
+REDRAWN = 0.3
+HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
+    "5 experts, all pictures": {},
+    **{f"{num} experts": {"num_experts": num} for num in (1, 2, 10)},
+    **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
+    **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
+}
 SUPERVISED_X0 = Teaching(**LABELLED, changes=X0_EXPERTS.changes)
 INPUTS = (
     Method("input: x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
@@ -178,10 +193,14 @@ def class_methods(guider: str) -> tuple[Method, ...]:
 
 
 def ablations() -> list[Method]:
-    """One for each entry of ABLATIONS, named "group: setting", and INPUTS."""
+    """One for each entry of ABLATIONS, named "group: setting", INPUTS, and of HARVESTS."""
     taught = [
         Method(f"{group}: {setting}", teaching=teaching)
         for group, settings in ABLATIONS.items()
         for setting, teaching in settings.items()
     ]
-    return [*taught, *INPUTS]
+    kept = [
+        Method(f"kept estimates: {setting}", "x0_hat", teaching=replace(KEPT, **changes))
+        for setting, changes in HARVESTS.items()
+    ]
+    return [*taught, *INPUTS, *kept]

@@ -5,6 +5,8 @@ from demo.scene_files import load_heldout_scenes
 from demo.train import encode_latents, generate_images, generate_latent_images
 from evidence.benchmark import files
 from evidence.benchmark.budgets import Budget
+from evidence.benchmark.files import drawn_folder
+from evidence.benchmark.methods import DRAWINGS, REDRAWN
 from evidence.benchmark.world import load_renders
 
 UNSHIPPED_GUIDERS = {  # name: how it is built and trained
@@ -19,6 +21,9 @@ def prepare(budget: Budget) -> None:
     load_heldout_scenes()
     renders = load_renders(budget.renders)
     generate_images(budget.generated)
+    if "ablations" in budget.tables:
+        for name, flags in DRAWINGS.items():
+            generate_images(round(REDRAWN * budget.generated), images=drawn_folder(name), **flags)
     if "latent" in budget.tables:
         encode_latents()
         generate_latent_images()

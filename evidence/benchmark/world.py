@@ -9,14 +9,20 @@ from torch import Tensor
 
 from demo.judges import load_judge
 from demo.measures import build_target, measure, own_accuracy, recognise
-from demo.paths import GENERATED, JUDGE, PIXEL_MODEL
+from demo.paths import JUDGE, PIXEL_MODEL
 from demo.sampling import load_model
 from demo.scene_files import load_heldout_scenes, load_or_render
 from demo.scenes import Scenes
 from demo.shapes import SHAPES
 from demo.train import run_module
 from evidence.benchmark.budgets import Budget
-from evidence.benchmark.files import GUIDERS, conditional_file, experts_file, renders_file
+from evidence.benchmark.files import (
+    GUIDERS,
+    conditional_file,
+    drawn_folder,
+    experts_file,
+    renders_file,
+)
 from evidence.benchmark.methods import Method, Teaching
 from evidence.quality import measure_quality
 from ppap_core.distillation.batch import FROM_NOISE, Reader
@@ -41,6 +47,22 @@ SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
 NUM_REAL, NUM_SPECTRUM = 2000, 1000
 
 
+class Drawn:
+    """The first `num` pictures in a folder of `training generate`, and what was kept of them."""
+
+    def __init__(self, folder: Path, num: int):
+        self.folder, self.lines = folder, find_images(folder)[:num]
+
+    @cached_property
+    def pictures(self) -> Tensor:
+        """(N, 3, 32, 32) uint8, sampled from the diffusion model."""
+        return torch.stack([image for _, image in read_images(self.folder, self.lines)])
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        return read_estimates(self.folder, self.lines)
+
+
 class World:
     """What the pieces of a benchmark of this budget need."""
 
@@ -52,6 +74,7 @@ class World:
         self.guider = cache(self._guider)
         self.experts = cache(self._experts)
         self.answers = cache(self._answers)
+        self.drawn = cache(lambda drawn: Drawn(drawn_folder(drawn), budget.generated))
 
     @cached_property
     def conditional_model(self):
@@ -64,22 +87,8 @@ class World:
         return LatentWorld()
 
     @cached_property
-    def _generated_lines(self) -> list[dict]:
-        return find_images(GENERATED)[: self.budget.generated]
-
-    @cached_property
-    def generated(self) -> Tensor:
-        """(N, 3, 32, 32) uint8, sampled from the diffusion model."""
-        return torch.stack([image for _, image in read_images(GENERATED, self._generated_lines)])
-
-    @cached_property
-    def estimates(self) -> Estimates:
-        """Those that were kept of the same pictures."""
-        return read_estimates(GENERATED, self._generated_lines)
-
-    @cached_property
     def data_spectrum(self) -> DataSpectrum:
-        return DataSpectrum.of_states(bytes_to_image(self.generated[:NUM_SPECTRUM]))
+        return DataSpectrum.of_states(bytes_to_image(self.drawn("").pictures[:NUM_SPECTRUM]))
 
     @cached_property
     def renders(self) -> Scenes:
@@ -92,17 +101,18 @@ class World:
 
         return LoadedGuider.of(load_guider(GUIDERS[name]))
 
-    def _answers(self, guider: str) -> Tensor:
-        return teacher_answers(self.guider(guider).guider, self.generated)
+    def _answers(self, guider: str, drawn: str) -> Tensor:
+        return teacher_answers(self.guider(guider).guider, self.drawn(drawn).pictures)
 
     def training_set(self, guider: str, teaching: Teaching):
         if teaching.is_supervised:
             truth = label_answers(self.renders.label, len(SHAPES))
             return TrainingSet(self.renders.image, truth)
-        kept = slice(round(teaching.pictures * len(self.generated)))
-        estimates = self.estimates[kept] if teaching.changes.get("estimates") == "kept" else None
-        answers = self.answers(guider)[kept]
-        return TrainingSet(self.generated[kept], answers, estimates=estimates)
+        drawn = self.drawn(teaching.drawn)
+        used = slice(round(teaching.pictures * self.budget.generated))
+        estimates = drawn.estimates[used] if teaching.changes.get("estimates") == "kept" else None
+        answers = self.answers(guider, teaching.drawn)[used]
+        return TrainingSet(drawn.pictures[used], answers, estimates=estimates)
 
     def reader(self, settings):
         from ppap_core.comfy_bridge.denoise import Denoiser
