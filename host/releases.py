@@ -47,7 +47,7 @@ of a ComfyUI.
 
 | source | what was done |
 | --- | --- |
-| 0.33.0 (yzkee/ComfyUI, 783545f6) | all of the names are there; `samplers.py`, `sampler_helpers.py`, `model_patcher.py` and `model_sampling.py` were compared with 0.30.0 |
+| 0.33.0 (yzkee/ComfyUI, 783545f6) | all of the names are there, and all 745 tests of `tests/comfy` that are not slow pass (with its own comfy-kitchen 0.2.31 and comfy-aimdo 0.4.13) |
 | between 0.37 and 0.38.1 (Comfy-Org/ComfyUI: `samplers.py` 311c0140 and `model_patcher.py` 08d0e510 in part, `sampler_helpers.py` 53757775, `model_sampling.py` 2fd20839) | read, not run |
 
 In the newest of these the bridge holds by what it reads of a model, not by names:

@@ -6,6 +6,7 @@
 from comfy_api.latest import ComfyExtension
 
 from ..ppap_core.comfy_bridge.folders import register_folders
+from .best_of import BestOfSeveral
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
 from .models import LoadPixelModel
@@ -34,6 +35,7 @@ class PPAPExtension(ComfyExtension):
             GuidanceReport,
             ScaleSweep,
             GuiderClasses,
+            BestOfSeveral,
         ]
 
 

@@ -119,12 +119,26 @@ class Guidance:
         is_lost = is_lost or score.is_lost
         return score._replace(gradient=gradient, is_lost=is_lost, is_stale=is_stale)
 
+    @torch.no_grad()
+    def answer(self, state: Tensor, sigma_ve: float) -> Tensor:
+        """The guider's answer to `state` (B, ...): x_vp or the estimate, as `input` says.
+
+        Nothing is differentiated. Leaves the expert of `sigma_ve` merged.
+        """
+        self.guider.switch.activate(self.experts and self.experts.select(sigma_ve))
+        with torch.inference_mode(False):
+            return self._read(state.detach().clone().float())[1]
+
+    def _read(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """What the guider reads of `state`, and its answer."""
+        image = self.view(self.shaping.choose_frames(state))
+        return image, in_parts(self.guider, image, self.at_once(image.shape))
+
     def _differentiate(self, state: Tensor) -> Score:
         """The score in `state`, which is what the guider reads."""
         with torch.inference_mode(False), torch.enable_grad():
             state = state.detach().clone().float().requires_grad_(True)
-            image = self.view(self.shaping.choose_frames(state))
-            answer = in_parts(self.guider, image, self.at_once(image.shape))
+            image, answer = self._read(state)
             log_likelihood = self.target.log_likelihood(answer)
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), state)
         gradient, is_lost = _finite(gradient)

@@ -4,16 +4,18 @@ import logging
 from functools import partial
 
 from ..guidance import Guidance
+from ..particles import Particles
 from ..reading import AUTO, OPEN, Reading
 from ..recommended import BURNING
 from ..shaping import NO_SHAPING, Shaping
 from ..strength import RECOMMENDED, Strength
 from ..targets import Target
+from .best_of import install_best_of
 from .hook import install_guidance
 from .live import show_on_node
 from .loaded_guider import LoadedGuider
 from .memory import images_at_once
-from .views import build_view
+from .views import BuiltView, build_view
 
 RECOMMENDED_STRENGTH = Strength()
 SHARE = 0.5  # of the device's memory, for the guider's passes
@@ -37,28 +39,53 @@ def guide(
     `model` itself where the strength is off. `vae` (VAE) serves the view "vae". ValueError, before
     anything is sampled, where guider, target, experts, view and model do not fit together.
     """
-    latent_format = model.get_model_object("latent_format")
-    if guider.expert_set:
-        guider.expert_set.header.check_latent_format(type(latent_format).__name__)
-    reading = settle_reading(reading, guider)
+    reading = settle_reading(reading, guider, model)
     if strength.is_off:
         warn_of_no_guidance(guider, target, strength)
         return model
     warn_of_burning(strength)
     built = build_view(reading.view, model, vae)
-    guidance = Guidance(
-        guider.guider,
-        target,
-        strength,
-        experts=guider.experts,
-        input=reading.input,
-        view=built.view,
-        jacobian=jacobian,
-        shaping=shaping,
-        data_spectrum=guider.data_spectrum,
-        at_once=partial(images_at_once, guider.guider, SHARE, None),
+    guidance = asked(
+        guider, target, reading.input, built, strength=strength, jacobian=jacobian, shaping=shaping
     )
     return install_guidance(model, guidance, guider.patcher, *built.patchers)
+
+
+def choose_best(
+    model,
+    guider: LoadedGuider,
+    target: Target,
+    particles: Particles,
+    *,
+    reading: Reading = OPEN,
+    vae=None,
+):
+    """A clone of `model` (MODEL) whose pictures are the best of several by `target`.
+
+    `model` itself for one particle. ValueError as for `guide`.
+    """
+    reading = settle_reading(reading, guider, model)
+    if particles.num == 1:
+        return model
+    built = build_view(reading.view, model, vae)
+    guidance = asked(guider, target, reading.input, built)
+    return install_best_of(model, particles, guidance, guider.patcher, *built.patchers)
+
+
+def asked(
+    guider: LoadedGuider, target: Target, input: str, built: BuiltView, **settings
+) -> Guidance:
+    """`settings`: of Guidance."""
+    return Guidance(
+        guider.guider,
+        target,
+        experts=guider.experts,
+        input=input,
+        view=built.view,
+        data_spectrum=guider.data_spectrum,
+        at_once=partial(images_at_once, guider.guider, SHARE, None),
+        **settings,
+    )
 
 
 def warn_of_no_guidance(
@@ -90,15 +117,19 @@ def warn_of_burning(strength: Strength) -> None:
             f"2 insists, and more than {BURNING:g} gains nothing"
         )
         log.warning(told)
-        show_on_node([told])
+        show_on_node([told], lasting=True)
 
 
-def settle_reading(reading: Reading, guider: LoadedGuider) -> Reading:
+def settle_reading(reading: Reading, guider: LoadedGuider, model) -> Reading:
     """What "auto" stands for in `reading`: as the experts were trained, if there are some.
+
+    ValueError if they were trained for latents of another format than `model`'s.
 
     A guider alone cannot read noise, so it reads the model's estimate (docs/evidence/views.md,
     class.md: in latents and in pixels, three and more times as many pictures come out as asked).
     """
     if guider.expert_set:
+        latent_format = model.get_model_object("latent_format")
+        guider.expert_set.header.check_latent_format(type(latent_format).__name__)
         return guider.expert_set.header.settle_reading(reading)
     return reading.or_else(Reading(input="x0_hat"))

@@ -116,7 +116,7 @@ def test_pictures_that_will_be_unguided_are_announced(
     """Unless that is what was asked for."""
     shown = []
     guide = comfyui.module("ppap_core.comfy_bridge.guide")
-    monkeypatch.setattr(guide, "show_on_node", lambda lines: shown.extend(lines))
+    monkeypatch.setattr(guide, "show_on_node", lambda lines, **_: shown.extend(lines))
     guided(comfyui, world, **off)
     told = [line for line in shown if "will be unguided" in line]
     assert bool(told) == bool(words)

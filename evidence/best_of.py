@@ -1,0 +1,184 @@
+"""Best of several: particles that a guider selects, without gradients and with them.
+
+`python -m evidence.best_of` asks for the class and for the depth of held-out scenes. Judges, which
+guide nothing, measure how close the pictures come and how good they are; *evaluations* counts those
+of the diffusion model for one picture. Writes docs/evidence/best_of.csv and .md. Rows that
+best_of.csv has are kept, so a run that was stopped continues.
+"""
+
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from demo.judges import load_judge
+from demo.measures import MEASURES, build_target, measure
+from demo.paths import JUDGE
+from demo.sampling import SAMPLER, SCHEDULER, SIZE, guide_model, load_guiding, load_model
+from demo.scene_files import load_heldout_scenes
+from demo.scenes import Scenes
+from evidence.flags import build_parser
+from evidence.quality import measure_quality
+from evidence.strength import sample_in_parts
+from evidence.tables import markdown, write_csv
+from ppap_core.comfy_bridge.headless import boot
+from ppap_core.particles import Particles
+
+TASKS = ("class", "depth")
+STEPS = 25
+
+
+@dataclass(frozen=True)
+class Method:
+    """`strength`: of guidance by gradients, 0 for none."""
+
+    particles: Particles | None = None
+    strength: float = 0.0
+    has_experts: bool = True
+    steps: int = STEPS
+    sampler: str = SAMPLER
+
+
+METHODS = {
+    "no guidance": Method(),
+    "best of 4 at the end": Method(Particles(4, strictness=0.0)),
+    "4 particles, every 4 steps": Method(Particles(4, 4)),
+    "4 particles, every 2 steps": Method(Particles(4, 2)),
+    "4 particles, every step": Method(Particles(4, 1)),
+    "4 particles, every 2 steps, strictness 2": Method(Particles(4, 2, 2.0)),
+    "4 particles, every 2 steps, DDPM": Method(Particles(4, 2), sampler="ddpm"),
+    "4 particles, every 2 steps, guider alone": Method(Particles(4, 2), has_experts=False),
+    "16 particles, every 2 steps": Method(Particles(16, 2)),
+    "gradients": Method(strength=1.0),
+    "gradients, 100 steps": Method(strength=1.0, steps=4 * STEPS),
+    "gradients and 4 particles, every 2 steps": Method(Particles(4, 2), strength=1.0),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """`value`: of MEASURES, by a judge. `evaluations`: of the diffusion model, for one picture."""
+
+    task: str
+    method: str
+    evaluations: int
+    value: float
+    fid: float
+    kid: float
+    n: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.task, self.method
+
+
+class Pictures:
+    """Samples every method for the same scenes; one particle starts from the same noise in all."""
+
+    def __init__(self, scenes: Scenes, seed: int):
+        self.scenes, self.seed = scenes, seed
+        self.model, self.judge = load_model(), load_judge(JUDGE)
+        self.guiders = {task: load_guiding(task) for task in TASKS}
+        self.real = load_heldout_scenes().pictures(slice(-2000, None))
+
+    def measure(self, task: str, name: str) -> Measurement:
+        method, num = METHODS[name], len(self.scenes)
+        pictures = sample_in_parts(lambda rows: self._part(task, method, rows), num)
+        quality = measure_quality(self.judge, pictures, self.real)
+        value = round(measure(task, pictures, self.scenes), 4)
+        each = method.steps * (method.particles.num if method.particles else 1)
+        return Measurement(task, name, each, value, round(quality.fid, 3), quality.kid, num)
+
+    def _part(self, task: str, method: Method, rows: slice) -> list[Tensor]:
+        from ppap_core.comfy_bridge.guide import choose_best
+        from ppap_core.comfy_bridge.sampling import sample_pixels
+
+        model, guider = self.model, self.guiders[task]
+        if not method.has_experts:
+            guider = guider.without_experts()
+        seeds, pictures = [self.seed + row for row in range(rows.start, rows.stop)], []
+        for part in torch.arange(rows.start, rows.stop).split(self._at_once(method)):
+            target = build_target(task, self.scenes[part])
+            guided = model
+            if method.strength:
+                wanted = self._for_particles(task, part, method)
+                guided = guide_model(model, guider, wanted, method.strength)
+            if method.particles:
+                guided = choose_best(guided, guider, target, method.particles)
+            own = [seeds[int(row) - rows.start] for row in part]
+            settings = method.steps, method.sampler, SCHEDULER, SIZE, SIZE
+            pictures += sample_pixels(guided, own, *settings)
+        return pictures
+
+    def _at_once(self, method: Method) -> int:
+        return max(1, 50 // (method.particles.num if method.particles else 1))
+
+    def _for_particles(self, task: str, rows: Tensor, method: Method):
+        """The target of each particle, for gradients."""
+        num = method.particles.num if method.particles else 1
+        return build_target(task, self.scenes[rows.repeat(num)])
+
+
+def main() -> None:
+    parser = build_parser(__doc__, pictures=100, each="task and method")
+    parser.add_argument("--seed", type=int, default=3_000_000)
+    args = parser.parse_args()
+    boot()
+    path = args.output / "best_of.csv"
+    found = read_rows(path)
+    pictures = Pictures(load_heldout_scenes()[: args.pictures], args.seed)
+    for key in tqdm([key for key in planned() if key not in {m.key for m in found}], unit="row"):
+        found.append(pictures.measure(*key))
+        write_csv([asdict(m) for m in found], path)
+    text = table(found)
+    (args.output / "best_of.md").write_text(f"{HEAD}\n\n{text}\n", encoding="utf-8")
+    sys.stdout.write(text + "\n")
+
+
+def planned() -> Iterator[tuple[str, str]]:
+    for task in TASKS:
+        yield from ((task, name) for name in METHODS)
+
+
+def read_rows(path: Path) -> list[Measurement]:
+    if not path.exists():
+        return []
+    kinds = Measurement.__annotations__
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Measurement(**{name: kinds[name](text) for name, text in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def table(found: list[Measurement]) -> str:
+    """Markdown: a line per method."""
+    by_key, lines = {m.key: m for m in found}, []
+    for name in METHODS:
+        line = {"method": name}
+        for task in TASKS:
+            if m := by_key.get((task, name)):
+                value = f"{m.value:.3f}" if task == "depth" else f"{m.value:.0%}"
+                line |= {
+                    "evaluations": str(m.evaluations),
+                    f"{task}: {MEASURES[task]} / KID": value,
+                }
+                line[f"{task}: {MEASURES[task]} / KID"] += f" / {m.kid:.1f}"
+        lines.append(line)
+    return markdown(lines)
+
+
+HEAD = """# Best of several
+
+Particles (PPAP Best of Several) beside gradients, with the experts unless said otherwise, the rest
+at its default. A cell has the value, by a judge, and KID (times 1000). *Evaluations* are those of
+the diffusion model for one picture. Made by `python -m evidence.best_of`."""
+
+
+if __name__ == "__main__":
+    main()
