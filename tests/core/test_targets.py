@@ -138,6 +138,39 @@ def test_consecutive_synonyms_name_one_class():
     assert parse_classes("shark, man-eater, maillot", labels) == {2: 1.0, 0: 1.0}
 
 
+SHARED = (
+    ("crane", None),
+    *((name, None) for name in ("Panda", "wagon:2, cone")),
+    ("lesser panda", {1: 1.0}),
+    ("cat bear", {1: 1.0}),
+    ("giant panda, panda", {2: 1.0}),
+    ("tub", {4: 1.0}),  # its own first name, not another's synonym
+    ("horn", {5: 1.0}),
+    ("0", {0: 1.0}),
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), SHARED)
+def test_a_name_that_several_classes_share_is_not_guessed(text, expected):
+    """As timm's names of ImageNet are: silently the first one would be taken."""
+    labels = (
+        *(
+            "crane",
+            "lesser panda, panda, cat bear",
+            "giant panda, panda",
+            "bathtub, tub",
+            "tub, vat",
+        ),
+        *("horn", "cornet, horn", "station wagon, wagon", "police van, wagon", "crane", "cone"),
+    )
+    if expected is not None:
+        assert parse_classes(text, labels) == expected
+        return
+    with pytest.raises(ValueError, match="2 of the guider's classes are called") as raised:
+        parse_classes(text, labels)
+    assert "Write the number of the one you mean" in str(raised.value)
+
+
 def test_each_line_can_be_for_one_picture():
     assert parse_class_rows("cone\n\ntorus:2, crane:-1\n", LABELS) == [
         {2: 1.0},
