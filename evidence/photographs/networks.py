@@ -13,8 +13,8 @@ SOURCES = {MOBILENET_V2: MOBILENET, DEEPLAB_V3: DEEPLAB}
 NETWORKS = (EFFICIENTNET, *SOURCES)
 
 
-def load_network(name: str, folder: Path | None, cache: Path) -> Guider:
-    """One of NETWORKS, reading SIDE x SIDE pixels, whole pictures: teacher and student alike.
+def load_network(name: str, folder: Path | None, cache: Path, side: int = SIDE) -> Guider:
+    """One of NETWORKS, reading whole pictures at `side` pixels: teacher and student alike.
 
     `folder`: --networks; EfficientNet-Lite0 comes from its package, by way of `cache`. ValueError
     if the network is not there.
@@ -30,6 +30,6 @@ def load_network(name: str, folder: Path | None, cache: Path) -> Guider:
         source.check(folder)
         place = (folder / source.path).parent
     guider = load_guider(place)
-    small = {"size": (SIDE, SIDE), "resize_to": None, "crop_fraction": 1.0}
+    small = {"size": (side, side), "resize_to": None, "crop_fraction": 1.0}
     guider.preprocessing = replace(guider.preprocessing, **small)
     return guider

@@ -39,6 +39,13 @@ def load_photographs(root: Path, cache: Path) -> Photographs:
     return Photographs(found.pop("learned"), found)
 
 
+def load_large(root: Path, num: int, side: int) -> Tensor:
+    """`num` of the sample photographs that are held out: (num, 3, side, side) uint8."""
+    samples = sorted((root / SAMPLES.path).glob("*.JPEG"))[::EVERY]
+    spread = [samples[i * len(samples) // num] for i in range(num)]
+    return _stack(_square(path, side) for path in spread)
+
+
 def _read(root: Path) -> dict[str, Tensor]:
     samples = sorted((root / SAMPLES.path).glob("*.JPEG"))
     learned, heldout = [p for i, p in enumerate(samples) if i % EVERY], samples[::EVERY]
@@ -64,17 +71,19 @@ def _crops(paths: Sequence[Path]) -> Iterator[Image.Image]:
         for _ in range(CROPS):
             side = min(picture.size) * random.uniform(SMALLEST, 1)
             left, top = (random.uniform(0, length - side) for length in picture.size)
-            crop = picture.resize((SIDE,) * 2, 3, (left, top, left + side, top + side))
-            yield crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else crop
+            box = (left, top, left + side, top + side)
+            crop = picture.resize((SIDE,) * 2, Image.Resampling.BICUBIC, box)
+            mirrored = random.random() < 0.5
+            yield crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else crop
 
 
-def _square(path: Path) -> Image.Image:
-    """The square in the middle."""
+def _square(path: Path, length: int = SIDE) -> Image.Image:
+    """The square in the middle, `length` pixels a side."""
     picture = read_picture(path)
     side = min(picture.size)
-    left, top = ((length - side) / 2 for length in picture.size)
+    left, top = ((whole - side) / 2 for whole in picture.size)
     box = (left, top, left + side, top + side)
-    return picture.resize((SIDE,) * 2, Image.Resampling.BICUBIC, box)
+    return picture.resize((length,) * 2, Image.Resampling.BICUBIC, box)
 
 
 def _stack(pictures) -> Tensor:

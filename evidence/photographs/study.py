@@ -10,14 +10,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from evidence.photographs.gradients import measure_gradients
 from evidence.photographs.lessons import Lesson, lessons, measure, teach
-from evidence.photographs.networks import load_network
-from evidence.photographs.pictures import Photographs, load_photographs
+from evidence.photographs.networks import DEEPLAB_V3, EFFICIENTNET, load_network
+from evidence.photographs.pictures import Photographs, load_large, load_photographs
 from ppap_core.atomic import save_safetensors
 from ppap_core.distillation.batch import FROM_NOISE
 from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider
+
+NUM_LARGE, LARGE = 16, 224  # pictures for gradients, and their side
 
 log = logging.getLogger(__name__)
 
@@ -84,3 +87,21 @@ def _run(study: Study, network: str, guider: Guider, lesson: Lesson) -> None:
         file = study.measured_file(network, lesson, part)
         found = measure(guider, experts, heldout[part], answers, FROM_NOISE, file)
         log.info("%s, %s: %s", network, part, found["agreement"].mean(dim=1))
+
+
+def run_gradients(study: Study) -> None:
+    """Measure what is missing of the gradients of a classifier and of a segmentation model."""
+    from ppap_core.comfy_bridge.headless import boot
+
+    if study.photographs is None or study.networks is None:
+        log.warning("the gradients are left out: they need --photographs and --networks")
+        return
+    boot()
+    torch.set_num_threads(1)
+    pictures = load_large(study.photographs, NUM_LARGE, LARGE)
+    for network in (EFFICIENTNET, DEEPLAB_V3):
+        guider = load_network(network, study.networks, study.cache, LARGE)
+        answers = study.answers(network, guider, "large", pictures).float()
+        folder = study.cache / network
+        log.info("%s: gradients", network)
+        measure_gradients(guider, answers, pictures, study.networks, folder)
