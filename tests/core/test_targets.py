@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ppap_core.targets import ClassTarget, find_class, parse_class_rows, parse_classes
+from ppap_core.targets.class_search import list_classes
 
 LABELS = ("tench, Tinca tinca", "goldfish, Carassius auratus", "cone", "torus", "crane")
 
@@ -165,6 +166,12 @@ def test_a_name_that_several_classes_share_is_not_guessed(text, expected):
     with pytest.raises(ValueError, match="2 of the guider's classes are called") as raised:
         parse_classes(text, labels)
     assert "Write the number of the one you mean" in str(raised.value)
+
+
+def test_what_guider_classes_lists_names_the_same_classes():
+    """Its output goes into Target Class, also where two classes have one label."""
+    labels = ("crane", "crane, machine", "crane", "frame")
+    assert parse_classes(list_classes("crane", labels)[0], labels) == {0: 1.0, 1: 1.0, 2: 1.0}
 
 
 def test_each_line_can_be_for_one_picture():
