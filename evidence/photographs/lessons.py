@@ -1,6 +1,6 @@
 """The rows of the table: how experts are taught, and how well they agree with the clean teacher."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,12 +100,29 @@ def measure(
             middle = (noise_range.low * noise_range.high) ** 0.5
             guider.switch.activate(experts and experts.select(middle))
             answer = torch.cat(list(_answers(guider, data, noise_range, read)))
-            agreement.append(COMPARISONS[kind].agreement(answer, answers.float()))
+            agreement.append(agreement_of(kind)(answer, answers.float()))
             losses.append(compare(kind, answer, answers.float(), 1.0)[0])
         guider.switch.restore()
         found = {"agreement": torch.stack(agreement), "loss": torch.tensor(losses)}
         save_safetensors(found, file, {})
     return load_file(file)
+
+
+def agreement_of(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The trainer's own measure; for maps of objects on a background the objects' alone."""
+    return object_agreement if kind == "segmentation" else COMPARISONS[kind].agreement
+
+
+def object_agreement(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): of the pixels where one or both see an object, the share where both see the same.
+
+    Class 0 is the background; 1 where there is nothing else. Background agrees with background at
+    any noise, so that the share of all pixels would hide what is lost.
+    """
+    seen, known = answer.argmax(dim=1), teacher.argmax(dim=1)
+    either = ((seen > 0) | (known > 0)).flatten(1).sum(dim=1)
+    both = ((seen == known) & (known > 0)).flatten(1).sum(dim=1)
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0)
 
 
 @torch.no_grad()
