@@ -37,28 +37,46 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     """Index of the class that has `name` as its label, one of its synonyms or its number.
 
     A label that is `name` to the letter comes first, then those that are the same to a person
-    (`names.plain`). ValueError if there is none.
+    (`names.plain`), those whose first synonym it is, and those that have it as another synonym.
+    ValueError if there is none, or if several are equally near: ImageNet knows two cranes.
     """
-    if name.strip() in labels:
-        return labels.index(name.strip())
     wanted = plain(name)
-    if not wanted:
+    if not wanted and name.strip() not in labels:
         raise ValueError(f"no class given: write its name or number; {_some(labels)}")
-    whole = [plain(label) for label in labels]
-    if wanted in whole:
-        return whole.index(wanted)
-    synonyms = by_synonym(labels)
-    if wanted in synonyms:
-        return synonyms[wanted]
+    if found := _nearest_named(name.strip(), wanted, labels):
+        if len(found) > 1:
+            raise ValueError(_ambiguous(name.strip(), found, labels))
+        return found[0]
     if re.fullmatch(r"\d+", wanted):
         if int(wanted) < len(labels):
             return int(wanted)
         raise ValueError(
             f"class index {wanted} is out of range: the guider knows 0 to {len(labels) - 1}"
         )
-    near = difflib.get_close_matches(wanted, synonyms, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, by_synonym(labels), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else _some(labels)
     raise ValueError(f"the guider has no class {name.strip()!r}: {hint}")
+
+
+def _nearest_named(name: str, wanted: str, labels: Sequence[str]) -> list[int]:
+    """Indices of the classes that `name` names in the nearest way that any has. `wanted`: plain."""
+    synonyms = [_synonyms(label) for label in labels]
+    ways = (
+        (label == name for label in labels),
+        (plain(label) == wanted for label in labels),
+        (names[0] == wanted for names in synonyms),
+        (wanted in names for names in synonyms),
+    )
+    return next(filter(None, ([i for i, fits in enumerate(way) if fits] for way in ways)), [])
+
+
+def _ambiguous(name: str, found: Sequence[int], labels: Sequence[str]) -> str:
+    """ "crane" in ImageNet is a bird and a machine."""
+    shown = "; ".join(f"{index} {labels[index]!r}" for index in found)
+    return (
+        f"{len(found)} of the guider's classes are called {name!r}: {shown}. Write the number of "
+        f"the one you mean, or a name that only it has"
+    )
 
 
 def by_synonym(labels: Sequence[str]) -> dict[str, int]:

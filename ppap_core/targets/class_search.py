@@ -1,6 +1,7 @@
 """Browsing the classes that a guider knows."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 
 from ..names import plain
@@ -26,7 +27,8 @@ def nearest_classes(text: str, labels: Sequence[str]) -> list[int]:
 def list_classes(text: str, labels: Sequence[str], most: int = 30) -> tuple[str, str]:
     """The labels that `text` finds, one per line, and a heading with `most` of them and numbers.
 
-    Where no label has the words of `text`, the nearest ones.
+    Where no label has the words of `text`, the nearest ones. In place of a label that several
+    classes have, its number: `find_class` finds each line's own class.
     """
     total = f"{len(labels)} classes"
     if found := search_classes(text, labels):
@@ -38,4 +40,6 @@ def list_classes(text: str, labels: Sequence[str], most: int = 30) -> tuple[str,
     lines = [heading, *(f"{index}: {labels[index]}" for index in found[:most])]
     if len(found) > most:
         lines.append(f"... and {len(found) - most} more, which the output has: search for words")
-    return "\n".join(labels[index] for index in found), "\n".join(lines)
+    times = Counter(labels)
+    names = (labels[i] if times[labels[i]] == 1 else str(i) for i in found)
+    return "\n".join(names), "\n".join(lines)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ppap_core.targets import ClassTarget, find_class, parse_class_rows, parse_classes
+from ppap_core.targets.class_search import list_classes
 
 LABELS = ("tench, Tinca tinca", "goldfish, Carassius auratus", "cone", "torus", "crane")
 
@@ -136,6 +137,41 @@ def test_consecutive_synonyms_name_one_class():
     labels = ("maillot", "maillot, tank suit", "shark, white shark, man-eater")
     assert parse_classes("maillot, tank suit", labels) == {1: 1.0}
     assert parse_classes("shark, man-eater, maillot", labels) == {2: 1.0, 0: 1.0}
+
+
+SHARED = (
+    ("crane", None),
+    ("Panda", None),
+    ("wagon:2, cone", None),
+    ("lesser panda", {1: 1.0}),
+    ("cat bear", {1: 1.0}),
+    ("giant panda, panda", {2: 1.0}),
+    ("tub", {4: 1.0}),  # its own first name, not another's synonym
+    ("horn", {5: 1.0}),
+    ("0", {0: 1.0}),
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), SHARED)
+def test_a_name_that_several_classes_share_is_not_guessed(text, expected):
+    """As timm's names of ImageNet are: silently the first one would be taken."""
+    labels = (
+        *("crane", "lesser panda, panda, cat bear", "giant panda, panda", "bathtub, tub"),
+        *("tub, vat", "horn", "cornet, horn", "station wagon, wagon", "police van, wagon"),
+        *("crane", "cone"),
+    )
+    if expected is not None:
+        assert parse_classes(text, labels) == expected
+        return
+    with pytest.raises(ValueError, match="2 of the guider's classes are called") as raised:
+        parse_classes(text, labels)
+    assert "Write the number of the one you mean" in str(raised.value)
+
+
+def test_what_guider_classes_lists_names_the_same_classes():
+    """Its output goes into Target Class, also where two classes have one label."""
+    labels = ("crane", "crane, machine", "crane", "frame")
+    assert parse_classes(list_classes("crane", labels)[0], labels) == {0: 1.0, 1: 1.0, 2: 1.0}
 
 
 def test_each_line_can_be_for_one_picture():

@@ -1,0 +1,57 @@
+"""FLUX.2's latents by its tiny encoder and decoder: ways to show them to a guider.
+
+Read in ComfyUI 0.30.0, which has to be booted: its own TAESD and RGB factors, through the pack's
+views.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from evidence.photographs.sources import DECODER, ENCODER
+from ppap_core.pixels import bytes_to_image
+from ppap_core.views import DecodePlan, DecoderView, LinearRgb, View
+
+CHANNELS = 128
+FULL, HALF = "decoder", "decoder without its last doubling"
+SHRUNK, LINEAR = "decoder of the latent at half size", "linear map"
+VIEWS = (FULL, HALF, SHRUNK, LINEAR)
+
+
+@torch.no_grad()
+def encode(pictures: Tensor, networks: Path) -> Tensor:
+    """(N, 3, H, W) uint8 -> latents (N, 128, H / 16, W / 16)."""
+    ENCODER.check(networks)
+    import comfy.taesd.taesd
+
+    encoder = comfy.taesd.taesd.TAESD(str(networks / ENCODER.path), None, CHANNELS)
+    return torch.cat([encoder.encode(bytes_to_image(part)) for part in pictures.split(8)])
+
+
+@cache
+def build_view(name: str, networks: Path, dtype: torch.dtype = torch.float32) -> View:
+    """One of VIEWS, from latents to images; the decoder computes in `dtype`."""
+    if name == LINEAR:
+        import comfy.latent_formats
+
+        space = comfy.latent_formats.Flux2()
+        factors = space.latent_rgb_factors, space.latent_rgb_factors_bias
+        return LinearRgb(*factors, space.latent_rgb_factors_reshape)
+    DECODER.check(networks)
+    from ppap_core.comfy_bridge.decoders import load_tiny_decoder
+
+    path = networks / DECODER.path
+    load = load_tiny_decoder.__wrapped__  # past its cache: a copy for each way to use it
+    decoder = load(path, 0, CHANNELS, is_video=False)
+    decoder.module.to(dtype)
+    if name == HALF:
+        leave_out_last_doubling(decoder.module.taesd_decoder)
+    return DecoderView(decoder, lambda shape: DecodePlan(shape[0], 0.5 if name == SHRUNK else 1.0))
+
+
+def leave_out_last_doubling(layers: nn.Sequential) -> None:
+    """The picture has half its size then, from the same weights."""
+    last = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Upsample))
+    layers[last] = nn.Identity()

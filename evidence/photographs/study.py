@@ -1,0 +1,107 @@
+"""What is measured of which network, in pieces that are kept."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from evidence.photographs.gradients import measure_gradients
+from evidence.photographs.lessons import Lesson, lessons, measure, teach
+from evidence.photographs.networks import DEEPLAB_V3, EFFICIENTNET, load_network
+from evidence.photographs.pictures import Photographs, load_large, load_photographs
+from ppap_core.atomic import save_safetensors
+from ppap_core.distillation.batch import FROM_NOISE
+from ppap_core.distillation.teacher import teacher_answers
+from ppap_core.distillation.training_set import TrainingSet
+from ppap_core.guiders import Guider
+
+NUM_LARGE, LARGE = 16, 224  # pictures for gradients, and their side
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where everything lies; `steps`: of each lesson's experts together."""
+
+    photographs: Path | None
+    networks: Path | None
+    cache: Path
+    steps: int
+
+    @cached_property
+    def pictures(self) -> Photographs:
+        """ValueError if they are not there."""
+        cache = self.cache / "pictures.safetensors"
+        if self.photographs is None and not cache.exists():
+            raise ValueError("--photographs is missing: sources.py says what lies in that folder")
+        return load_photographs(self.photographs, cache)
+
+    def answers(self, network: str, guider: Guider, part: str, pictures: Tensor) -> Tensor:
+        """The teacher's, to the clean `pictures`; kept."""
+        file = self.cache / network / f"answers {part}.safetensors"
+        if not file.exists():
+            save_safetensors({"answers": teacher_answers(guider, pictures).half()}, file, {})
+        return load_file(file)["answers"]
+
+    def measured_file(self, network: str, lesson: Lesson, part: str) -> Path:
+        return self.cache / network / f"{lesson.name} {lesson.steps}, {part}.safetensors"
+
+    def measured(self, network: str, part: str) -> Iterator[tuple[Lesson, dict[str, Tensor]]]:
+        """What there is so far."""
+        for lesson in lessons(self.steps):
+            if (file := self.measured_file(network, lesson, part)).exists():
+                yield lesson, load_file(file)
+
+
+def run_noise(study: Study, networks: Sequence[str]) -> None:
+    """Teach and measure what is missing; the most important rows of all networks come first."""
+    torch.set_num_threads(1)
+    for lesson in lessons(study.steps):
+        for network in networks:
+            try:
+                guider = load_network(network, study.networks, study.cache)
+            except ValueError as error:
+                log.warning("%s is left out: %s", network, error)
+                continue
+            _run(study, network, guider, lesson)
+
+
+def _run(study: Study, network: str, guider: Guider, lesson: Lesson) -> None:
+    heldout = study.pictures.heldout
+    missing = [p for p in heldout if not study.measured_file(network, lesson, p).exists()]
+    if not missing:
+        return
+    learned = study.pictures.learned
+    log.info("%s: %s", network, lesson.name)
+    data = TrainingSet(learned, study.answers(network, guider, "learned", learned))
+    file = study.cache / network / f"{lesson.name} {lesson.steps}.safetensors"
+    experts = teach(guider, data, lesson, FROM_NOISE, file)
+    for part in missing:
+        answers = study.answers(network, guider, part, heldout[part])
+        file = study.measured_file(network, lesson, part)
+        found = measure(guider, experts, heldout[part], answers, FROM_NOISE, file)
+        log.info("%s, %s: %s", network, part, found["agreement"].mean(dim=1))
+
+
+def run_gradients(study: Study) -> None:
+    """Measure what is missing of the gradients of a classifier and of a segmentation model."""
+    from ppap_core.comfy_bridge.headless import boot
+
+    if study.photographs is None or study.networks is None:
+        log.warning("the gradients are left out: they need --photographs and --networks")
+        return
+    boot()
+    torch.set_num_threads(1)
+    pictures = load_large(study.photographs, NUM_LARGE, LARGE)
+    for network in (EFFICIENTNET, DEEPLAB_V3):
+        guider = load_network(network, study.networks, study.cache, LARGE)
+        answers = study.answers(network, guider, "large", pictures).float()
+        folder = study.cache / network
+        log.info("%s: gradients", network)
+        measure_gradients(guider, answers, pictures, study.networks, folder)
