@@ -45,7 +45,7 @@ def guide(
         warn_of_no_guidance(guider, target, strength)
         return model
     warn_of_burning(strength)
-    built = build_view(reading.view, model, vae)
+    built = build_view(reading.view, model, vae, guider.guider)
     guidance = Guidance(
         guider.guider,
         target,
