@@ -54,17 +54,19 @@ def peak_of(
     call: Callable[[nn.Module, Tensor], Tensor],
     shape: Sequence[int],
     device: str = "cpu",
+    shared: Iterable[object] = (),
 ) -> Peak:
     """Of `call(module, x)` for an `x` of `shape` in float32, and of its gradient in `x`.
 
-    Nothing is computed: a copy of `module` has tensors without memory, as `device` has them.
+    Nothing is computed: a copy of `module` has tensors without memory, as `device` has them; what
+    is `shared` among its attributes is not copied.
     Errors of all kinds, from code that looks at its numbers.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with torch.inference_mode(False), torch.enable_grad():
         with FakeTensorMode(allow_non_fake_inputs=True):
-            empty = _empty_copy(module, device)
+            empty = _empty_copy(module, device, shared)
             x = torch.empty(tuple(shape), device=device, requires_grad=True)
             with Tally([*empty.parameters(), *empty.buffers(), x]) as tally:
                 answer = call(empty, x)
@@ -72,12 +74,19 @@ def peak_of(
     return Peak(tally.most, answer.shape)
 
 
-def _empty_copy(module: nn.Module, device: str) -> nn.Module:
+def _empty_copy(module: nn.Module, device: str, shared: Iterable[object]) -> nn.Module:
     """Of `module`, with tensors without memory (inside a FakeTensorMode)."""
     memo = {
         id(tensor): torch.empty_strided(
             tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device
         )
-        for tensor in [*module.parameters(), *module.buffers()]
+        for tensor in _tensors_of(module)
     }
-    return copy.deepcopy(module, memo)
+    return copy.deepcopy(module, memo | {id(value): value for value in shared})
+
+
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    """Parameters, buffers, and tensors that are plain attributes."""
+    attributes = [value for part in module.modules() for value in vars(part).values()]
+    plain = [value for value in attributes if isinstance(value, Tensor)]
+    return [*module.parameters(), *module.buffers(), *plain]

@@ -40,7 +40,8 @@ class _OrdinaryConstants(TorchFunctionMode):
     def _ordinary(self, value: object) -> object:
         if not (isinstance(value, Tensor) and value.is_inference()):
             return value
-        return _sharing(value) if value in self._weights else value.clone()
+        is_weight = type(value) in (Tensor, nn.Parameter) and value in self._weights
+        return _sharing(value) if is_weight else value.clone()
 
 
 def _in_graph(value: object) -> bool:
@@ -60,16 +61,18 @@ class _Weights:
 
     def __init__(self, network: nn.Module | None):
         tensors = [*network.parameters(), *network.buffers()] if network else []
-        self._addresses = set(filter(None, map(_address, tensors)))
+        self._places = set(map(_place, tensors)) - {None}
 
     def __contains__(self, tensor: Tensor) -> bool:
-        return _address(tensor) in self._addresses
+        return _place(tensor) in self._places
 
 
-def _address(tensor: Tensor) -> int:
-    """Of its memory; 0 for quantised and other kinds of tensors, which may have none."""
-    is_plain = type(tensor) in (Tensor, nn.Parameter)
-    return tensor.untyped_storage().data_ptr() if is_plain else 0
+def _place(tensor: Tensor) -> int | None:
+    """The same for all tensors in the same memory; None for kinds of tensors that have none."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 @contextmanager

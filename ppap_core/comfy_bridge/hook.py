@@ -16,6 +16,7 @@ from ..guidance_report import in_short, lost_steps, progress, stale_steps, summa
 from ..guidance_run import GuidanceRun, Outcome, Sampling
 from ..jacobian import Denoiser
 from .apart import KEY, Apart
+from .backprop_room import backprop_bytes
 from .cancel import ask_for_cancel, cancellable
 from .differentiable import attention_has_backward_pass
 from .guided_evaluation import GuidedEvaluation
@@ -142,6 +143,8 @@ class ModelGuidance:
         self._warn_of_attention(model)
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)
+        if any(_uses(guidance, "backprop") for guidance in self.guidances):
+            num_bytes += backprop_bytes(model, self._streams.shape_of_first(noise_shape), conds)
         return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
 
     def _begin(self, shape: torch.Size) -> None:
