@@ -21,7 +21,7 @@ def save_taesd(folder: Path, name: str, channels: int) -> Path:
 
 
 def save_kl(path: Path, channels: int, width: int = 32) -> Path:
-    """Write an AutoencoderKL with a decoder of `width` (128 in Stable Diffusion), and no encoder."""
+    """Write an AutoencoderKL, its decoder of `width` (Stable Diffusion: 128), without encoder."""
     from comfy.ldm.modules.diffusionmodules.model import Decoder
 
     size = {"ch": width, "ch_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attn_resolutions": []}
