@@ -18,7 +18,7 @@ from ..guiders import Guider
 from ..tiles import largest_tile
 from ..views import DecodePlan
 from .decoders import Decoder
-from .memory import bytes_of_one
+from .memory import PIXELS_PER_LATENT, bytes_of_one
 
 SHARE = 0.75  # of the device's memory, for guider and decoder; the rest is for the model
 SMALLEST = 128  # sides of a picture: decoders have not learned to draw smaller ones
@@ -34,8 +34,8 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
     """
     unread = unread_doublings(decoder, guider, shape)
     room = _room(decoder, guider, shape, unread)
-    can_halve = decoder.most_left_out > 0
-    for left_out in (unread, 1) if can_halve else (unread,):
+    for left_out in (unread, 1):
+        left_out = left_out and decoder.most_left_out
         one = decoder.num_bytes((1, *shape[1:]), left_out)
         if one <= room:
             at_once = min(shape[0], int(room // max(one, 1)))
@@ -97,7 +97,7 @@ def _room(decoder: Decoder, guider: Guider | None, shape: Sequence[int], left_ou
     weights = sum(map(_weight_bytes, networks))
     room = SHARE * total - weights
     if guider and room > 0:
-        scale = decoder.scale // 2**left_out
+        scale = (decoder.scale or PIXELS_PER_LATENT) // 2**left_out
         room -= bytes_of_one(guider, (1, 3, *(scale * side for side in shape[-2:])))
     if room <= 0:
         raise ValueError(

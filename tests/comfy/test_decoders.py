@@ -1,12 +1,13 @@
 """Decoders without a doubling, and plans for little memory, with ComfyUI's own decoders."""
 
 import logging
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from host import tiny_decoders
+from host import tiny_checkpoints, tiny_decoders
 from tests.comfy import tiny_models
 
 BRIDGE = "ppap_core.comfy_bridge"
@@ -241,6 +242,21 @@ def test_with_less_memory_pictures_are_decoded_fewer_at_once_then_smaller_then_i
         plan(-0.5 * weights)
 
 
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_parts_show_the_picture_that_the_whole_shows(comfyui, decoder_of, tiles):
+    """Picture by picture it is the same; tiles differ where their decoder looks further."""
+    views, decoder = comfyui.module("ppap_core.views"), decoder_of("taesd")
+    results = []
+    for plan in (views.DecodePlan(2, 1), views.DecodePlan(1, 1, tiles)):
+        latent = latent_of(decoder, side=40, batch=2).requires_grad_(True)
+        image = views.DecoderView(decoder, lambda shape, p=plan: p)(latent)
+        results.append((image, torch.autograd.grad(image.square().sum(), latent)[0]))
+    if tiles == 1:
+        torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+    for whole, parts in zip(*results, strict=True):
+        assert F.cosine_similarity(whole.flatten(), parts.flatten(), dim=0) > 0.99
+
+
 def test_the_plan_does_not_depend_on_what_is_free(plans, decoder_of, monkeypatch):
     import comfy.model_management as management
 
@@ -249,3 +265,56 @@ def test_the_plan_does_not_depend_on_what_is_free(plans, decoder_of, monkeypatch
         monkeypatch.setattr(management, "get_free_memory", lambda device, f=free: f)
         found.append(plans.plan_decode(decoder_of("kl"), None, (2, 4, 16, 16)))
     assert found[0] == found[1]
+
+
+@pytest.mark.skipif(find_spec("torch_mlu") is None, reason="only the emulated device counts memory")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_the_estimate_is_what_a_device_counts(decoder_of, kind, left_out):
+    import comfy.model_management as management
+
+    decoder = decoder_of(kind)
+    management.load_models_gpu([decoder.patcher])
+    latent = latent_of(decoder, side=16).to(decoder.patcher.load_device).requires_grad_(True)
+    assert latent.device.type == "mlu"
+    torch.mlu.reset_peak_memory_stats()
+    before = torch.mlu.max_memory_allocated()
+    image = decoder(latent, left_out)
+    torch.autograd.grad(image, latent, torch.ones_like(image))
+    found = torch.mlu.max_memory_allocated() - before
+    assert decoder.num_bytes(latent.shape, left_out) == pytest.approx(found, rel=0.25)
+
+
+def test_a_guided_sampling_decodes_at_guided_steps_alone_and_reports_half_the_size(comfyui):
+    import comfy.sample
+
+    tiny_decoders.save_taesd(comfyui.base / "models" / "vae_approx", "taesd", 4)
+    model, guider = tiny_models.load(comfyui, "SD15"), tiny_models.tiny_guider(comfyui)
+    target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
+    hook, steps, decoded = comfyui.module(f"{BRIDGE}.hook"), 4, []
+    with torch.inference_mode():
+        settings = {"view": "taesd", "guider_input": "x0_hat", "jacobian": "none", "strength": 1.0}
+        guided = (
+            comfyui.node("PPAP_ApplyGuidance")
+            .execute(model=model, guider=guider, target=target, end_percent=0.5, **settings)
+            .args[0]
+        )
+        patchers = guided.get_additional_models_with_key("ppap")
+        (decoder,) = (p.model for p in patchers if hasattr(p.model, "taesd_decoder"))
+        handle = decoder.taesd_decoder.register_forward_hook(
+            lambda module, latent, image: decoded.append(image.shape[-1])
+        )
+        latent = tiny_checkpoints.empty_latent(model, side=32)
+        noise, cond = comfy.sample.prepare_noise(latent, 0), tiny_checkpoints.conditioning("SD15")
+        place = guided, noise, steps, 1.0, "euler", "simple", cond, cond, latent
+        comfy.sample.sample(*place, disable_pbar=True, seed=0)
+    handle.remove()
+    (outcome,) = hook.outcomes_of(guided)
+    assert 0 < len(outcome.records) < steps
+    assert decoded == [128] * len(outcome.records)
+    assert outcome.remark == (
+        "the guider sees the picture decoded at half its size, 128 x 128: it reads no more"
+    )
+    text = comfyui.module("ppap_core.guidance_report").describe([outcome])
+    assert outcome.remark in text
+    assert outcome.num_bytes > 1e7
