@@ -67,20 +67,22 @@ def test_weights_that_may_change_are_copied(comfyui, load):
             measured(comfyui, model, state, conds, network) for network in (model.model, None)
         )
     weights = sum(p.numel() * 4 for p in model.model.diffusion_model.parameters())
-    assert copied - shared > 0.9 * weights
+    assert copied - shared > 0.7 * weights
     assert shared < 0.5 * weights
 
 
 def test_room_for_backprop_is_reserved_with_comfyui(comfyui, load, monkeypatch):
-    import comfy.model_management
+    """In whole rows of the latent, of which ComfyUI knows the memory: so asked before that."""
     import comfy.sample
 
-    asked, loading = [], comfy.model_management.load_models_gpu
+    hook, asked = comfyui.module(f"{BRIDGE}.hook"), []
+    with_room = hook.with_room
 
-    def note(models, *args, **kwargs):
-        asked.append(kwargs["minimum_memory_required"])
-        return loading(models, *args, **kwargs)
+    def note(model, noise_shape, num_bytes):
+        asked.append(num_bytes)
+        return with_room(model, noise_shape, num_bytes)
 
+    monkeypatch.setattr(hook, "with_room", note)
     model, guider = load("SD15"), tiny_models.tiny_guider(comfyui)
     target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)
     node, cond = comfyui.node("PPAP_ApplyGuidance"), tiny_checkpoints.conditioning("SD15")
@@ -90,13 +92,11 @@ def test_room_for_backprop_is_reserved_with_comfyui(comfyui, load, monkeypatch):
         for jacobian in ("none", "backprop"):
             settings = {"guider_input": "x0_hat", "jacobian": jacobian, "strength": 1.0}
             guided = node.execute(model=model, guider=guider, target=target, **settings).args[0]
-            with monkeypatch.context() as patch:
-                patch.setattr(comfy.model_management, "load_models_gpu", note)
-                place = guided, noise, 1, 1.0, "euler", "simple", cond, cond, latent
-                comfy.sample.sample(*place, disable_pbar=True, seed=0)
+            place = guided, noise, 1, 1.0, "euler", "simple", cond, cond, latent
+            comfy.sample.sample(*place, disable_pbar=True, seed=0)
     state, conds = prepared("SD15", model)
     told = comfyui.module(f"{BRIDGE}.backprop_room").backprop_bytes(model, state.shape, conds)
-    assert asked[1] - asked[0] >= told > 1e6
+    assert asked[1] - asked[0] == told > 1e6
 
 
 def test_a_model_that_looks_at_its_numbers_gets_an_estimate_all_the_same(
