@@ -72,7 +72,7 @@ class Decoder:
         if (fast := fast_dtype(self.patcher.load_device, dtype)) != dtype:
             weights = {name: _in_type(t, fast) for name, t in decoding.state_dict().items()}
         latent = latent.to(fast)
-        if latent.ndim == 4:
+        if latent.ndim == 4 and _gains_by_channels_last(decoding, latent.device):
             latent = latent.contiguous(memory_format=torch.channels_last)
         with without_doublings(map(decoding.get_submodule, self._names[:left_out])):
             return torch.func.functional_call(decoding, weights, (latent,))
@@ -146,6 +146,12 @@ def fast_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
     else:
         is_fast = comfy.model_management.should_use_bf16(device)
     return torch.bfloat16 if is_fast else dtype
+
+
+def _gains_by_channels_last(network: nn.Module, device: torch.device) -> bool:
+    """Convolutions do. Group norms gain nothing, and not every device has them for it."""
+    has_norms = any(isinstance(layer, nn.GroupNorm) for layer in network.modules())
+    return device.type in ("cpu", "cuda") and not has_norms
 
 
 def _in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
