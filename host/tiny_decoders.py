@@ -20,11 +20,11 @@ def save_taesd(folder: Path, name: str, channels: int) -> Path:
     return folder / f"{name}_decoder.safetensors"
 
 
-def save_kl(path: Path, channels: int) -> Path:
-    """Write an AutoencoderKL with a decoder of width 32, and no encoder: no test uses one."""
+def save_kl(path: Path, channels: int, width: int = 32) -> Path:
+    """Write an AutoencoderKL, its decoder of `width` (Stable Diffusion: 128), without encoder."""
     from comfy.ldm.modules.diffusionmodules.model import Decoder
 
-    size = {"ch": 32, "ch_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attn_resolutions": []}
+    size = {"ch": width, "ch_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attn_resolutions": []}
     shape = {"in_channels": 3, "out_ch": 3, "resolution": 256, "z_channels": channels}
     decoder = randomise(Decoder(**size, **shape).requires_grad_(False))
     save_file({f"decoder.{key}": value for key, value in decoder.state_dict().items()}, path)

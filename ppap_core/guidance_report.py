@@ -120,6 +120,8 @@ def _lines(outcome: Outcome) -> list[str]:
     lines.append(f"    each step moved the picture by {percent(share)} of its noise")
     if told := stale_steps(outcome):
         lines.append(f"    {told}")
+    if outcome.remark:
+        lines.append(f"    {outcome.remark}")
     if outcome.num_bytes:
         lines.append(f"    its backward pass keeps {outcome.num_bytes / 2**20:.0f} MB")
     if advice := _advice(outcome):

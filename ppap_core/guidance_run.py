@@ -70,7 +70,8 @@ class Outcome:
 
     `info`: what the guider says of itself. `input`: what it read. `wording`: how the records'
     agreement is told, None if the target cannot say. `sampling`: the whole of which this run guided
-    a part. `num_bytes`: kept for the backward pass; 0 if unknown.
+    a part. `num_bytes`: kept for the backward pass; 0 if unknown. `remark`: on what the guider was
+    shown, for the report.
     `lost_steps`: how many steps left a picture unguided because its gradient was not finite.
     `stale_steps`: how many steps a cache answered in place of the diffusion model.
     """
@@ -85,6 +86,7 @@ class Outcome:
     num_bytes: int
     input: str = "x_t"
     wording: Wording | None = None
+    remark: str = ""
     sampling: Sampling = UNKNOWN
 
     def followed_by(self, later: "Outcome") -> "Outcome":
@@ -102,9 +104,10 @@ class Outcome:
 class GuidanceRun:
     """Follows `guidance` through one sampling, with moving averages of its own."""
 
-    def __init__(self, guidance: Guidance, num_bytes: int = 0):
+    def __init__(self, guidance: Guidance, num_bytes: int = 0, remark: str = ""):
         self.guidance = guidance
         self.num_bytes = num_bytes
+        self.remark = remark
         self.records: list[GuidanceRecord] = []
         self.lost_steps = 0
         self.stale_steps = 0
@@ -176,6 +179,7 @@ class GuidanceRun:
             lost_steps=self.lost_steps,
             stale_steps=self.stale_steps,
             num_bytes=self.num_bytes,
+            remark=self.remark,
             input=guidance.input,
             wording=self.wording(),
             sampling=sampling,

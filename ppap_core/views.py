@@ -5,8 +5,8 @@ video (B, C, T, H, W), to images (B, 3, h, w) in about [-1, 1], differentiably. 
 video become pictures of the batch, video by video.
 """
 
-import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .parts import in_parts
-
-log = logging.getLogger(__name__)
+from .tiles import in_tiles
 
 View = Callable[[Tensor], Tensor]
 
@@ -69,44 +68,40 @@ class LinearRgb:
 
 
 class DecodePlan(NamedTuple):
-    """`at_once`: pictures per pass of the decoder; `side`: share of each side of the latent."""
+    """How to decode states of one shape.
+
+    `at_once`: pictures per pass of the decoder. `left_out`: how many of the decoder's doublings of
+    the size. `tiles`: per side, each decoded on its own. `num_bytes`: what that takes, with its
+    backward pass; 0 if unknown. `reason`: why the guider sees another picture than the whole one.
+    """
 
     at_once: int
-    side: float = 1.0
+    left_out: int = 0
+    tiles: int = 1
+    num_bytes: float = 0
+    reason: str = ""
 
 
 class DecoderView:
     """A decoder's picture of the state.
 
-    `decode`: states (B, C, [T,] h, w) -> images (B, 3, [T',] H, W) in [-1, 1], differentiable.
-    `plan` says, from the state's shape, how much memory allows (parts.py). A side below 1 shrinks
-    the latent first, which also averages noise away: meant for states that fit in no other way.
+    `decode`: states (B, C, [T,] h, w) -> images (B, 3, [T',] H, W) in [-1, 1], differentiable; with
+    `left_out`, of smaller images. `plan` says, from the state's shape, how to decode it; ValueError
+    if that is too large.
     """
 
     def __init__(
         self,
-        decode: Callable[[Tensor], Tensor],
+        decode: Callable[..., Tensor],
         plan: Callable[[torch.Size], DecodePlan] = lambda shape: DecodePlan(shape[0]),
     ):
         self.decode = decode
         self.plan = plan
-        self._has_told = False  # that memory is short
 
     def __call__(self, x_vp: Tensor) -> Tensor:
         plan = self.plan(x_vp.shape)
-        if plan.side < 1 and not self._has_told:
-            log.warning(
-                "memory is short: the PPAP guider sees the decoded picture at %.0f %% of its size "
-                "(the view linear_rgb or taesd needs less)",
-                100 * plan.side,
-            )
-            self._has_told = True
-        state = _shrink(x_vp, plan.side)
-        return fold_frames(in_parts(self.decode, state, plan.at_once))
-
-
-def _shrink(state: Tensor, side: float) -> Tensor:
-    if side >= 1:
-        return state
-    size = [max(1, round(side * length)) for length in state.shape[-2:]]
-    return F.interpolate(state, [*state.shape[2:-2], *size], mode="area")
+        decode = partial(self.decode, left_out=plan.left_out) if plan.left_out else self.decode
+        if plan.tiles > 1:
+            pictures = [in_tiles(decode, picture, plan.tiles) for picture in x_vp.split(1)]
+            return fold_frames(torch.cat(pictures))
+        return fold_frames(in_parts(decode, x_vp, plan.at_once))

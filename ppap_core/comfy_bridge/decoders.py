@@ -4,10 +4,11 @@ Read in ComfyUI 0.30.0. Each is a module of our own: the user's VAE cannot be di
 because its weights were made in torch.inference_mode() and may be streamed to the GPU in pieces.
 """
 
+import logging
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import comfy.model_management
@@ -18,41 +19,143 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
-from ..views import DecodePlan
+from ..peak_memory import Peak, peak_of
+from .doublings import doublings_of, without_doublings
 from .memory import WholeModulePatcher, build_patcher
 
 BACKWARD = 3  # memory of forward and backward pass, as multiples of a forward pass (an estimate)
-SMALLEST_SIDE = 0.25  # of the latent's side, however short memory is
+TRIED = 16  # sides of the latent with which decoders are tried out
+FIRST_LEFT_OUT = -2  # of a decoder's doublings: see docs/decisions/0014-half-size-decoding.md
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+class Decoding(nn.Module):
+    """`network`'s pictures in [-1, 1]; `in_unit_range`: its own are in [0, 1]."""
+
+    def __init__(self, network: nn.Module, in_unit_range: bool):
+        super().__init__()
+        self.network = network
+        self.in_unit_range = in_unit_range
+
+    def forward(self, latent: Tensor) -> Tensor:
+        image = self.network.decode(latent)
+        return image * 2 - 1 if self.in_unit_range else image
+
+
+@dataclass(frozen=True, eq=False)
 class Decoder:
     """A decoder: latents (B, C, [T,] h, w) in its own space -> images in [-1, 1], float32.
 
-    `decode` does that on `module`'s device, in its type. `num_bytes`: a latent's shape -> the
-    memory that its forward and backward pass take.
+    Each call can leave out the last of its doublings. `host_bytes`: ComfyUI's own estimate of a
+    forward pass, of a latent's shape.
     """
 
     module: nn.Module
     patcher: WholeModulePatcher
-    decode: Callable[[Tensor], Tensor]
-    num_bytes: Callable[[tuple[int, ...]], float]
+    decoding: Decoding
+    host_bytes: Callable[[tuple[int, ...]], float]
+    channels: int
+    is_video: bool
+    _peaks: dict[tuple, Peak | None] = field(default_factory=dict)
 
-    def __call__(self, latent: Tensor) -> Tensor:
+    def __call__(self, latent: Tensor, left_out: int = 0) -> Tensor:
         weight = next(self.module.parameters())
-        return self.decode(latent.to(weight.device, weight.dtype)).float().to(latent.device)
+        latent_there = latent.to(weight.device)
+        return self._decode(self.decoding, latent_there, left_out).float().to(latent.device)
 
-    def plan(self, shape: torch.Size) -> DecodePlan:
-        """How to decode latents of `shape` in the free memory.
+    def _decode(self, decoding: Decoding, latent: Tensor, left_out: int) -> Tensor:
+        dtype = next(decoding.parameters()).dtype
+        if not left_out:
+            return decoding(latent.to(dtype))
+        weights = {}
+        if (fast := fast_dtype(self.patcher.load_device, dtype)) != dtype:
+            weights = {name: _in_type(t, fast) for name, t in decoding.state_dict().items()}
+        latent = latent.to(fast)
+        if latent.ndim == 4 and _gains_by_channels_last(decoding, latent.device):
+            latent = latent.contiguous(memory_format=torch.channels_last)
+        with without_doublings(map(decoding.get_submodule, self._names[:left_out])):
+            return torch.func.functional_call(decoding, weights, (latent,))
 
-        All at once if they fit, else fewer pictures at once, else smaller ones.
-        """
-        device = next(self.module.parameters()).device
-        free = comfy.model_management.get_free_memory(device)
-        needed = self.num_bytes((1, *shape[1:]))
-        if needed > free:
-            return DecodePlan(1, max(SMALLEST_SIDE, (free / needed) ** 0.5))
-        return DecodePlan(int(free // needed))
+    @property
+    def scale(self) -> int:
+        """Pixels per side of the latent's; 0 if unknown."""
+        peak = self._tried(0)
+        return peak.shape[-1] // TRIED if peak else 0
+
+    @cached_property
+    def most_left_out(self) -> int:
+        """How many doublings can be left out: 1, or 0 if its layers are not known."""
+        if (whole := self._tried(0)) is None:
+            return 0
+        half = self._tried(1) if self._names else None
+        sides = [side // 2 for side in whole.shape[-2:]]
+        return int(half is not None and [*half.shape] == [*whole.shape[:-2], *sides])
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """Of the modules that double the size, in the order in which they are left out."""
+        found: list[str] = []
+
+        def run(decoding: Decoding, latent: Tensor) -> Tensor:
+            found[:] = doublings_of(decoding, lambda: self._decode(decoding, latent, 0))
+            return latent
+
+        self._try_out(self._smallest(), run)
+        return found[FIRST_LEFT_OUT:] + found[:FIRST_LEFT_OUT]
+
+    def _tried(self, left_out: int) -> Peak | None:
+        return self._peak(self._smallest(), left_out)
+
+    def _smallest(self) -> tuple[int, ...]:
+        frames = (1,) if self.is_video else ()
+        return (1, self.channels, *frames, TRIED, TRIED)
+
+    def num_bytes(self, shape: Sequence[int], left_out: int = 0) -> float:
+        """Of the forward and the backward pass of latents of `shape`, without the weights."""
+        shape = tuple(shape)
+        if peak := self._peak(shape, left_out):
+            return peak.num_bytes
+        return BACKWARD * self.host_bytes(shape) / 4**left_out
+
+    def _peak(self, shape: tuple[int, ...], left_out: int) -> Peak | None:
+        """None if it cannot be told without decoding."""
+        key = shape, left_out
+        if key not in self._peaks:
+            self._peaks[key] = self._try_out(shape, partial(self._decode, left_out=left_out))
+        return self._peaks[key]
+
+    def _try_out(
+        self, shape: tuple[int, ...], run: Callable[[Decoding, Tensor], Tensor]
+    ) -> Peak | None:
+        device = "cuda" if self.patcher.load_device.type == "cuda" else "cpu"
+        try:
+            return peak_of(self.decoding, run, shape, device)
+        except Exception as error:  # decoders of other packs may do anything
+            log.debug("a decoder's memory cannot be told beforehand: %s", one_line(error))
+            return None
+
+
+def fast_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """bfloat16 in place of float32, where `device` computes faster in it."""
+    if dtype != torch.float32 or getattr(comfy.model_management, "FORCE_FP32", False):
+        return dtype
+    if device.type == "cpu":
+        names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        is_fast = any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    else:
+        is_fast = comfy.model_management.should_use_bf16(device)
+    return torch.bfloat16 if is_fast else dtype
+
+
+def _gains_by_channels_last(network: nn.Module, device: torch.device) -> bool:
+    """Convolutions do. Group norms gain nothing, and not every device has them for it."""
+    has_norms = any(isinstance(layer, nn.GroupNorm) for layer in network.modules())
+    return device.type in ("cpu", "cuda") and not has_norms
+
+
+def _in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 @lru_cache(maxsize=2)
@@ -73,7 +176,8 @@ def load_tiny_decoder(path: Path, modified_ns: int, channels: int, is_video: boo
             f"{path} is no decoder of {channels} channels: {one_line(error)}"
         ) from None
     # ComfyUI's estimate for a VAE of unknown kind (sd.py): 34 maps of 64 channels, full resolution.
-    return _decoder(module, module.decode, lambda shape: 2178 * 64 * 4 * shape[-1] * shape[-2])
+    host_bytes = lambda shape: 2178 * 64 * 4 * shape[-1] * shape[-2] / BACKWARD  # noqa: E731
+    return _decoder(Decoding(module, False), host_bytes, channels, is_video)
 
 
 _own_decoders: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -104,22 +208,23 @@ def _decoder_of(vae: comfy.sd.VAE, module: nn.Module) -> Decoder:
     in_unit_range = float(vae.process_output(torch.zeros(1))) == 0
     memory_used, dtype = vae.memory_used_decode, vae.vae_dtype
 
-    def decode(latent: Tensor) -> Tensor:
-        image = module.decode(latent)
-        return image * 2 - 1 if in_unit_range else image
+    def host_bytes(shape: tuple[int, ...]) -> float:
+        return memory_used(shape, dtype)
 
-    return _decoder(module, decode, lambda shape: BACKWARD * memory_used(shape, dtype))
+    kind = vae.latent_channels, vae.latent_dim == 3
+    return _decoder(Decoding(module, in_unit_range), host_bytes, *kind)
 
 
 def _decoder(
-    module: nn.Module,
-    decode: Callable[[Tensor], Tensor],
-    num_bytes: Callable[[tuple[int, ...]], float],
+    decoding: Decoding,
+    host_bytes: Callable[[tuple[int, ...]], float],
+    channels: int,
+    is_video: bool,
 ) -> Decoder:
-    """`module` frozen, without its encoder, in a patcher of its own."""
+    """The network of `decoding` frozen, without its encoder, in a patcher of its own."""
+    module = decoding.network
     for name in ("encoder", "taesd_encoder"):
         if hasattr(module, name):
             setattr(module, name, nn.Identity())
     module.eval().requires_grad_(False)
-    patcher = build_patcher(module)
-    return Decoder(module=module, patcher=patcher, decode=decode, num_bytes=num_bytes)
+    return Decoder(module, build_patcher(module), decoding, host_bytes, channels, is_video)

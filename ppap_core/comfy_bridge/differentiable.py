@@ -14,44 +14,84 @@ import comfy.ldm.modules.attention as host_attention
 import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 
 class _OrdinaryConstants(TorchFunctionMode):
-    """Gives every operation that autograd records ordinary copies of its inference tensors."""
+    """Gives every operation that autograd records ordinary tensors for its inference tensors.
+
+    Of weights they share the memory, of all else they are copies.
+    """
+
+    def __init__(self, weights: "_Weights"):
+        super().__init__()
+        self._weights = weights
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if torch.is_grad_enabled() and any(map(_in_graph, (*args, *kwargs.values()))):
-            args = map(_ordinary, args)
-            kwargs = {key: _ordinary(value) for key, value in kwargs.items()}
+            args = map(self._ordinary, args)
+            kwargs = {key: self._ordinary(value) for key, value in kwargs.items()}
         return func(*args, **kwargs)
+
+    def _ordinary(self, value: object) -> object:
+        if not (isinstance(value, Tensor) and value.is_inference()):
+            return value
+        is_weight = type(value) in (Tensor, nn.Parameter) and value in self._weights
+        return _sharing(value) if is_weight else value.clone()
 
 
 def _in_graph(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad
+    return isinstance(value, Tensor) and value.requires_grad
 
 
-def _ordinary(value: object) -> object:
-    is_inference = isinstance(value, torch.Tensor) and value.is_inference()
-    return value.clone() if is_inference else value
+def _sharing(tensor: Tensor) -> Tensor:
+    """An ordinary tensor in the memory of `tensor`, which may be one of inference mode."""
+    place = tensor.storage_offset(), tensor.size(), tensor.stride()
+    return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(
+        tensor.untyped_storage(), *place
+    )
 
 
-def _own_copy(kept: torch.Tensor) -> torch.Tensor:
-    return kept.detach().clone()
+class _Weights:
+    """The memory of a network's weights and buffers, which no evaluation changes."""
+
+    def __init__(self, network: nn.Module | None):
+        tensors = [*network.parameters(), *network.buffers()] if network else []
+        self._places = set(map(_place, tensors)) - {None}
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return _place(tensor) in self._places
+
+
+def _place(tensor: Tensor) -> int | None:
+    """The same for all tensors in the same memory; None for kinds of tensors that have none."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 @contextmanager
-def differentiable() -> Iterator[None]:
-    """Inside, a call of ComfyUI's model can be differentiated in an input that requires it."""
+def differentiable(network: nn.Module | None = None) -> Iterator[None]:
+    """Inside, a call of ComfyUI's model can be differentiated in an input that requires it.
+
+    `network`: whose weights stay as they are until the backward pass; they are not copied.
+    """
     before = comfy.model_management.in_training
     comfy.model_management.in_training = True  # without fused kernels: they have no backward pass
-    # What autograd saves is copied: buffers are reused, and Flux adds to its tensors in place.
-    keeping = torch.autograd.graph.saved_tensors_hooks(_own_copy, lambda kept: kept)
+    weights = _Weights(network)
+
+    # Other buffers are used again for the next layer, and Flux adds to its tensors in place.
+    def keep(saved: Tensor) -> Tensor:
+        return saved.detach() if saved in weights else saved.detach().clone()
+
+    keeping = torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), _OrdinaryConstants(), keeping:
+        with torch.inference_mode(False), torch.enable_grad(), _OrdinaryConstants(weights), keeping:
             yield
     finally:
         comfy.model_management.in_training = before
@@ -73,7 +113,7 @@ def attention_has_backward_pass(model) -> bool:
     return found is not None and torch.allclose(found, expected, rtol=0.1, atol=0.1)
 
 
-def _gradient(attention: Callable, tokens: torch.Tensor) -> torch.Tensor | None:
+def _gradient(attention: Callable, tokens: Tensor) -> Tensor | None:
     """Of the answer's square; None where autograd does not reach."""
     try:
         answer = attention(tokens, tokens, tokens, heads=1)
@@ -87,7 +127,7 @@ def _gradient(attention: Callable, tokens: torch.Tensor) -> torch.Tensor | None:
 def with_torch_attention(model_options: dict) -> dict:
     """A copy of `model_options` that selects PyTorch's attention, which has a backward pass."""
 
-    def override(attention: Callable, *args, **kwargs) -> torch.Tensor:
+    def override(attention: Callable, *args, **kwargs) -> Tensor:
         return attention_pytorch(*args, **kwargs)
 
     transformer = {

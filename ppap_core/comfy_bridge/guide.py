@@ -44,7 +44,7 @@ def guide(
         warn_of_no_guidance(guider, target, strength)
         return model
     warn_of_burning(strength)
-    built = build_view(reading.view, model, vae)
+    built = build_view(reading.view, model, vae, guider.guider)
     guidance = asked(
         guider, target, reading.input, built, strength=strength, jacobian=jacobian, shaping=shaping
     )
@@ -67,7 +67,7 @@ def choose_best(
     reading = settle_reading(reading, guider, model)
     if particles.num == 1:
         return model
-    built = build_view(reading.view, model, vae)
+    built = build_view(reading.view, model, vae, guider.guider)
     guidance = asked(guider, target, reading.input, built)
     return install_best_of(model, particles, guidance, guider.patcher, *built.patchers)
 

@@ -17,11 +17,11 @@ from contextlib import suppress
 from functools import cache, partial
 
 import comfy.samplers
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..jacobian import Denoiser, StaleEstimate
 from .apart import Apart, Witness
-from .differentiable import with_torch_attention
+from .differentiable import differentiable, with_torch_attention
 
 ESTIMATES = {  # a post-CFG function's conditioning: the estimate made of it
     "cond": "cond_denoised",
@@ -95,13 +95,21 @@ class GuidedEvaluation:
         def denoise(x: Tensor) -> Tensor:
             if not self.witness.is_fresh:
                 raise StaleEstimate
-            chosen = with_torch_attention(options) if x.requires_grad else options
-            return self.apart.evaluate(self.executor, chosen, partial(evaluate, x))
+            if not x.requires_grad:
+                return self.apart.evaluate(self.executor, options, partial(evaluate, x))
+            chosen = with_torch_attention(options)
+            with differentiable(self._steady_network()):
+                return self.apart.evaluate(self.executor, chosen, partial(evaluate, x))
 
         if self.needs_fresh and self.apart.may_be_stale():
             with suppress(StaleEstimate):
                 estimate = denoise(self.x)
         return self.shift_of(estimate, denoise)
+
+    def _steady_network(self) -> nn.Module | None:
+        """The model; None if hooks (scheduled LoRA) change its weights from prompt to prompt."""
+        sampled = self.executor.class_obj
+        return None if sampled.model_patcher.hook_patches else sampled.inner_model
 
     def add_shift(self, args: dict) -> list[Tensor]:
         """The last pre-CFG function."""

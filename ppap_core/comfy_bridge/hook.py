@@ -16,11 +16,12 @@ from ..guidance_report import in_short, lost_steps, progress, stale_steps, summa
 from ..guidance_run import GuidanceRun, Outcome, Sampling
 from ..jacobian import Denoiser
 from .apart import KEY, Apart
+from .backprop_room import backprop_bytes
 from .cancel import ask_for_cancel, cancellable
 from .differentiable import attention_has_backward_pass
 from .guided_evaluation import GuidedEvaluation
 from .live import show_on_node
-from .memory import guidance_bytes, with_room
+from .memory import decode_plan, guidance_bytes, with_room
 from .noise_levels import is_in_interval
 from .outcomes import LastEstimate, Outcomes, as_the_host_stores, joined
 from .shift import total_shift
@@ -142,11 +143,19 @@ class ModelGuidance:
         self._warn_of_attention(model)
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)
+        if any(_uses(guidance, "backprop") for guidance in self.guidances):
+            num_bytes += backprop_bytes(model, self._streams.shape_of_first(noise_shape), conds)
         return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
 
     def _begin(self, shape: torch.Size) -> None:
         shape = self._streams.shape_of_first(shape)
-        self._runs = tuple(GuidanceRun(g, guidance_bytes(g, shape)) for g in self.guidances)
+        plans = [decode_plan(g, shape) for g in self.guidances]
+        for reason in dict.fromkeys(plan.reason for plan in plans if plan and plan.reason):
+            log.info("PPAP guidance: %s", reason)
+        self._runs = tuple(
+            GuidanceRun(g, guidance_bytes(g, shape), plan.reason if plan else "")
+            for g, plan in zip(self.guidances, plans, strict=True)
+        )
 
     def _warn_of_attention(self, model) -> None:
         differentiated = any(_uses(guidance, "backprop") for guidance in self.guidances)

@@ -18,7 +18,7 @@ from torch import nn
 from ..activations import activation_bytes
 from ..errors import one_line
 from ..guidance import Guidance
-from ..views import DecoderView
+from ..views import DecodePlan, DecoderView
 
 PIXELS_PER_LATENT = 8  # each side, of most decoders
 ALL = 1e32  # bytes: more than any device has
@@ -56,15 +56,28 @@ _known_bytes: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
-    """What the guider's passes keep, for states of `shape`; 0 where it cannot be told.
+    """What the passes of guider and decoder keep, for states of `shape`.
 
-    Decoders look for themselves how much room there is (decoders.py).
+    0 where it cannot be told. ValueError if there is no room to decode such states.
     """
-    scale = PIXELS_PER_LATENT if isinstance(guidance.view, DecoderView) else 1
     frames = math.prod(shape[2:-2])
-    num = shape[0] * min(len(guidance.shaping.frames) or frames, frames)
+    frames = min(len(guidance.shaping.frames) or frames, frames)
+    num, scale, decoding = shape[0] * frames, 1, 0.0
+    if (plan := decode_plan(guidance, shape)) is not None:
+        scale, decoding = PIXELS_PER_LATENT // 2**plan.left_out, plan.num_bytes
     images = torch.Size((num, 3, *(scale * side for side in shape[-2:])))
-    return _bytes_of_one(guidance.guider, images) * min(num, guidance.at_once(images))
+    guiding = bytes_of_one(guidance.guider, images) * min(num, guidance.at_once(images))
+    return int(guiding + decoding)
+
+
+def decode_plan(guidance: Guidance, shape: Sequence[int]) -> DecodePlan | None:
+    """How the view decodes what it is shown of states of `shape`; None if it decodes nothing."""
+    if not isinstance(guidance.view, DecoderView):
+        return None
+    shown = torch.Size(shape)
+    if len(shape) == 5 and (chosen := guidance.shaping.frames):
+        shown = torch.Size((*shape[:2], min(len(chosen), shape[2]), *shape[3:]))
+    return guidance.view.plan(shown)
 
 
 def images_at_once(
@@ -82,7 +95,7 @@ def images_at_once(
     if images[0] <= 1:
         return 1
     most = images[0] if most is None else min(most, images[0])
-    one = _bytes_of_one(guider, images)
+    one = bytes_of_one(guider, images)
     if not one:
         return 1
     device = device or next(guider.parameters()).device
@@ -90,7 +103,7 @@ def images_at_once(
     return max(1, min(most, int(share * total // one)))
 
 
-def _bytes_of_one(guider: nn.Module, images: Sequence[int]) -> int:
+def bytes_of_one(guider: nn.Module, images: Sequence[int]) -> int:
     """Of a pass with its backward pass, for one of `images` (N, 3, H, W); 0 if it is unknown."""
     known = _known_bytes.setdefault(guider, {})
     one = (1, *images[1:])

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..distillation.batch import Reader
 from ..distillation.settings import DistillSettings
+from ..guiders import Guider
 from .cancel import cancellable
 from .checkpoint import Checkpoint
 from .denoise import Denoiser
@@ -14,14 +15,19 @@ KEY = "ppap_reader"  # not guidance's: a guided model keeps its own guider loade
 
 
 def build_reader(
-    checkpoint: Checkpoint, settings: DistillSettings, conditioning: list, cfg: float, *patchers
+    checkpoint: Checkpoint,
+    settings: DistillSettings,
+    conditioning: list,
+    cfg: float,
+    *patchers,
+    guider: Guider | None = None,
 ) -> tuple[str, Reader]:
     """(name of the view, reader) for the input and view in `settings`.
 
-    `patchers`, and the view's own, are loaded with the model before each of its passes: ComfyUI
-    may have unloaded them to make room for it.
+    Pictures are as large as `guider` reads them. `patchers`, and the view's own, are loaded with
+    the model before each of its passes: ComfyUI may have unloaded them to make room for it.
     """
-    view = build_view(settings.view, checkpoint.model, checkpoint.vae)
+    view = build_view(settings.view, checkpoint.model, checkpoint.vae, guider)
     decoders = [patcher.model for patcher in view.patchers]
 
     def look(state: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from ..guidance_run import GuidanceRun
 from ..jacobian import Denoiser
 from ..noise import per_sample
 from ..shaping import without_conflict
-from .differentiable import differentiable
 from .noise_levels import noise_coefficients, sigma_to_sigma_ve
 from .streams import Streams
 
@@ -56,7 +55,7 @@ def guided_shift(
 
         def denoise_vp(x_vp: Tensor) -> Tensor:
             like_x = streams.with_first(whole, (x_vp * c).to(x))
-            with differentiable() if x_vp.requires_grad else torch.inference_mode(inference):
+            with torch.inference_mode(inference and not x_vp.requires_grad):
                 return streams.first(denoise(like_x)).to(x_vp)
 
         x_vp = x.to(device).float() / c

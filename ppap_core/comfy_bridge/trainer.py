@@ -160,7 +160,8 @@ class Trainer:
     def reader(self) -> tuple[str, Reader]:
         """(view's name, reader): how these experts read the model's states."""
         cfg = settings_of(self.files.image_folder(), self.generate).cfg
-        return build_reader(self.checkpoint, self.distill, self.conditioning[""], cfg, self.patcher)
+        place = self.checkpoint, self.distill, self.conditioning[""], cfg, self.patcher
+        return build_reader(*place, guider=self.guider)
 
     def load_for_learning(self) -> None:
         """Onto the device: what a step passes through. Sampling may have moved it away."""

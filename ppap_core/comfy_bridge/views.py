@@ -7,6 +7,7 @@ formats' tiny decoders want `process_out` first (sd.py, VAE.decode).
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ import folder_paths
 import torch
 from torch import Tensor
 
+from ..guiders import Guider
 from ..reading import Reading
 from ..views import DecoderView, LinearRgb, View, identity
+from .decode_plans import plan_decode
 from .decoders import Decoder, load_tiny_decoder, own_decoder
 
 TAE_FOLDER = "vae_approx"
@@ -29,8 +32,10 @@ class BuiltView(NamedTuple):
     name: str
 
 
-def build_view(name: str, model, vae=None) -> BuiltView:
+def build_view(name: str, model, vae=None, guider: Guider | None = None) -> BuiltView:
     """The view called `name` of the states of `model` (MODEL); `vae` (VAE) serves the view "vae".
+
+    Pictures are decoded as large as `guider` reads them; None reads all (decode_plans.py).
 
     "auto" is the clearest there is: identity, taesd, vae, linear_rgb. ValueError, saying what to
     do, for an unknown view, one that this model has not, and for a missing file or VAE.
@@ -47,7 +52,7 @@ def build_view(name: str, model, vae=None) -> BuiltView:
             )
         if name == "auto":
             name = clearest_view(latent_format, vae)
-        return _BUILDERS[name](latent_format, vae)
+        return _BUILDERS[name](latent_format, vae, guider)
 
 
 def clearest_view(latent_format, vae=None) -> str:
@@ -69,7 +74,7 @@ def works_on_pixels(latent_format) -> bool:
     return latent_format.latent_channels == 3 and latent_format.spacial_downscale_ratio == 1
 
 
-def _build_identity(latent_format, vae) -> BuiltView:
+def _build_identity(latent_format, vae, guider) -> BuiltView:
     if not works_on_pixels(latent_format):
         raise ValueError(
             f"the view identity is for pixel models, but this one has latents "
@@ -78,7 +83,7 @@ def _build_identity(latent_format, vae) -> BuiltView:
     return BuiltView(identity, [], "identity")
 
 
-def _build_linear_rgb(latent_format, vae) -> BuiltView:
+def _build_linear_rgb(latent_format, vae, guider) -> BuiltView:
     if latent_format.latent_rgb_factors is None:
         raise ValueError(
             f"ComfyUI has no RGB factors for {type(latent_format).__name__} latents: choose the "
@@ -92,7 +97,7 @@ def _build_linear_rgb(latent_format, vae) -> BuiltView:
     return BuiltView(view, [], "linear_rgb")
 
 
-def _build_taesd(latent_format, vae) -> BuiltView:
+def _build_taesd(latent_format, vae, guider) -> BuiltView:
     path = _tae_file(latent_format)
     if path is None:
         raise ValueError(_no_tae(latent_format))
@@ -102,14 +107,14 @@ def _build_taesd(latent_format, vae) -> BuiltView:
     )
     # Space: see the top of this file.
     space = latent_format.process_out if is_video else lambda x_vp: x_vp
-    return _decoder_view(decoder, space, "taesd")
+    return _decoder_view(decoder, space, "taesd", guider)
 
 
-def _build_vae(latent_format, vae) -> BuiltView:
+def _build_vae(latent_format, vae, guider) -> BuiltView:
     if vae is None:
         raise ValueError("the view vae needs a VAE: connect the one that decodes this model")
     _check_vae(vae, latent_format)
-    return _decoder_view(own_decoder(vae), latent_format.process_out, "vae")
+    return _decoder_view(own_decoder(vae), latent_format.process_out, "vae", guider)
 
 
 _BUILDERS = {
@@ -120,8 +125,13 @@ _BUILDERS = {
 }
 
 
-def _decoder_view(decoder: Decoder, space: Callable[[Tensor], Tensor], name: str) -> BuiltView:
-    view = DecoderView(lambda x_vp: decoder(space(x_vp)), decoder.plan)
+def _decoder_view(
+    decoder: Decoder, space: Callable[[Tensor], Tensor], name: str, guider: Guider | None
+) -> BuiltView:
+    def decode(x_vp: Tensor, left_out: int = 0) -> Tensor:
+        return decoder(space(x_vp), left_out)
+
+    view = DecoderView(decode, partial(plan_decode, decoder, guider))
     return BuiltView(view, [decoder.patcher], name)
 
 

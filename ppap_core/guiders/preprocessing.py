@@ -92,7 +92,7 @@ class Preprocessing:
 
     def _resize(self, image: Tensor) -> Tensor:
         sides = tuple(image.shape[-2:])
-        size = self._resized(sides)
+        size = self.resized(sides)
         if size == sides:
             return image
         align_corners = True if self.align_corners else None
@@ -104,7 +104,8 @@ class Preprocessing:
             align_corners=align_corners,
         )
 
-    def _resized(self, sides: Sides) -> Sides:
+    def resized(self, sides: Sequence[int]) -> Sides:
+        """To which size a picture of `sides` (height, width) is resized, before any crop."""
         if self.crop_mode == "own":
             return tuple(max(1, side // self.multiple) * self.multiple for side in sides)
         if self.crop_mode == "fit":

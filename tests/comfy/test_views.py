@@ -257,27 +257,6 @@ def test_view_that_does_not_fit_the_model_is_refused(views, model_of, view, form
         views.build_view(view, model_of(format_name))
 
 
-def test_decoding_plan_shrinks_batch_then_size_with_memory(
-    comfyui, views, folder, model_of, monkeypatch, caplog
-):
-    import comfy.model_management
-
-    model = model_of("SD15")
-    view = built(comfyui, views, model, "vae", "SD15").view
-    state = state_of(model, batch=3, side=8)
-    whole = view(state)
-    needed = 3 * 2178 * 8 * 8 * 64 * 4  # three times sd.py's memory_used_decode for one picture
-    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: needed * 1.5)
-    torch.testing.assert_close(view(state), whole, rtol=1e-4, atol=1e-5)
-    assert view.plan(state.shape) == (1, 1.0)
-    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: needed / 4)
-    assert "memory is short" not in caplog.text
-    assert view(state).shape == view(state).shape == (3, 3, 32, 32)
-    assert (
-        caplog.text.count("memory is short: the PPAP guider sees the decoded picture at 50 %") == 1
-    )
-
-
 def test_vae_copy_is_made_once_and_freed_with_the_vae(comfyui, views, folder, model_of):
     import gc
 

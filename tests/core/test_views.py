@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ppap_core.tiles import largest_tile
 from ppap_core.views import DecodePlan, DecoderView, LinearRgb, fold_frames
 
 
@@ -62,10 +63,35 @@ def test_decoding_picture_by_picture_gives_the_same_image_and_gradient(shape):
     assert passes[:4] == [5, 2, 2, 1] and max(passes[4:]) == 2  # the backward pass runs them again
 
 
-def test_latent_too_large_for_memory_is_shrunk_by_averaging():
+@pytest.mark.parametrize("shape", [(2, 4, 20, 33), (2, 4, 2, 20, 33)])
+def test_tiles_show_what_the_whole_shows_if_the_decoder_looks_no_further_than_their_margin(shape):
+    torch.manual_seed(0)
     seen = []
-    view = DecoderView(lambda x: seen.append(x) or x[:, :3], lambda s: DecodePlan(1, 0.5))
-    x = state(1, 4, 6, 8)
-    assert view(x).shape == (1, 3, 3, 4)
-    torch.testing.assert_close(seen[0][0, 1, 2, 3], x[0, 1, 4:, 6:].mean())
-    assert view(state(1, 4, 2, 6, 8)).shape == (2, 3, 3, 4)
+    convolve = [torch.nn.Conv2d, torch.nn.Conv3d][len(shape) - 4](4, 3, 3, padding=1)
+
+    def decode(x):
+        seen.append(x.shape[-2:])
+        sides = (1,) * (len(shape) - 4) + (2, 2)
+        return torch.nn.functional.interpolate(convolve(x), scale_factor=sides).tanh()
+
+    results = []
+    for tiles in (1, 3):
+        x = state(*shape).requires_grad_(True)
+        image = DecoderView(decode, lambda s, n=tiles: DecodePlan(len(s), tiles=n))(x)
+        results.append((image, torch.autograd.grad(image.square().sum(), x)[0]))
+    torch.testing.assert_close(results[0], results[1])
+    largest = [largest_tile(side, 3) for side in shape[-2:]]
+    assert max(sides[1] for sides in seen[1:]) == largest[1] < shape[-1]
+    assert len(seen) == 1 + 2 * 2 * 9  # two pictures; the backward pass runs each tile again
+
+
+def test_what_is_left_out_is_for_the_decoder_to_leave_out():
+    calls = []
+
+    def decode(x, left_out=0):
+        calls.append(left_out)
+        return x[:, :3]
+
+    for left_out in (0, 1):
+        DecoderView(decode, lambda s, n=left_out: DecodePlan(1, n))(state(1, 4, 6, 8))
+    assert calls == [0, 1]

@@ -26,7 +26,7 @@ namespace {
 constexpr auto kDevice = c10::DeviceType::PrivateUse1;
 const c10::Device kFirst(kDevice, 0);
 
-std::atomic<int64_t> total{0}, used{0};
+std::atomic<int64_t> total{0}, used{0}, most{0};
 
 // ---- memory
 
@@ -50,6 +50,8 @@ struct Allocator final : c10::Allocator {
       TORCH_CHECK_WITH(
           OutOfMemoryError, false, "emulated device out of memory: ", size, " bytes asked for, ",
           total - used, " of ", total, " free");
+    }
+    for (int64_t now = used, high = most; high < now && !most.compare_exchange_weak(high, now);) {
     }
     void* data = size ? std::malloc(n) : nullptr;
     return {data, new Block{data, size}, &release, kFirst};
@@ -320,5 +322,11 @@ void emulated_start(int64_t bytes) {
 }
 int64_t emulated_used() {
   return used;
+}
+int64_t emulated_most() {
+  return most;
+}
+void emulated_forget_most() {
+  most = used.load();
 }
 }

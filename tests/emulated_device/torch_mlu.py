@@ -31,9 +31,11 @@ def _compiled() -> str:
     return str(library)
 
 
-def _module(used, total) -> types.ModuleType:
+def _module(device, total) -> types.ModuleType:
     """`torch.mlu`: as much of it as ComfyUI and torch ask for."""
-    module = types.ModuleType("torch.mlu")
+    module, used = types.ModuleType("torch.mlu"), device.emulated_used
+    module.max_memory_allocated = lambda of=None: device.emulated_most()
+    module.reset_peak_memory_stats = lambda of=None: device.emulated_forget_most()
     module.memory_stats = lambda device=None: {
         "reserved_bytes.all.current": used(),
         "active_bytes.all.current": used(),
@@ -53,10 +55,10 @@ def _module(used, total) -> types.ModuleType:
 _path = _compiled()
 torch.ops.load_library(_path)
 _device = ctypes.CDLL(_path)
-_device.emulated_used.restype = ctypes.c_int64
+_device.emulated_used.restype = _device.emulated_most.restype = ctypes.c_int64
 _total = int(os.environ.get("EMULATED_DEVICE_BYTES", 2**34))
 torch.utils.rename_privateuse1_backend("mlu")
-torch._register_device_module("mlu", _module(_device.emulated_used, _total))
+torch._register_device_module("mlu", _module(_device, _total))
 torch.utils.generate_methods_for_privateuse1_backend()
 _device.emulated_start(ctypes.c_int64(_total))
 torch.version.cuda = None  # as in a torch that was built for another card
