@@ -6,6 +6,7 @@
 from comfy_api.latest import ComfyExtension
 
 from ..ppap_core.comfy_bridge.folders import register_folders
+from ..ppap_core.comfy_bridge.published import publish
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
 from .models import LoadPixelModel
@@ -39,4 +40,5 @@ class PPAPExtension(ComfyExtension):
 
 async def comfy_entrypoint() -> ComfyExtension:
     register_folders()
+    publish()
     return PPAPExtension()

@@ -131,7 +131,7 @@ def _advice(outcome: Outcome) -> str:
     """What to change, or why there is nothing to change; "" where guidance did its work."""
     if max(float(record.share) for record in outcome.records) < WEAK:
         return "it moved next to nothing: raise strength"
-    if outcome.wording is None or outcome.info.answer == "score":
+    if outcome.wording is None or not outcome.wording.has_end:
         return ""
     agreement = [float(record.agreement) for record in outcome.records]
     if min(agreement) > CERTAIN:
