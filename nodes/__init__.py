@@ -9,6 +9,7 @@ from ..ppap_core.comfy_bridge.folders import register_folders
 from ..ppap_core.comfy_bridge.published import publish
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
+from .likeness import TargetLikeness
 from .models import LoadPixelModel
 from .options import GuidanceOptions
 from .report import GuidanceReport
@@ -35,6 +36,7 @@ class PPAPExtension(ComfyExtension):
             GuidanceReport,
             ScaleSweep,
             GuiderClasses,
+            TargetLikeness,
         ]
 
 

@@ -120,7 +120,7 @@ def _lines(outcome: Outcome) -> list[str]:
     lines.append(f"    each step moved the picture by {percent(share)} of its noise")
     if told := stale_steps(outcome):
         lines.append(f"    {told}")
-    if outcome.num_bytes:
+    if round(outcome.num_bytes / 2**20):
         lines.append(f"    its backward pass keeps {outcome.num_bytes / 2**20:.0f} MB")
     if advice := _advice(outcome):
         lines.append(f"    {advice}")
@@ -146,6 +146,9 @@ def _who_answered(outcome: Outcome) -> str:
     used = sorted({record.expert for record in outcome.records if record.expert is not None})
     if used:
         return f"experts {', '.join(map(str, used))} of {outcome.num_experts} answered"
+    if not outcome.info.asks.comparisons:
+        what = "the model's estimates of the picture" if outcome.input == "x0_hat" else "the states"
+        return f"{what} were compared, without a network"
     if outcome.input == "x0_hat":
         return "the guider answered without experts, about the model's estimates of the picture"
     return "the guider answered without experts: it cannot read strong noise"

@@ -138,7 +138,9 @@ class ModelGuidance:
 
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
-        check_latent(self._streams.shape_of_first(noise_shape))
+        check_latent(shape := self._streams.shape_of_first(noise_shape))
+        for guidance in self.guidances:
+            guidance.check_batch(shape)
         self._warn_of_attention(model)
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)

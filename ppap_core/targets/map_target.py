@@ -97,7 +97,7 @@ def build_map_target(
         fit_frame(weight, frame.width, frame.height, frame.fit, 0.0),
         labels,
     )
-    notes = [*notes, *mask_notes, *_frame_notes(maps, frame)]
+    notes = [*notes, *mask_notes, *frame_notes(maps, frame)]
     return show_target(target, labels, palette, notes)
 
 
@@ -153,7 +153,7 @@ def _fit_mask(mask: Tensor | None, maps: Tensor) -> tuple[Tensor, list[str]]:
     return shrink_or_grow(mask, size), [note] if mask.shape[-2:] != size else []
 
 
-def _frame_notes(maps: Tensor, frame: Frame) -> list[str]:
+def frame_notes(maps: Tensor, frame: Frame) -> list[str]:
     """A note for the user if the map's proportions are not those of the picture."""
     height, width = maps.shape[-2:]
     if not frame.width or not frame.height or width * frame.height == height * frame.width:

@@ -7,6 +7,7 @@ shown and told, and what is recommended for it. Nothing else in the pack knows a
 
 from .class_task import CLASS, SCORES
 from .depth_task import DEPTH
+from .likeness_task import LIKENESS
 from .registry import (
     all_tasks,
     comparisons,
@@ -23,6 +24,7 @@ __all__ = [
     "CLASS",
     "CLASSES",
     "DEPTH",
+    "LIKENESS",
     "SCORES",
     "SEGMENTATION",
     "Comparison",
@@ -39,5 +41,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION):
+for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS):
     register_task(_task)
