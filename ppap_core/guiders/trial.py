@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import one_line
+from ..tasks import CLASSES, Task
 from .guider import Guider
 from .preprocessing import Preprocessing
 
@@ -57,17 +58,20 @@ def _fault(guider: Guider, answer: Tensor) -> str:
     if len(shape) != len(axes) or any(
         isinstance(want, int) and have != want for have, want in zip(shape, axes, strict=True)
     ):
-        expected = f"({', '.join(map(str, axes))})"
+        expected = str(axes).replace("'", "")
         return f"answers {shape} about one picture; {info.task} guiders answer {expected}"
     if not answer.isfinite().all():
         return "answers with numbers that are not finite"
-    if info.answer == "softmax" and len(info.labels) > 1 and _are_shares(answer):
+    if info.answer == "softmax" and len(info.labels) > 1 and _are_shares(answer, info.asks):
         return "answers with probabilities; this pack needs the logits before them"
     return "" if answer.requires_grad else "answers without a gradient, so it cannot guide"
 
 
-def _are_shares(answer: Tensor) -> bool:
-    sums = answer.sum(dim=1)
+def _are_shares(answer: Tensor, task: Task) -> bool:
+    """Whether its numbers are at least 0, and 1 together over the classes."""
+    if not task.knows_classes:
+        return False
+    sums = answer.sum(dim=1 + task.shape.index(CLASSES))
     return bool((answer >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
 

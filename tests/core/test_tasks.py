@@ -169,6 +169,8 @@ def test_a_question_for_a_task_by_its_name_is_found(source):
 
 
 def test_the_public_names_are_there_and_no_others():
-    assert all(getattr(ppap_core, name) is not None for name in ppap_core.__all__)
+    needs_comfyui = {"LoadedGuider"}  # tests/server/test_another_pack.py takes it
+    names = set(ppap_core.__all__) - needs_comfyui
+    assert len(names) > 10 and all(getattr(ppap_core, name) is not None for name in names)
     with pytest.raises(AttributeError, match="no public name 'train'"):
         _ = ppap_core.train
