@@ -78,7 +78,7 @@ def test_it_asks_the_model_no_more_often_than_sampling_does(comfyui, world, imag
 
     wrappers = comfyui.module("ppap_core.comfy_bridge.hook").WrappersMP
     model = world[0].clone()
-    model.add_wrapper(wrappers.DIFFUSION_MODEL, count)
+    model.add_wrapper(wrappers.APPLY_MODEL, count)
     guider, target, *_ = likeness(comfyui, image)
     sample(comfyui, (model, world[1]), guider, target)
     assert len(calls) == 8
@@ -144,7 +144,7 @@ def test_a_wrong_batch_is_refused_before_sampling(comfyui, world, image):
 
     model = world[0].clone()
     kinds = comfyui.module("ppap_core.comfy_bridge.hook").WrappersMP
-    model.add_wrapper(kinds.DIFFUSION_MODEL, count)
+    model.add_wrapper(kinds.APPLY_MODEL, count)
     with pytest.raises(ValueError, match="the target is for 2 pictures, the batch has 3"):
         sample(comfyui, (model, world[1]), guider, target, batch=3)
     assert not calls
