@@ -4,7 +4,7 @@ A `Guidance` is a description that never changes; a `GuidanceRun` (guidance_run.
 through one sampling.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -16,7 +16,6 @@ from torch import Tensor
 from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
-from .maps import check_rows
 from .noise import per_sample
 from .parts import in_parts
 from .reading import AUTO, INPUTS
@@ -89,11 +88,6 @@ class Guidance:
         strength, shaping = settle(task, self.input, jacobian, self.strength, self.shaping)
         object.__setattr__(self, "strength", strength)
         object.__setattr__(self, "shaping", shaping)
-
-    def check_batch(self, shape: Sequence[int]) -> None:
-        """ValueError if the target has a row for each of other pictures than states of `shape`."""
-        if len(shape) == 4:  # how many pictures a video becomes is up to the view
-            check_rows(getattr(self.target, "num_rows", 1), shape[0], "target")
 
     def score(
         self,
