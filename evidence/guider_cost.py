@@ -20,7 +20,7 @@ from torch import nn
 from evidence.flags import add_output
 from evidence.tables import markdown
 from ppap_core.guiders import PRESETS, Preset
-from ppap_core.guiders.transformers_guider import TransformersModel
+from ppap_core.guiders.transformers_guider import HEADS, TransformersModel
 
 REFERENCE = "timm/resnet50.a1_in1k"
 DEPTH_ANYTHING = {  # hidden size, layers, heads, layers that are read, widths of the neck
@@ -113,7 +113,8 @@ def build(preset: Preset) -> nn.Module:
     if "tagger" in preset.repo:
         return timm.create_model("vit_base_patch16_224", img_size=448, num_classes=10861)
     kind = next(part for part in BUILDERS if part in preset.repo)
-    return TransformersModel(BUILDERS[kind](preset), preset.task)
+    head = next(head for head in HEADS if head.task.name == preset.task)
+    return TransformersModel(BUILDERS[kind](preset), head)
 
 
 def step_seconds(network: nn.Module, size: int, repeats: int) -> float:

@@ -9,10 +9,10 @@ import sys
 from demo.paths import EXPERTS, GUIDER
 from demo.scene_files import load_heldout_scenes
 from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
-from ppap_core.distillation.teacher import label_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
+from ppap_core.tasks.class_task import label_answers
 
 NUM_SCENES = 2000
 

@@ -20,6 +20,7 @@ EXAMPLES = {  # what stands in widgets that are empty, or name a file of the dem
     "PPAP_TargetClass": {"classes": "lighthouse, speedboat:-1"},
     "PPAP_TargetMasks": {"class_name": "sky", "elsewhere": "sea"},
     "PPAP_GuiderClasses": {"search": "terrier"},
+    "PPAP_TargetLikeness": {"cells": 32},
 }
 # The node is loaded as from a file: only then does the front end show the text of a text box. It
 # stands away from the corner, where menus are.

@@ -6,9 +6,11 @@
 from comfy_api.latest import ComfyExtension
 
 from ..ppap_core.comfy_bridge.folders import register_folders
+from ..ppap_core.comfy_bridge.published import publish
 from .best_of import BestOfSeveral
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
+from .likeness import TargetLikeness
 from .models import LoadPixelModel
 from .options import GuidanceOptions
 from .report import GuidanceReport
@@ -36,9 +38,11 @@ class PPAPExtension(ComfyExtension):
             ScaleSweep,
             GuiderClasses,
             BestOfSeveral,
+            TargetLikeness,
         ]
 
 
 async def comfy_entrypoint() -> ComfyExtension:
     register_folders()
+    publish()
     return PPAPExtension()

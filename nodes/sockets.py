@@ -7,17 +7,7 @@ from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.errors import SettingError
-
-MODELS = {  # task: what a guider of it is called
-    "class": "a classifier",
-    "depth": "a depth model",
-    "segmentation": "a segmentation model",
-}
-TARGET_NODES = {  # task: the nodes that make its targets
-    "class": "Target Class",
-    "depth": "Target Depth/Seg Map",
-    "segmentation": "Target Depth/Seg Map or Target Mask per Class",
-}
+from ..ppap_core.tasks import all_tasks, get_task
 
 
 def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
@@ -25,9 +15,9 @@ def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
     info = guider.guider.info
     if info.task not in tasks:
         raise ValueError(
-            f"{_name(node)} needs {' or '.join(MODELS[task] for task in tasks)} at its socket "
-            f"guider, but {info.source} is {MODELS[info.task]}: connect another guider there, or "
-            f"use {TARGET_NODES[info.task]} with this one"
+            f"{_name(node)} needs {' or '.join(get_task(task).model for task in tasks)} at its "
+            f"socket guider, but {info.source} is {info.asks.model}: connect another guider there, "
+            f"or use {info.asks.target_nodes} with this one"
         )
 
 
@@ -37,8 +27,8 @@ def expect_classes(guider: LoadedGuider, node: type) -> None:
     if not info.labels:
         raise ValueError(
             f"{_name(node)} lists the classes of the guider at its socket guider, but "
-            f"{info.source} is {MODELS[info.task]}, which has none: connect a classifier or a "
-            f"segmentation model"
+            f"{info.source} is {info.asks.model}, which has none: connect "
+            f"{' or '.join(task.model for task in all_tasks() if task.knows_classes)}"
         )
 
 

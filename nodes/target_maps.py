@@ -7,16 +7,18 @@ from comfy_api.latest import io, ui
 from ..ppap_core.comfy_bridge.sockets import read_image, read_mask
 from ..ppap_core.maps import FITS
 from ..ppap_core.pixels import enlarge, image_to_bhwc
+from ..ppap_core.targets import SegmentationTarget
 from ..ppap_core.targets.index_maps import USUAL_VOID
 from ..ppap_core.targets.map_target import (
     REFERENCE,
-    SOURCES,
     Frame,
     MapTarget,
     add_class_mask,
     build_map_target,
+    map_sources,
 )
 from ..ppap_core.targets.palettes import PALETTES
+from ..ppap_core.tasks import all_tasks
 from .pictures import ask_guider, images_in_a_pass
 from .shown import shows_text, text_on_node
 from .sockets import expect_task
@@ -71,7 +73,7 @@ class TargetMap(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "source",
-                    options=list(SOURCES),
+                    options=list(map_sources()),
                     tooltip="What the image is. A reference picture: the guider, without experts, "
                     "makes the map from it. A segmentation map has one colour per class.",
                 ),
@@ -127,7 +129,7 @@ class TargetMap(io.ComfyNode):
     def execute(
         cls, guider, image, source, palette, fit, width, height, mask=None, void_value=USUAL_VOID
     ) -> io.NodeOutput:
-        expect_task(guider, cls, "depth", "segmentation")
+        expect_task(guider, cls, *(task.name for task in all_tasks() if task.maps))
         image = read_image(image)
         made = build_map_target(
             task=guider.guider.info.task,
@@ -181,7 +183,7 @@ class TargetMasks(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, mask, class_name, elsewhere, target=None) -> io.NodeOutput:
-        expect_task(guider, cls, "segmentation")
+        expect_task(guider, cls, SegmentationTarget.task)
         labels = guider.guider.info.labels
         made = add_class_mask(
             labels=labels,

@@ -53,7 +53,7 @@ class TargetClass(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, classes, temperature, line_per_picture=False) -> io.NodeOutput:
-        expect_task(guider, cls, "class")
+        expect_task(guider, cls, ClassTarget.task)
         info = guider.guider.info
         parse = parse_class_rows if line_per_picture else parse_classes
         target = ClassTarget(

@@ -14,6 +14,7 @@ from .guiders import Guider
 from .noise import NoiseRange, check_ranges, range_to_timesteps
 from .reading import INPUTS, Reading
 from .spectrum import GENERIC, DataSpectrum
+from .tasks import find_task
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,11 @@ class ExpertHeader:
     spectrum: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if find_task(self.task) is None:
+            raise ValueError(
+                f"its experts are for the task {self.task!r}, which no pack that is loaded brings: "
+                f"install or enable the pack that does, and load its guider first"
+            )
         check_ranges(self.noise_ranges)
         if self.input not in INPUTS:
             raise ValueError(f"input is one of {', '.join(INPUTS)}, got {self.input!r}")

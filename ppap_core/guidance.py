@@ -79,12 +79,12 @@ class Guidance:
                 f"the guider answers with a {answer}, the target was made for a {asked}: connect "
                 f"the same guider to the target and to the sampler"
             )
-        jacobian = settle_jacobian(self.jacobian, bool(self.experts))
+        task = self.guider.info.task
+        jacobian = settle_jacobian(task, self.jacobian, bool(self.experts))
         object.__setattr__(self, "jacobian", jacobian)
         for name, known in (("input", INPUTS), ("jacobian", JACOBIANS)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
-        task = self.guider.info.task
         strength, shaping = settle(task, self.input, jacobian, self.strength, self.shaping)
         object.__setattr__(self, "strength", strength)
         object.__setattr__(self, "shaping", shaping)

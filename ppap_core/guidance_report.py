@@ -122,7 +122,7 @@ def _lines(outcome: Outcome) -> list[str]:
         lines.append(f"    {told}")
     if outcome.remark:
         lines.append(f"    {outcome.remark}")
-    if outcome.num_bytes:
+    if round(outcome.num_bytes / 2**20):
         lines.append(f"    its backward pass keeps {outcome.num_bytes / 2**20:.0f} MB")
     if advice := _advice(outcome):
         lines.append(f"    {advice}")
@@ -133,7 +133,7 @@ def _advice(outcome: Outcome) -> str:
     """What to change, or why there is nothing to change; "" where guidance did its work."""
     if max(float(record.share) for record in outcome.records) < WEAK:
         return "it moved next to nothing: raise strength"
-    if outcome.wording is None or outcome.info.answer == "score":
+    if outcome.wording is None or not outcome.wording.has_end:
         return ""
     agreement = [float(record.agreement) for record in outcome.records]
     if min(agreement) > CERTAIN:
@@ -148,6 +148,9 @@ def _who_answered(outcome: Outcome) -> str:
     used = sorted({record.expert for record in outcome.records if record.expert is not None})
     if used:
         return f"experts {', '.join(map(str, used))} of {outcome.num_experts} answered"
+    if not outcome.info.asks.comparisons:
+        what = "the model's estimates of the picture" if outcome.input == "x0_hat" else "the states"
+        return f"{what} were compared, without a network"
     if outcome.input == "x0_hat":
         return "the guider answered without experts, about the model's estimates of the picture"
     return "the guider answered without experts: it cannot read strong noise"

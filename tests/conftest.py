@@ -161,6 +161,7 @@ def add_test_nodes(custom_nodes: Path) -> None:
         shutil.copy(TESTS / "server" / f"{name}.py", folder / "__init__.py")
     tiny = custom_nodes / "ppap_test_family_nodes" / "tiny_checkpoints"
     shutil.copytree(PACK_ROOT / "host" / "tiny_checkpoints", tiny, dirs_exist_ok=True)
+    shutil.copytree(TESTS / "example_pack", custom_nodes / "example_pack", dirs_exist_ok=True)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from demo.shapes import SHAPES
 from evidence.benchmark.methods import Method, Teaching
 from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges, measure_quality
-from ppap_core.distillation.teacher import label_answers
 from ppap_core.distillation.training_set import TrainingSet, build_training_set
 from ppap_core.reading import Reading
+from ppap_core.tasks.class_task import label_answers
 
 
 class LatentWorld:

@@ -31,7 +31,7 @@ from ppap_core.distillation.estimates import Estimates, read_estimates
 from ppap_core.distillation.images import find_images, read_images
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.state import TrainingState, resume
-from ppap_core.distillation.teacher import label_answers, teacher_answers
+from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
@@ -41,6 +41,7 @@ from ppap_core.reading import Reading
 from ppap_core.shaping import Shaping
 from ppap_core.spectrum import DataSpectrum
 from ppap_core.strength import Strength
+from ppap_core.tasks.class_task import label_answers
 
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50

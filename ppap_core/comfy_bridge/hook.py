@@ -15,6 +15,8 @@ from ..guidance import Guidance
 from ..guidance_report import in_short, lost_steps, progress, stale_steps, summary
 from ..guidance_run import GuidanceRun, Outcome, Sampling
 from ..jacobian import Denoiser
+from ..maps import check_rows
+from ..targets import Target
 from .apart import KEY, Apart
 from .backprop_room import backprop_bytes
 from .cancel import ask_for_cancel, cancellable
@@ -139,7 +141,9 @@ class ModelGuidance:
 
     def prepare(self, executor, model, noise_shape, conds, **options):
         """The PREPARE_SAMPLING wrapper: models are loaded so that guidance has room beside them."""
-        check_latent(self._streams.shape_of_first(noise_shape))
+        check_latent(shape := self._streams.shape_of_first(noise_shape))
+        for guidance in self.guidances:
+            check_batch(guidance.target, shape)
         self._warn_of_attention(model)
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)
@@ -229,6 +233,12 @@ def check_latent(shape: torch.Size) -> None:
             f"PPAP guidance reads images (B, C, H, W) and videos (B, C, T, H, W); this model's "
             f"latent is {tuple(shape)} (packed or audio), which is not supported"
         )
+
+
+def check_batch(target: Target, shape: torch.Size) -> None:
+    """ValueError if `target` says that it has rows for other pictures than states of `shape`."""
+    if len(shape) == 4:  # how many pictures a video becomes is up to the view
+        check_rows(getattr(target, "num_rows", 1), shape[0], "target")
 
 
 def _uses(guidance: Guidance, *jacobians: str) -> bool:

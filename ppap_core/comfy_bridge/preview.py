@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,48 +13,24 @@ from ..expert_file import ExpertSet
 from ..grid import GridRow, draw_grid
 from ..guiders import GuiderInfo
 from ..reading import Reading
-from ..targets import ClassTarget, DepthTarget, SegmentationTarget, Target
-from ..targets.map_target import show_target
-from ..targets.palettes import HUES
+from ..tasks import Preview, find_task
 from .checkpoint import Checkpoint
 from .guide import guide
 from .loaded_guider import LoadedGuider
 
 NUM_PICTURES = 6
-CHUNK = 4096  # answers that are counted at once
 FIRST_SEED = 1 << 32  # beyond every seed of a training's pictures
 
 
-def preview_targets(
-    info: GuiderInfo, answers: Rows, num: int
-) -> tuple[Target, list[str], Tensor | None]:
-    """Targets of a preview, one for each of `num` pictures, with their names and maps.
+def preview_targets(info: GuiderInfo, answers: Rows, num: int) -> Preview:
+    """A target with a row for each of `num` pictures, with their names and maps, as the task says.
 
-    Classes: those that the teacher saw most often; scores: that each be high. Depth and
-    segmentation: its answers to the last pictures, which were held out of the training.
+    `answers`: the teacher's.
     """
-    if info.task == "class":
-        classes = _seen(info, answers).topk(min(num, answers.shape[1])).indices.tolist()
-        names = [info.labels[k].split(",")[0] for k in classes]
-        rows = [{k: 1.0} for k in classes]
-        return ClassTarget(rows, answers.shape[1], answer=info.answer), names, None
-    answers = answers[torch.arange(len(answers))[-num:]].float()
-    if info.task == "depth":
-        target = DepthTarget(answers)
-    elif info.task == "segmentation":
-        target = SegmentationTarget(answers.argmax(dim=1), answers.shape[1])
-    else:
+    task = find_task(info.task)
+    if task is None or task.preview is None:
         raise ValueError(f"a preview cannot ask for an answer of the task {info.task} yet")
-    maps = show_target(target, info.labels, HUES, []).preview
-    return target, [f"target {i + 1}" for i in range(len(answers))], maps
-
-
-def _seen(info: GuiderInfo, answers: Rows) -> Tensor:
-    """(N, K) answers -> (K,): how often each class was seen; for scores, their sums."""
-    parts = (answers[rows].float() for rows in torch.arange(len(answers)).split(CHUNK))
-    if info.answer == "softmax":
-        return sum(part.argmax(dim=1).bincount(minlength=answers.shape[1]) for part in parts)
-    return sum((p.sigmoid() if info.answer == "sigmoid" else p).sum(dim=0) for p in parts)
+    return task.preview(info, answers, num)
 
 
 SamplerOf = Callable[[object], SamplePictures]  # a MODEL -> how it samples

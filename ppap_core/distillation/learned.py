@@ -1,16 +1,16 @@
 """What experts have learned, in plain words: a line for each noise range, and what to do."""
 
+from ..tasks import comparisons
 from .evaluate import NOTHING_MEASURED, RangeAgreement
-from .losses import COMPARISONS
 
 REMEDY = "For what is not learned yet, sample more pictures or train for more steps."
 
 
 def what_was_learned(kind: str, rows: list[RangeAgreement]) -> list[str]:
-    """`kind`: of the guider's answers, a key of COMPARISONS. Without `rows` nothing is claimed."""
+    """`kind`: of the guider's answers. Without `rows` nothing is claimed."""
     if not rows:
         return [NOTHING_MEASURED]
-    num, name = rows[0].num_pictures, COMPARISONS[kind].agreement_name
+    num, name = rows[0].num_pictures, comparisons()[kind].agreement_name
     lines = [f"agreement with the guider on {num} pictures held out ({name}):"]
     lines += [
         f"noise {row.noise_range}: {_verdict(row)}, {row.expert:.0%} (guider alone {row.plain:.0%})"

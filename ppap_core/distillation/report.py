@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 from ..atomic import replace_file
+from ..tasks import comparisons
 from .distill import Distilled
 from .evaluate import NOTHING_MEASURED, RangeAgreement
-from .losses import COMPARISONS
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def report_text(
 def _agreement_lines(kind: str, rows: list[RangeAgreement], read_as: str) -> list[str]:
     lines = [
         f"{rows[0].num_pictures} held-out pictures, {read_as}. Agreement with the clean guider: "
-        f"{COMPARISONS[kind].agreement_name}.",
+        f"{comparisons()[kind].agreement_name}.",
         "",
         "| noise range (sigma) | agreement, plain | agreement, expert | gain | loss, plain "
         "| loss, expert | loss of a constant answer |",
@@ -105,7 +105,7 @@ def _plot_agreement(axes, rows: list[RangeAgreement], distilled: Distilled, kind
     axes.bar([p + 0.2 for p in places], [row.expert for row in rows], 0.4, label="expert")
     axes.set_xticks(places, [str(row.noise_range) for row in rows], fontsize=8)
     axes.set_xlabel("noise range (sigma of the VE form)")
-    axes.set_ylabel(f"agreement with the clean guider\n({COMPARISONS[kind].agreement_name})")
+    axes.set_ylabel(f"agreement with the clean guider\n({comparisons()[kind].agreement_name})")
     axes.set_ylim(min(0.0, *(row.plain for row in rows)), 1.0)
     axes.legend(frameon=False)
 

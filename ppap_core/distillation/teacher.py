@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..guiders import Guider
 from ..pixels import bytes_to_image
 from ..targets import find_class
+from ..tasks import comparisons
 from .label_files import read_classes
-from .losses import downscale
+from .losses import downscale, loss_kind
 
 
 @torch.no_grad()
@@ -22,14 +22,9 @@ def teacher_answers(guider: Guider, images: Tensor, batch_size: int = 64) -> Ten
     return torch.cat([downscale(guider(chunk)).cpu() for chunk in chunks])
 
 
-def label_answers(labels: Tensor, num_classes: int) -> Tensor:
-    """Class labels (N,) as the answers of a teacher who is certain: for the supervised baseline."""
-    return 100.0 * F.one_hot(labels, num_classes)
-
-
 def check_labels(guider: Guider) -> None:
     """ValueError unless labels can take the place of the answers of `guider`."""
-    if guider.info.kind != "class":
+    if comparisons()[loss_kind(guider.info.kind)].labelled is None:
         raise ValueError(
             f"labels are for classifiers whose classes exclude each other; the guider predicts "
             f"{guider.info.kind}: leave labels out, and its own answers are learned"

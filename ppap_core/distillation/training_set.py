@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ..guiders import Guider
 from ..pixels import bytes_to_image
+from ..tasks import comparisons
 from ..text_files import read_text
 from .answered import Answered
 from .estimates import Estimates, read_estimates
 from .images import LeftOut, check_left_out, find_images, read_images, read_latent
 from .rows import RowFile, Rows, RowWriter
-from .teacher import label_answers, read_labels, teacher_answers
+from .teacher import read_labels, teacher_answers
 
 CHUNK = 64
 
@@ -109,9 +110,10 @@ def build_training_set(
     answers = answered.answers
     if labels is not None:
         rows = read_labels(labels, [line["file"] for line in kept], guider)
+        labelled = comparisons()[guider.info.kind].labelled
         writer = RowWriter(cache / "labels.npy")
         for some in rows.split(CHUNK):
-            writer.append(label_answers(some, answers.shape[1]))
+            writer.append(labelled(some, answers.shape[1]))
         answers = RowFile.whole(writer.path)
     estimates = read_estimates(folder, kept) if with_estimates else None
     return TrainingSet(answered.states, answers, fingerprint, estimates)

@@ -3,12 +3,6 @@
 from .guider import Guider
 from .presets import Preset
 
-MEANINGS = {
-    "softmax": "exactly one of them is right (softmax)",
-    "sigmoid": "each is present or absent on its own (sigmoid)",
-    "score": "each is a score, higher is more",
-}
-MAP_MEANINGS = {"softmax": "one for each pixel (softmax)"}
 CHANNELS = {1: "grey", 3: "colour"}
 SHOWN = 5  # labels
 
@@ -16,14 +10,10 @@ SHOWN = 5  # labels
 def describe(guider: Guider, preset: Preset | None = None) -> str:
     """A few lines for a node's card. `preset`: the one that the guider is, if it is one."""
     info, reads = guider.info, guider.preprocessing
-    lines = [f"{info.source}: {info.architecture}", f"predicts {info.task}"]
-    if info.task == "depth":
-        lines[1] += ": nearness, larger is nearer"
-    else:
-        meanings = MAP_MEANINGS if info.task == "segmentation" else MEANINGS
-        count = len(info.labels)
-        classes = f"{count} class{'es' * (count > 1)}"
-        lines[1] += f": {classes}, {meanings[info.answer]}"
+    meaning, count = info.asks.answers[info.answer], len(info.labels)
+    classes = f"{count} class{'es' * (count > 1)}, " if count else ""
+    lines = [f"{info.source}: {info.architecture}", f"predicts {info.task}: {classes}{meaning}"]
+    if count:
         more = f", ... {info.labels[-1]}" if count > SHOWN else ""
         lines.append(f"classes: {', '.join(info.labels[:SHOWN])}{more}")
     height, width = reads.size

@@ -7,28 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from ..experts import ExpertSwitch
+from ..tasks import Task, get_task
 from .preprocessing import Preprocessing
-
-# What the numbers of an answer can be, for each task. The first is what most models answer.
-ANSWERS = {
-    "class": ("softmax", "sigmoid", "score"),
-    "depth": ("nearness",),
-    "segmentation": ("softmax",),
-}
-TASKS = tuple(ANSWERS)
 
 
 @dataclass(frozen=True)
 class GuiderInfo:
     """Where a guider came from, what it predicts, for which labels, and what its numbers mean.
 
-    `task`: one of TASKS. `labels`: the classes' names in the order of the answer's channels, none
-    for depth. `answer`: one of ANSWERS[task], by default the first:
-
-    - "softmax": logits of classes that exclude each other.
-    - "sigmoid": logits of classes that are each present or absent on their own, as in a tagger.
-    - "score": the predicted values themselves, as of a regression; higher is more.
-    - "nearness": larger is nearer.
+    `task`: the name of one that is registered (tasks/). `labels`: the names of what the answer has
+    a place for each of, none where there are no such. `answer`: one of the task's, by default the
+    first. Of classes these are "softmax" (logits of classes that exclude each other), "sigmoid"
+    (logits of classes that are each present or absent on their own, as in a tagger) and "score"
+    (the predicted values themselves, as of a regression; higher is more).
     """
 
     source: str
@@ -39,11 +30,9 @@ class GuiderInfo:
     answer: str = ""
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task is one of {', '.join(TASKS)}, got {self.task!r}")
-        known = ANSWERS[self.task]
+        known = self.asks.answers
         if not self.answer:
-            object.__setattr__(self, "answer", known[0])
+            object.__setattr__(self, "answer", self.asks.usual)
         if self.answer not in known:
             raise ValueError(
                 f"the answer of a {self.task} guider is one of {', '.join(known)}, "
@@ -51,19 +40,23 @@ class GuiderInfo:
             )
 
     @property
+    def asks(self) -> Task:
+        """What the task's name stands for. ValueError for a name that nobody has registered."""
+        return get_task(self.task)
+
+    @property
     def kind(self) -> str:
         """The task, and what the answer's numbers are where that is not the usual."""
-        usual = self.answer == ANSWERS[self.task][0]
-        return self.task if usual else f"{self.task}, {self.answer}"
+        return self.asks.kind(self.answer)
 
 
 class Guider(nn.Module):
     """A frozen backbone with its own preprocessing; `switch` merges one expert at a time into it.
 
-    Called with images (B, 3, H, W) in [-1, 1], it answers in float32 by its task. class: logits or
-    scores (B, K), as `info.answer` says; depth: nearness (B, h, w), larger is nearer; segmentation:
-    logits (B, K, h, w). If `backbone` has `get_classifier()`, as timm's models have, training
-    leaves LoRA off that layer.
+    Called with images (B, 3, H, W) in [-1, 1], it answers in float32 by its task, in the shape and
+    with the meaning that its `Task` says. class: logits or scores (B, K), as `info.answer` says;
+    depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w). If `backbone`
+    has `get_classifier()`, as timm's models have, training leaves LoRA off that layer.
     """
 
     def __init__(self, backbone: nn.Module, preprocessing: Preprocessing, info: GuiderInfo):

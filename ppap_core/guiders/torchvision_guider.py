@@ -7,6 +7,8 @@ otherwise); "num_classes" and "labels" (a list, or an object of numbers and name
 from those; "problem_type", if the classes do not exclude each other; "args" for the builder.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
+from ..tasks import CLASS, SEGMENTATION, Task, get_task
 from .answers import (
     class_answer,
     refuse_overlapping_classes,
     segmentation_labels,
     with_background,
 )
-from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
+from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
 from .model_folder import fill, read_weights
 from .preprocessing import Preprocessing
@@ -28,6 +31,36 @@ from .preprocessing import Preprocessing
 if TYPE_CHECKING:  # torchvision takes seconds to import, and only its guiders need it
     from torchvision.models import WeightsEnum
 
+Meaning = tuple[tuple[str, ...], str]  # the labels, and what the answer's numbers are
+
+
+def _class_meaning(config: dict, labels: tuple[str, ...]) -> Meaning:
+    return labels, class_answer(config, len(labels))
+
+
+def _segment_meaning(config: dict, labels: tuple[str, ...]) -> Meaning:
+    refuse_overlapping_classes(config, len(labels))
+    return segmentation_labels(labels), SEGMENTATION.usual
+
+
+def _segment_settings(weights: dict[str, Tensor]) -> dict:
+    auxiliary = any(name.startswith("aux_classifier") for name in weights)
+    return {"weights_backbone": None, "aux_loss": auxiliary}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`task`: of its models. `meaning`: (config, names of the outputs) -> what they mean, or a
+    ValueError for what cannot guide. `settings`: (the weights) -> more for the builder.
+    """
+
+    task: Task
+    meaning: Callable[[dict, tuple[str, ...]], Meaning]
+    settings: Callable[[dict[str, Tensor]], dict]
+
+
+CLASSIFIER = Kind(CLASS, _class_meaning, lambda weights: {})
+SEGMENTER = Kind(SEGMENTATION, _segment_meaning, _segment_settings)
 NOT_OURS = ("detection", "video", "optical_flow", "quantization")
 
 
@@ -64,45 +97,40 @@ def load_torchvision_folder(folder: Path, config: dict) -> Guider:
     know or that builds neither classifiers nor segmentation models, and weights that do not fit.
     """
     weights = read_weights(folder)
-    entry, task = _weights_entry(config, folder)
-    model = _build(config, weights, entry, task, folder)
+    entry, kind = _weights_entry(config, folder)
+    model = _build(config, weights, entry, kind, folder)
     fill(model, weights, folder)
     try:
-        labels, answer = _labels(config, entry), ANSWERS[task][0]
-        if task == "class":
-            answer = class_answer(config, len(labels))
-        else:
-            refuse_overlapping_classes(config, len(labels))
-            labels = segmentation_labels(labels)
+        labels, answer = kind.meaning(config, _labels(config, entry))
     except ValueError as error:
         raise ValueError(f"guider {folder.name!r}: {one_line(error)}") from None
     info = GuiderInfo(
         source=f"torchvision/{folder.name}",
         architecture=config["torchvision"],
-        task=task,
+        task=kind.task.name,
         labels=labels,
         fingerprint=fingerprint(weights),
         answer=answer,
     )
-    preprocessing = torchvision_preprocessing(entry.transforms(), task)
+    preprocessing = torchvision_preprocessing(entry.transforms(), kind.task.name)
     return Guider(TorchvisionModel(model), preprocessing, info)
 
 
 def torchvision_preprocessing(transform: nn.Module, task: str) -> Preprocessing:
     """The same as `transform`, torchvision's evaluation transform of some weights."""
-    resize_to = (transform.resize_size[0],) * 2
+    resize_to, whole = (transform.resize_size[0],) * 2, get_task(task).is_dense
     return Preprocessing(
-        size=resize_to if task == "segmentation" else (transform.crop_size[0],) * 2,
+        size=resize_to if whole else (transform.crop_size[0],) * 2,
         mean=tuple(transform.mean),
         std=tuple(transform.std),
         interpolation=transform.interpolation.value,
-        crop_mode="shortest" if task == "segmentation" else "center",
+        crop_mode="shortest" if whole else "center",
         resize_to=resize_to,
     )
 
 
-def _weights_entry(config: dict, folder: Path) -> tuple["WeightsEnum", str]:
-    """An entry of the builder's weights enum (the default one unless named), and our task."""
+def _weights_entry(config: dict, folder: Path) -> tuple["WeightsEnum", Kind]:
+    """An entry of the builder's weights enum (the default one unless named), and its kind."""
     from torchvision import models
 
     name = config["torchvision"]
@@ -121,11 +149,11 @@ def _weights_entry(config: dict, folder: Path) -> tuple["WeightsEnum", str]:
             f"guider {folder.name!r}: {name!r} has weights {', '.join(entries.__members__)}, "
             f"not {wanted!r}"
         )
-    return entries[wanted], "segmentation" if ".segmentation" in module else "class"
+    return entries[wanted], SEGMENTER if ".segmentation" in module else CLASSIFIER
 
 
 def _build(
-    config: dict, weights: dict[str, Tensor], entry: "WeightsEnum", task: str, folder: Path
+    config: dict, weights: dict[str, Tensor], entry: "WeightsEnum", kind: Kind, folder: Path
 ) -> nn.Module:
     from torchvision import models
 
@@ -134,10 +162,7 @@ def _build(
         raise ValueError(
             f"guider {folder.name!r}: num_classes is a number above 0, got {num_classes!r}"
         )
-    settings = {"num_classes": num_classes}
-    if task == "segmentation":
-        auxiliary = any(name.startswith("aux_classifier") for name in weights)
-        settings |= {"weights_backbone": None, "aux_loss": auxiliary}
+    settings = {"num_classes": num_classes, **kind.settings(weights)}
     settings |= config.get("args") or {}
     try:
         with torch.inference_mode(False):

@@ -1,5 +1,7 @@
 """transformers models for depth, semantic segmentation and classification, from a local folder."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
+from ..tasks import CLASS, DEPTH, SEGMENTATION, Task
 from .answers import (
     class_answer,
     refuse_overlapping_classes,
     segmentation_labels,
     with_background,
 )
-from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
+from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
 from .model_folder import CONFIG, WEIGHTS, read_weights, weights_variant
 from .plain_folder import in_utf8
@@ -21,15 +24,69 @@ from .transformers_preprocessing import transformers_preprocessing
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
     from transformers import PretrainedConfig
+    from transformers.utils import ModelOutput
 
-KINDS = {  # transformers' name of what a model does: our task, and the class that loads it
-    "DEPTH_ESTIMATION": ("depth", "AutoModelForDepthEstimation"),
-    "SEMANTIC_SEGMENTATION": ("segmentation", "AutoModelForSemanticSegmentation"),
-    "UNIVERSAL_SEGMENTATION": ("segmentation", "AutoModelForUniversalSegmentation"),
-    "IMAGE_CLASSIFICATION": ("class", "AutoModelForImageClassification"),
+MIN_DEPTH = 1e-3  # metres
+
+
+def _read_logits(answer: "ModelOutput", is_metric: bool) -> Tensor:
+    return answer.logits
+
+
+def _read_segments(answer: "ModelOutput", is_metric: bool) -> Tensor:
+    return with_background(answer.logits)
+
+
+def _read_depth(answer: "ModelOutput", is_metric: bool) -> Tensor:
+    """Nearness: of `is_metric` models, which answer in metres, 1 / depth."""
+    depth = answer.predicted_depth
+    return 1 / depth.clamp(min=MIN_DEPTH) if is_metric else depth
+
+
+Meaning = tuple[tuple[str, ...], str]  # the labels, and what the answer's numbers are
+
+
+def _class_meaning(config: "PretrainedConfig") -> Meaning:
+    answer = class_answer(config.to_dict(), config.num_labels)
+    return numbered(config.id2label, config.num_labels), answer
+
+
+def _segment_meaning(config: "PretrainedConfig") -> Meaning:
+    """ValueError for models whose classes overlap."""
+    refuse_overlapping_classes(config.to_dict(), config.num_labels)
+    labels = segmentation_labels(numbered(config.id2label, config.num_labels))
+    return labels, SEGMENTATION.usual
+
+
+def _depth_meaning(config: "PretrainedConfig") -> Meaning:
+    return (), DEPTH.usual
+
+
+@dataclass(frozen=True)
+class Head:
+    """What models of one kind do, and how it is read.
+
+    `task`: ours. `read`: (the model's answer, whether it is in metres) -> the guider's. `meaning`:
+    of that, by the model's config. `layers`: names that transformers gives the last layer.
+    """
+
+    task: Task
+    read: Callable[["ModelOutput", bool], Tensor]
+    meaning: Callable[["PretrainedConfig"], Meaning]
+    layers: tuple[str, ...] = ()
+
+
+DEPTH_HEAD = Head(DEPTH, _read_depth, _depth_meaning)
+SEGMENTATION_HEAD = Head(SEGMENTATION, _read_segments, _segment_meaning)
+CLASS_HEAD = Head(CLASS, _read_logits, _class_meaning, ("classifier", "fc", "head"))
+HEADS = (DEPTH_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
+KINDS = {  # transformers' name of what a model does: its head, and the class that loads it
+    "DEPTH_ESTIMATION": (DEPTH_HEAD, "AutoModelForDepthEstimation"),
+    "SEMANTIC_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForSemanticSegmentation"),
+    "UNIVERSAL_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForUniversalSegmentation"),
+    "IMAGE_CLASSIFICATION": (CLASS_HEAD, "AutoModelForImageClassification"),
 }
 ASK_IN_WORDS = ("oneformer",)  # models with a second input: what to segment, as tokens
-MIN_DEPTH = 1e-3  # metres
 
 
 class TransformersModel(nn.Module):
@@ -43,10 +100,10 @@ class TransformersModel(nn.Module):
     takes it.
     """
 
-    def __init__(self, model: nn.Module, task: str, metric: bool = False):
+    def __init__(self, model: nn.Module, head: Head, metric: bool = False):
         super().__init__()
         self.model = model
-        self.task = task
+        self.head = head
         self.metric = metric
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -55,18 +112,11 @@ class TransformersModel(nn.Module):
             return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
         if "pred_masks" in answer:
             return _semantic_logits(answer.logits, answer.pred_masks)
-        if self.task == "segmentation":
-            return with_background(answer.logits)
-        if self.task == "class":
-            return answer.logits
-        depth = answer.predicted_depth
-        return 1 / depth.clamp(min=MIN_DEPTH) if self.metric else depth
+        return self.head.read(answer, self.metric)
 
     def get_classifier(self) -> nn.Module | None:
         """The last layer of a classifier, by the names that transformers gives it."""
-        if self.task != "class":
-            return None
-        heads = (getattr(self.model, name, None) for name in ("classifier", "fc", "head"))
+        heads = (getattr(self.model, name, None) for name in self.head.layers)
         return next((head for head in heads if isinstance(head, nn.Linear)), None)
 
 
@@ -77,25 +127,25 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     know or whose task is none of ours, and weights that do not fit.
     """
     weights = read_weights(folder)
-    task, loader = _kind(config, folder)
-    metric = task == "depth" and _is_metric(config, folder)
+    head, loader = _kind(config, folder)
+    metric = head is DEPTH_HEAD and _is_metric(config, folder)
     model = _load(loader, folder)
     try:
-        answer = _answer(model.config, task)
+        labels, answer = head.meaning(model.config)
     except ValueError as error:
         raise ValueError(f"guider {folder.name!r}: {one_line(error)}") from None
     info = GuiderInfo(
         source=f"transformers/{folder.name}",
         architecture=type(model).__name__,
-        task=task,
-        labels=_labels(model.config, task),
+        task=head.task.name,
+        labels=labels,
         fingerprint=fingerprint(weights),
         answer=answer,
     )
     preprocessing = transformers_preprocessing(
-        folder, whole=task != "class", channels=_channels(model.config)
+        folder, whole=head.task.is_dense, channels=_channels(model.config)
     )
-    return Guider(TransformersModel(model, task, metric), preprocessing, info)
+    return Guider(TransformersModel(model, head, metric), preprocessing, info)
 
 
 def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
@@ -113,8 +163,8 @@ def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
     return torch.einsum("bqk,bqhw->bkhw", probabilities, masks.sigmoid()).clamp(min=1e-8).log()
 
 
-def _kind(config: dict, folder: Path) -> tuple[str, str]:
-    """The task, and the name of the class in transformers that loads it."""
+def _kind(config: dict, folder: Path) -> tuple[Head, str]:
+    """The head, and the name of the class in transformers that loads it."""
     import transformers
     from transformers.models.auto import modeling_auto
 
@@ -130,10 +180,10 @@ def _kind(config: dict, folder: Path) -> tuple[str, str]:
             f"guider {folder.name!r}: {model_type} has to be told in words what to segment: choose "
             f"a Mask2Former or MaskFormer"
         )
-    for kind, task_and_loader in KINDS.items():
+    for kind, head_and_loader in KINDS.items():
         names = getattr(modeling_auto, f"MODEL_FOR_{kind}_MAPPING_NAMES").get(model_type, ())
         if architecture in ((names,) if isinstance(names, str) else names):
-            return task_and_loader
+            return head_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
         f"model for depth estimation, semantic segmentation or image classification"
@@ -185,26 +235,6 @@ def _load(loader: str, folder: Path) -> nn.Module:
             what = kind.replace("_", " ")
             raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {what}: {first}")
     return model
-
-
-def _answer(config: "PretrainedConfig", task: str) -> str:
-    """What the answer's numbers are: one of ANSWERS[task].
-
-    ValueError for segmentation models whose classes overlap.
-    """
-    settings = config.to_dict()
-    if task == "class":
-        return class_answer(settings, config.num_labels)
-    if task == "segmentation":
-        refuse_overlapping_classes(settings, config.num_labels)
-    return ANSWERS[task][0]
-
-
-def _labels(config: "PretrainedConfig", task: str) -> tuple[str, ...]:
-    if task == "depth":
-        return ()
-    labels = numbered(config.id2label, config.num_labels)
-    return segmentation_labels(labels) if task == "segmentation" else labels
 
 
 def _channels(config: "PretrainedConfig") -> int:

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from ..errors import one_line
+from ..tasks import CLASSES, Task
 from .guider import Guider
 from .preprocessing import Preprocessing
 
-DIMENSIONS = {"class": 2, "depth": 3, "segmentation": 4}
-SHAPES = {"class": "(1, {})", "depth": "(1, h, w)", "segmentation": "(1, {}, h, w)"}
 HEIGHT, WIDTH = 96, 128  # not square, so that swapped sides are noticed
 ANY_SIZE = ("shortest", "fit")  # crop modes of networks that read pictures of any size
 SMALL = 112  # the side that such a network is tried at, about
@@ -55,20 +54,24 @@ def _smaller(preprocessing: Preprocessing) -> Preprocessing:
 def _fault(guider: Guider, answer: Tensor) -> str:
     """What is wrong with `answer`; "" if nothing is."""
     info, shape = guider.info, tuple(answer.shape)
-    channels = list(shape[1:2]) if info.task != "depth" else []
-    wanted = [len(info.labels)] if info.task != "depth" else []
-    if answer.ndim != DIMENSIONS[info.task] or shape[0] != 1 or channels != wanted:
-        expected = SHAPES[info.task].format(*wanted)
+    axes = info.asks.axes(len(info.labels))
+    if len(shape) != len(axes) or any(
+        isinstance(want, int) and have != want for have, want in zip(shape, axes, strict=True)
+    ):
+        expected = str(axes).replace("'", "")
         return f"answers {shape} about one picture; {info.task} guiders answer {expected}"
     if not answer.isfinite().all():
         return "answers with numbers that are not finite"
-    if info.answer == "softmax" and wanted[0] > 1 and _are_shares(answer):
+    if info.answer == "softmax" and len(info.labels) > 1 and _are_shares(answer, info.asks):
         return "answers with probabilities; this pack needs the logits before them"
     return "" if answer.requires_grad else "answers without a gradient, so it cannot guide"
 
 
-def _are_shares(answer: Tensor) -> bool:
-    sums = answer.sum(dim=1)
+def _are_shares(answer: Tensor, task: Task) -> bool:
+    """Whether its numbers are at least 0, and 1 together over the classes."""
+    if not task.knows_classes:
+        return False
+    sums = answer.sum(dim=1 + task.shape.index(CLASSES))
     return bool((answer >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
 

@@ -83,6 +83,7 @@ class ClassTarget:
                 f"score of {names} {{}} -> {{}}",
                 f"score of {names}",
                 is_share=False,
+                has_end=False,
             )
         who = "tagger" if self.answer == "sigmoid" and self.num_classes > 1 else "classifier"
         average = who == "tagger" and any(len(row) > 1 for row in self.rows)

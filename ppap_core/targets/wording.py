@@ -11,13 +11,17 @@ class Wording:
     """How the figures of `agreement` are told; each "{}" is one of them, the first and the last.
 
     `told`: a sentence about a whole run. `live`: a few words while it runs. `axis`: what a curve of
-    the figures is called. `is_share`: they lie in [0, 1] and are told as percentages.
+    the figures is called. `is_share`: they lie in [0, 1] and are told as percentages. `has_end`: 1
+    is all that was asked, so that a report can say whether there is more to gain. `decimals`: of
+    figures that are no shares.
     """
 
     told: str
     live: str
     axis: str
     is_share: bool = True
+    has_end: bool = True
+    decimals: int = 2
 
     def tell(self, first: float, last: float) -> str:
         return self.told.format(self.figure(first), self.figure(last))
@@ -26,7 +30,7 @@ class Wording:
         return self.live.format(self.figure(first), self.figure(last))
 
     def figure(self, value: float) -> str:
-        return percent(value) if self.is_share else f"{value:.2f}"
+        return percent(value) if self.is_share else f"{value:.{self.decimals}f}"
 
 
 def percent(share: float) -> str:

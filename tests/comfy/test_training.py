@@ -225,7 +225,7 @@ def test_a_preview_asks_for_each_task(comfyui, task):
     answers = {"class": torch.randn(9, 3), "depth": torch.rand(9, 8, 8)}
     answers = answers.get(task, torch.randn(9, 3, 8, 8))
     preview_targets = comfyui.module("ppap_core.comfy_bridge.preview").preview_targets
-    if task not in comfyui.module("ppap_core.guiders.guider").TASKS:
+    if task not in comfyui.module("ppap_core.tasks").task_names():
         with pytest.raises(ValueError, match="cannot ask for an answer of the task pose yet"):
             preview_targets(info, answers, 2)
         return

@@ -1,31 +1,31 @@
 """Losses against torch's own distributions and closed forms."""
 
-from typing import get_args
-
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 from ppap_core.distillation.losses import (
-    COMPARISONS,
     DENSE_SIDE,
-    class_loss,
     compare,
     constant_loss,
-    depth_agreement,
-    depth_loss,
     downscale,
     loss_kind,
+)
+from ppap_core.guiders import GuiderInfo
+from ppap_core.tasks import all_tasks, comparisons
+from ppap_core.tasks.class_task import (
+    class_loss,
+    label_answers,
     score_agreement,
     score_loss,
-    segmentation_loss,
     tag_agreement,
     tag_loss,
 )
-from ppap_core.distillation.teacher import label_answers
-from ppap_core.guiders import GuiderInfo
-from ppap_core.guiders.guider import ANSWERS, TASKS
-from ppap_core.targets import Target
+from ppap_core.tasks.depth_task import depth_agreement, depth_loss
+from ppap_core.tasks.segmentation_task import segmentation_loss
+
+COMPARISONS = comparisons()
+TASKS = {task.name: task for task in all_tasks() if task.comparisons}
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
@@ -155,13 +155,13 @@ def kinds_of_guiders() -> list[str]:
     return [
         GuiderInfo("timm/net", "net", task, tuple("ab"), "0", answer).kind
         for task in TASKS
-        for answer in ANSWERS[task]
+        for answer in TASKS[task].answers
     ]
 
 
 def test_every_kind_of_guider_has_a_target_and_a_comparison():
     kinds = kinds_of_guiders()
-    assert {target.task for target in get_args(Target)} == set(TASKS)
+    assert {target.task for task in TASKS.values() for target in task.targets} == set(TASKS)
     assert {loss_kind(kind, depth) for kind in kinds for depth in ("aligned", "mse")} == set(
         COMPARISONS
     )

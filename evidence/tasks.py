@@ -1,0 +1,201 @@
+"""What each task reaches on the demo world: `python -m evidence.tasks`.
+
+So far the kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low
+resolution, in a known region, in their palette, or in their mean and contrast; everything is at its
+default but the strength. Measures are exact: those of the target itself. Writes
+docs/evidence/tasks.csv, tasks.md and likeness.png. Rows that tasks.csv has are kept, so a run that
+was stopped continues: delete the file after the models or the defaults have changed.
+"""
+
+import csv
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from demo.judges import load_judge
+from demo.paths import JUDGE
+from demo.sampling import guide_model, load_model, sample
+from demo.scene_files import load_heldout_scenes
+from evidence.flags import build_parser
+from evidence.quality import measure_quality
+from evidence.tables import markdown, write_csv
+from ppap_core.comfy_bridge.headless import boot
+from ppap_core.grid import GridRow, draw_grid
+from ppap_core.guiders.picture_itself import picture_itself
+from ppap_core.targets.likeness import KINDS, build_likeness
+from ppap_core.targets.map_target import Frame
+from ppap_core.tasks import LIKENESS
+
+STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+CELLS = {"low resolution": 8, "mean and contrast": 2}
+FREE = slice(8, 24)  # rows and columns that are not known
+NO_GUIDANCE, LIKE = "no guidance", "likeness"
+SHOWN, BATCH = 8, 50
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row of tasks.csv. `kid` is times 1000. `seconds`: of the processor, for a picture."""
+
+    task: str
+    method: str
+    input: str
+    jacobian: str
+    strength: float
+    measure: str
+    value: float
+    fid: float
+    kid: float
+    n: int
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, float]:
+        return self.task, self.strength
+
+
+def planned() -> Iterator[tuple[str, float]]:
+    """The kind and the strength of all rows; 0 is no guidance."""
+    for kind in KINDS:
+        yield from ((kind, strength) for strength in (0.0, *STRENGTHS))
+
+
+class Pictures:
+    """Samples the pixel demo's model; all rows start from the same noise."""
+
+    def __init__(self, num: int, seed: int):
+        self.model, self.judge, self.seed = load_model(), load_judge(JUDGE), seed
+        scenes = load_heldout_scenes()
+        self.references = scenes.pictures(slice(0, num))
+        self.real = scenes.pictures(slice(-2000, None))
+        self._plain: dict[int, tuple[Tensor, float]] = {}
+
+    def target(self, kind: str, rows: slice = slice(None)):
+        """What asks that pictures be like the references in `rows`."""
+        mask = None
+        if kind == "known region":
+            mask = torch.ones(self.references.shape[-2:])
+            mask[FREE, FREE] = 0
+        return build_likeness(kind, self.references[rows], mask, CELLS.get(kind, 0), Frame())
+
+    def sample(self, kind: str, strength: float, num: int) -> tuple[Tensor, float]:
+        """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        if not strength and num in self._plain:
+            return self._plain[num]
+        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+
+        begin, parts = time.process_time(), []
+        for start in range(0, num, BATCH):
+            rows, model = slice(start, min(start + BATCH, num)), self.model
+            if strength:
+                guider = LoadedGuider.of(picture_itself(kind))
+                model = guide_model(model, guider, self.target(kind, rows).target, strength)
+            parts.append(sample(model, [self.seed + row for row in range(rows.start, rows.stop)]))
+        found = torch.cat(parts), (time.process_time() - begin) / num
+        if not strength:
+            self._plain[num] = found
+        return found
+
+    def measure(self, kind: str, strength: float) -> Measurement:
+        num = len(self.references)
+        pictures, seconds = self.sample(kind, strength, num)
+        quality = measure_quality(self.judge, pictures, self.real)
+        target = self.target(kind).target
+        return Measurement(
+            task=kind,
+            method=LIKE if strength else NO_GUIDANCE,
+            input="x0_hat" if strength else "",
+            jacobian=LIKENESS.recommended.jacobian if strength else "",
+            strength=strength,
+            measure=target.wording(()).axis,
+            value=round(target.agreement(pictures).mean().item(), 2),
+            fid=round(quality.fid, 3),
+            kid=round(quality.kid, 2),
+            n=num,
+            seconds=round(seconds, 4),
+        )
+
+
+def read_rows(path: Path) -> list[Measurement]:
+    if not path.exists():
+        return []
+    kinds = Measurement.__annotations__
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Measurement(**{name: kinds[name](text) for name, text in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def task_table(found: list[Measurement]) -> str:
+    """Markdown: a line per kind, a column per strength; the value, FID and KID."""
+    lines = []
+    for kind in KINDS:
+        own = {m.strength: m for m in found if m.task == kind}
+        if len(own) < len(STRENGTHS) + 1:
+            continue
+        line = {"task": kind, "measure": own[0.0].measure}
+        for strength, m in sorted(own.items()):
+            name = f"{strength:g}" if strength else NO_GUIDANCE
+            line[name] = f"{m.value:.1f} / {m.fid:.2f} / {m.kid:.1f}"
+        more = own[1.0].seconds / own[0.0].seconds - 1
+        lines.append(line | {"time at 1": f"{more:+.0%}"})
+    return markdown(lines)
+
+
+def draw_pictures(pictures_of: Pictures) -> Image.Image:
+    """For each kind what is asked for, and the pictures at strength 1 below it."""
+    size = pictures_of.references.shape[-2:]
+    plain, _ = pictures_of.sample("", 0.0, SHOWN)
+    rows = [
+        GridRow("references", "", pictures_of.references[:SHOWN]),
+        GridRow(NO_GUIDANCE, "", plain),
+    ]
+    for kind in KINDS:
+        asked = pictures_of.target(kind, slice(0, SHOWN)).preview
+        pictures, _ = pictures_of.sample(kind, 1.0, SHOWN)
+        rows += [
+            GridRow(kind, "what is asked for", F.interpolate(asked, size)),
+            GridRow("", "strength 1", pictures),
+        ]
+    return draw_grid([""] * SHOWN, rows)
+
+
+def main() -> None:
+    parser = build_parser(__doc__, pictures=100, each="kind and strength")
+    parser.add_argument("--seed", type=int, default=3_000_000)
+    args = parser.parse_args()
+    boot()
+    pictures = Pictures(args.pictures, args.seed)
+    path = args.output / "tasks.csv"
+    found = read_rows(path)
+    for key in tqdm([key for key in planned() if key not in {m.key for m in found}], unit="row"):
+        found.append(pictures.measure(*key))
+        write_csv([asdict(m) for m in found], path)
+    text = task_table(found)
+    (args.output / "tasks.md").write_text(f"{HEAD}\n\n{text}\n", encoding="utf-8")
+    draw_pictures(pictures).save(args.output / "likeness.png")
+    sys.stdout.write(text + "\n")
+
+
+HEAD = """# Tasks
+
+*Target Likeness* without a vision model: every picture is asked to be like a held-out scene. A cell
+has the measure, FID and KID (times 1000); measures are the target's own, exact ones. *Time at 1*:
+processor time of strength 1 beside no guidance. Low resolution is 8 x 8 places, the known region is
+all but the middle 16 x 16 pixels, mean and contrast are those of 2 x 2 regions. Made by
+`python -m evidence.tasks`.
+
+![What is asked for, and pictures at strength 1](likeness.png)"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Target Likeness: what the picture itself should be like, without a vision model."""
+
+from comfy_api.latest import io
+
+from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+from ..ppap_core.comfy_bridge.sockets import read_image, read_mask
+from ..ppap_core.guiders.picture_itself import picture_itself
+from ..ppap_core.maps import FITS
+from ..ppap_core.targets.likeness import KINDS, build_likeness
+from ..ppap_core.targets.map_target import Frame
+from .shown import shows_text
+from .target_maps import map_output, map_outputs
+from .types import CATEGORY, GuiderSocket
+
+SEARCH_ALIASES = [
+    *("tile", "upscale", "palette", "colour match", "color match", "inpaint", "outpaint"),
+    *("low resolution", "reference", "contrast", "brightness", "likeness", "guide", "PPAP"),
+]
+
+
+class TargetLikeness(io.ComfyNode):
+    @classmethod
+    @shows_text
+    def define_schema(cls) -> io.Schema:
+        target, preview, info = map_outputs()
+        preview.tooltip = (
+            "What is asked for: the small picture, the known region, the palette from dark to "
+            "light, or the mean colour of every region."
+        )
+        info.tooltip = "What is asked for in words, and what was done to the reference."
+        return io.Schema(
+            node_id="PPAP_TargetLikeness",
+            display_name="Target Likeness",
+            category=CATEGORY,
+            description="What the picture should be like: a reference at low resolution, in a "
+            "known region, in its palette, or in its mean and contrast. It needs no vision model "
+            "and takes almost no time.",
+            search_aliases=SEARCH_ALIASES,
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    tooltip="The reference picture. A batch gives each picture of the latent batch "
+                    "its own.",
+                ),
+                io.Combo.Input(
+                    "kind",
+                    options=list(KINDS),
+                    tooltip="low resolution: the picture, averaged down, is like the reference "
+                    "(tile, upscale). known region: it is like the reference where the mask is "
+                    "white (inpaint). palette: it has the same colours, wherever they are. mean "
+                    "and contrast: it is as bright, coloured and contrasty.",
+                ),
+                io.Int.Input(
+                    "cells",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="Along the longer side. Of low resolution: how many places are "
+                    "compared; 0 is every pixel of the reference. Of mean and contrast: how many "
+                    "regions; 0 is the whole picture as one.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(FITS),
+                    tooltip="How a reference of other proportions is fitted to width x height: "
+                    "stretch distorts it, crop keeps its middle, pad adds borders that ask for "
+                    "nothing.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    tooltip="Width of the picture to be made; only the proportions matter. 0: "
+                    "those of the reference.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    tooltip="Height of the picture to be made; only the proportions matter. 0: "
+                    "those of the reference.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the reference counts: white is known, or has the palette. A "
+                    "known region needs one; invert a mask that marks what is to be made.",
+                ),
+            ],
+            outputs=[
+                GuiderSocket.Output(
+                    display_name="guider",
+                    tooltip="In place of a vision model: connect it, with the target, to the node "
+                    "that guides.",
+                ),
+                target,
+                preview,
+                info,
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, kind, cells, fit, width, height, mask=None) -> io.NodeOutput:
+        made = build_likeness(
+            kind,
+            read_image(image),
+            None if mask is None else read_mask(mask),
+            cells,
+            Frame(width=width, height=height, fit=fit),
+        )
+        shown = map_output(made, cls)
+        return io.NodeOutput(LoadedGuider.of(picture_itself(kind)), *shown.args, ui=shown.ui)

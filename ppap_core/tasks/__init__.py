@@ -1,0 +1,45 @@
+"""Tasks: the kinds of answers that guiders give, one file for each.
+
+A `Task` says what its guiders answer, which targets can be asked, how experts learn it, how it is
+shown and told, and what is recommended for it. Nothing else in the pack knows a task by its name.
+`register_task` makes one known: the pack's own below, and other packs' (docs/tasks.md).
+"""
+
+from .class_task import CLASS, SCORES
+from .depth_task import DEPTH
+from .likeness_task import LIKENESS
+from .registry import (
+    all_tasks,
+    comparisons,
+    find_task,
+    get_task,
+    register_task,
+    task_names,
+    trainable_kinds,
+)
+from .segmentation_task import SEGMENTATION
+from .task import CLASSES, Comparison, Preview, Recommendation, Recommended, Task
+
+__all__ = [
+    "CLASS",
+    "CLASSES",
+    "DEPTH",
+    "LIKENESS",
+    "SCORES",
+    "SEGMENTATION",
+    "Comparison",
+    "Preview",
+    "Recommendation",
+    "Recommended",
+    "Task",
+    "all_tasks",
+    "comparisons",
+    "find_task",
+    "get_task",
+    "register_task",
+    "task_names",
+    "trainable_kinds",
+]
+
+for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS):
+    register_task(_task)

@@ -1,0 +1,22 @@
+"""The picture itself, compared with a reference: no network, so nothing to train."""
+
+from ..targets.contrast_target import ContrastTarget
+from ..targets.known_region_target import KnownRegionTarget
+from ..targets.low_resolution_target import LowResolutionTarget
+from ..targets.palette_target import PaletteTarget
+from .task import Recommendation, Recommended, Task
+
+LIKENESS = Task(
+    name="likeness",
+    answers={"picture": "the picture itself, to be compared with a reference"},
+    shape=(3, "h", "w"),
+    targets=(LowResolutionTarget, KnownRegionTarget, PaletteTarget, ContrastTarget),
+    model="a comparison with a picture",
+    target_nodes="Target Likeness",
+    recommended=Recommended(
+        x_t=Recommendation(0.1),
+        x0_hat=Recommendation(0.1),
+        through_model=Recommendation(0.1),
+        jacobian="none",
+    ),
+)
