@@ -22,7 +22,7 @@ from .answers import (
 )
 from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
 from .labels import numbered
-from .model_folder import fill, read_weights
+from .model_folder import fill, read_weights, unwrapped
 from .preprocessing import Preprocessing
 
 if TYPE_CHECKING:  # torchvision takes seconds to import, and only its guiders need it
@@ -66,6 +66,7 @@ def load_torchvision_folder(folder: Path, config: dict) -> Guider:
     weights = read_weights(folder)
     entry, task = _weights_entry(config, folder)
     model = _build(config, weights, entry, task, folder)
+    weights = unwrapped(weights, model)
     fill(model, weights, folder)
     try:
         labels, answer = _labels(config, entry), ANSWERS[task][0]
