@@ -67,7 +67,18 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             f"guider {folder.name!r} has no {WEIGHTS}{_found_instead(folder)}: download the "
             f"safetensors file into {folder}"
         )
+    _check_not_quantised(weights, folder)
     return weights
+
+
+def _check_not_quantised(weights: dict[str, Tensor], folder: Path) -> None:
+    """ValueError for whole numbers, which are no weights without a scale."""
+    for name, value in weights.items():
+        if name.endswith(".weight") and not value.is_floating_point():
+            raise ValueError(
+                f"the weights of guider {folder.name!r} are quantised ({name} is {value.dtype}): "
+                f"download those in 16 or 32 bits"
+            )
 
 
 def _found_instead(folder: Path) -> str:
@@ -150,21 +161,8 @@ def unwrapped(weights: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tens
     return {name[cut:]: value for name, value in weights.items()}
 
 
-def check_not_quantised(backbone: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """ValueError for whole numbers where `backbone` has others: they need a scale to be weights."""
-    own = backbone.state_dict()
-    for name, value in weights.items():
-        is_real = name in own and own[name].is_floating_point()
-        if is_real and not value.is_floating_point():
-            raise ValueError(
-                f"the weights of guider {folder.name!r} are quantised ({name} is {value.dtype}): "
-                f"download those in 16 or 32 bits"
-            )
-
-
 def fill(backbone: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
     """Load all of `weights` into all of `backbone`. ValueError, naming what does not fit."""
-    check_not_quantised(backbone, weights, folder)
     try:
         with torch.inference_mode(False):
             backbone.load_state_dict(weights)

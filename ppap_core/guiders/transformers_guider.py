@@ -15,7 +15,7 @@ from .answers import (
 )
 from .guider import ANSWERS, Guider, GuiderInfo, fingerprint
 from .labels import numbered
-from .model_folder import CONFIG, WEIGHTS, check_not_quantised, read_weights, weights_variant
+from .model_folder import CONFIG, WEIGHTS, read_weights, weights_variant
 from .plain_folder import in_utf8
 from .transformers_preprocessing import transformers_preprocessing
 
@@ -80,7 +80,6 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     task, loader = _kind(config, folder)
     metric = task == "depth" and _is_metric(config, folder)
     model = _load(loader, folder)
-    check_not_quantised(model, weights, folder)
     try:
         answer = _answer(model.config, task)
     except ValueError as error:

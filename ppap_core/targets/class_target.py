@@ -47,7 +47,7 @@ class ClassTarget:
             )
         for row in self.rows:
             _check_classes(row, self.num_classes)
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature has to be above 0, got {self.temperature}")
 
     @property
