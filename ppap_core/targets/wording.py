@@ -1,5 +1,6 @@
 """How far an answer meets a target, in a person's words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class Wording:
         return self.live.format(self.figure(first), self.figure(last))
 
     def figure(self, value: float) -> str:
+        if math.isnan(value):
+            return "an unknown share" if self.is_share else "unknown"
         return percent(value) if self.is_share else f"{value:.2f}"
 
 
@@ -41,7 +44,12 @@ def percent(share: float) -> str:
 
 def short_name(label: str) -> str:
     """The first of a label's synonyms: "tench" of "tench, Tinca tinca"."""
-    return label.split(",")[0].strip()
+    return label.split(",")[0].strip() or label.strip()
+
+
+def in_wording(name: str) -> str:
+    """`name` for a Wording's sentences, in which its braces are no figures: tags such as ":}"."""
+    return name.replace("{", "{{").replace("}", "}}")
 
 
 def listed(names: Sequence[str], last: str, most: int = 3) -> str:
