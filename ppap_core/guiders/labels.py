@@ -40,10 +40,11 @@ def numbered(
 
 
 def _by_index(names: Sequence[str] | Mapping[str, str] | None) -> dict[int, str]:
-    """Index -> name, without blank names. ValueError for indices that are no numbers."""
+    """Index -> name in one line, without blank names. ValueError for indices that are none."""
     try:
         pairs = names.items() if isinstance(names, Mapping) else enumerate(names or ())
-        return {int(i): str(name) for i, name in pairs if name is not None and str(name).strip()}
+        named = {int(i): " ".join(str(name).split()) for i, name in pairs if name is not None}
+        return {index: name for index, name in named.items() if name}
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"label names are a list, or an object of class numbers and names: {one_line(error)}"

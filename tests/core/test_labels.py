@@ -74,7 +74,7 @@ def test_a_sparse_dict_leaves_numbers(tmp_path):
 
 def test_a_label_of_synonyms_is_itself_and_a_blank_one_a_number():
     """It became "tench, Tinca tinca, tench, Tinca tinca", and null a class called None."""
-    names = ["tench, Tinca tinca", None, " ", "cone"]
+    names = ["tench, Tinca tinca", None, " ", " cone\n"]
     assert numbered(names, 4) == ("tench, Tinca tinca", "1", "2", "cone")
     with pytest.raises(ValueError, match="label_descriptions is an object"):
         numbered(NAMES, 4, ["an insect"] * 4)
