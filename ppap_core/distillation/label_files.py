@@ -82,8 +82,10 @@ def _cell(value: Any) -> str:
 def _from_table(
     path: Path, rows: Rows, find: Callable[[str], str], wanted: Collection[str]
 ) -> dict[str, str]:
-    """File, as `find` gives it -> class."""
-    _, of_file = _best(rows, find, wanted)
+    """File, as `find` gives it -> class; nothing by `find` alone where some are not there."""
+    num, of_file = _best(rows, find, wanted)
+    if not num or (find is not same_path and num < len(set(wanted))):
+        return {}
     of_class = _class_column(path, rows, of_file)
     classes: dict[str, str] = {}
     for row in (row for row in rows if len(row) > max(of_file, of_class)):
