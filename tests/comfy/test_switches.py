@@ -60,7 +60,7 @@ def test_options_of_a_switch_may_be_none(comfyui, world):
     guided = run(comfyui, apply, **inputs, options=None, vae=None)[0]
     guidances = comfyui.module("ppap_core.comfy_bridge.hook").guidances_of
     plain = run(comfyui, apply, **inputs)[0]
-    assert guidances(guided)[0].shaping is guidances(plain)[0].shaping
+    assert guidances(guided)[0].shaping == guidances(plain)[0].shaping
 
 
 def test_what_is_no_output_of_ours_is_named_with_its_socket(comfyui, world):
@@ -71,7 +71,7 @@ def test_what_is_no_output_of_ours_is_named_with_its_socket(comfyui, world):
         ("options", "PPAP Guidance Options"),
     ):
         told = f"the socket {socket!r} takes the output of {node}; it got a dict"
-        refuse(comfyui, told, "PPAP_ApplyGuidance", **inputs | {socket: {}})
+        refuse(comfyui, told, "PPAP_ApplyGuidance", **inputs | {socket: {"a": 1}})
 
 
 def test_choices_and_ranges_count_for_links_too(comfyui, world):
