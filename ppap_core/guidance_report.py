@@ -42,9 +42,8 @@ def in_short(outcome: Outcome) -> str:
     if not records:
         return f"not guided: {_name(outcome)} {_result(outcome)}"
     told = "; ".join(filter(None, (_effort(outcome), lost_steps(outcome))))
-    if outcome.wording is None:
-        return f"{task}: {told}"
-    return f"{task}: {outcome.wording.tell_live(*_ends(outcome))}; {told}"
+    ends = _ends(outcome) if outcome.wording else None
+    return f"{task}: {outcome.wording.tell_live(*ends)}; {told}" if ends else f"{task}: {told}"
 
 
 def lost_steps(outcome: Outcome) -> str:
@@ -93,15 +92,17 @@ def _result(outcome: Outcome) -> str:
     if outcome.wording is None:
         first, last = (float(records[i].log_likelihood) for i in (0, -1))
         return f"raised the log-likelihood from {first:.3g} to {last:.3g}"
-    told = outcome.wording.tell(*_ends(outcome))
+    if (ends := _ends(outcome)) is None:
+        return "got no answer that is a number"
+    told = outcome.wording.tell(*ends)
     number = max(record.pictures for record in records)
     return f"on average over {number} pictures {told}" if number > 1 else told
 
 
-def _ends(outcome: Outcome) -> tuple[float, float]:
-    """The first agreement that is a number, and the last."""
+def _ends(outcome: Outcome) -> tuple[float, float] | None:
+    """The first agreement that is a number, and the last; None if there is none."""
     known = [number for r in outcome.records if math.isfinite(number := float(r.agreement))]
-    return (known[0], known[-1]) if known else (math.nan, math.nan)
+    return (known[0], known[-1]) if known else None
 
 
 def _effort(outcome: Outcome) -> str:

@@ -1,6 +1,5 @@
 """How far an answer meets a target, in a person's words."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,8 +26,6 @@ class Wording:
         return self.live.format(self.figure(first), self.figure(last))
 
     def figure(self, value: float) -> str:
-        if math.isnan(value):
-            return "an unknown share" if self.is_share else "unknown"
         return percent(value) if self.is_share else f"{value:.2f}"
 
 
