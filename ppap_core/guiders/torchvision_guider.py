@@ -137,7 +137,7 @@ def _build(
         )
     settings = {"num_classes": num_classes}
     if task == "segmentation":
-        auxiliary = any(name.startswith("aux_classifier") for name in weights)
+        auxiliary = any("aux_classifier." in name for name in weights)
         settings |= {"weights_backbone": None, "aux_loss": auxiliary}
     settings |= config.get("args") or {}
     try:
