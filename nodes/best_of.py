@@ -5,7 +5,8 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.guide import choose_best
 from ..ppap_core.particles import Particles
 from ..ppap_core.reading import AUTO, Reading
-from .sampling import guidance_inputs
+from .sampling import check_sockets, guidance_inputs
+from .sockets import expect_guider
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SHARED = ("vae", "view", "guider_input")  # with the nodes that guide by gradients
@@ -69,5 +70,6 @@ class BestOfSeveral(io.ComfyNode):
         view=AUTO,
         guider_input=AUTO,
     ) -> io.NodeOutput:
+        check_sockets(expect_guider(guider, cls), target)
         wished, reading = Particles(particles, every, strictness), Reading(guider_input, view)
         return io.NodeOutput(choose_best(model, guider, target, wished, reading=reading, vae=vae))

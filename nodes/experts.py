@@ -1,12 +1,13 @@
 """Load PPAP Experts."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.folders import EXPERTS, file_names, file_path
 from ..ppap_core.expert_file import load_experts
 from ..ppap_core.expert_header import describe
 from .pictures import load_preview
-from .shown import shows_text, text_on_node
+from .shown import picture_on_node, shows_text, text_on_node
+from .sockets import expect_guider
 from .types import CATEGORY, GuiderSocket
 
 NO_EXPERTS = "none"
@@ -48,13 +49,14 @@ class LoadExperts(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, experts) -> io.NodeOutput:
+        expect_guider(guider, cls)
         if experts == NO_EXPERTS:
             info = "no experts: the guider guides alone"
-            return io.NodeOutput(guider, info, ui=text_on_node(info))
+            shown = text_on_node(info) | picture_on_node(None, cls)
+            return io.NodeOutput(guider, info, ui=shown)
         path = file_path(EXPERTS, experts)
         expert_set = load_experts(path)
         info = describe(expert_set.header)
-        shown = text_on_node(info)
-        if (preview := load_preview(path.with_suffix(".preview.png"))) is not None:
-            shown |= ui.PreviewImage(preview, cls=cls).as_dict()
+        preview = load_preview(path.with_suffix(".preview.png"))
+        shown = text_on_node(info) | picture_on_node(preview, cls)
         return io.NodeOutput(guider.with_experts(expert_set), info, ui=shown)

@@ -114,6 +114,8 @@ class GuidanceOptions(io.ComfyNode):
 
     @classmethod
     def execute(cls, conflict, scale_rule=RECOMMENDED, region=None, frames="", **settings):
+        if conflict not in CONFLICTS:
+            raise ValueError(f"conflict is one of {', '.join(CONFLICTS)}, got {conflict!r}")
         shaping = Shaping(
             gives_way=conflict == "give way",
             region=None if region is None else read_mask(region, "region"),

@@ -4,11 +4,13 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.guide import guide, warn_of_no_guidance
+from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.comfy_bridge.sampling import sample_latent
 from ..ppap_core.jacobian import JACOBIANS
 from ..ppap_core.reading import AUTO, INPUTS, VIEWS, Reading
 from ..ppap_core.strength import Strength
-from .options import NO_OPTIONS
+from ..ppap_core.targets import Target
+from .options import NO_OPTIONS, Options
 from .shown import last_text, shows_text
 from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket
 
@@ -105,6 +107,8 @@ def guide_model(
     jacobian=AUTO,
 ):
     """`model` with guidance; as it is, and said why, if there is no guider or no target."""
+    options = options or NO_OPTIONS  # a switch may pass on None
+    check_sockets(guider, target, options)
     wished = Strength(strength, options.rule, start_percent, end_percent)
     if guider is None or target is None:
         warn_of_no_guidance(guider, target, wished)
@@ -119,6 +123,20 @@ def guide_model(
         shaping=options.shaping,
         vae=vae,
     )
+
+
+def check_sockets(guider, target, options=None) -> None:
+    """ValueError for what a switch, or a node that gives anything, passed on to these sockets."""
+    kinds = {
+        "guider": (guider, LoadedGuider, "Load Off-the-shelf Guider"),
+        "target": (target, Target, "a Target node of this pack"),
+        "options": (options, Options, "PPAP Guidance Options"),
+    }
+    for socket, (value, kind, node) in kinds.items():
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(
+                f"the socket {socket!r} takes the output of {node}; it got a {type(value).__name__}"
+            )
 
 
 class ApplyGuidance(io.ComfyNode):

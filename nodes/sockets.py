@@ -10,9 +10,23 @@ from ..ppap_core.errors import SettingError
 from ..ppap_core.tasks import all_tasks, get_task
 
 
+def expect_guider(value: object, node: type) -> LoadedGuider:
+    """`value`, if it is a guider of this pack. ValueError for what switches may pass on instead."""
+    if not isinstance(value, LoadedGuider):
+        raise ValueError(
+            f"{_name(node)} needs a guider of Load Off-the-shelf Guider at its socket guider, but "
+            f"got {_kind(value)}: connect one, and look at switches and bypassed nodes before it"
+        )
+    return value
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
 def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
     """ValueError, saying what was expected and which socket to change, for a guider of others."""
-    info = guider.guider.info
+    info = expect_guider(guider, node).guider.info
     if info.task not in tasks:
         raise ValueError(
             f"{_name(node)} needs {' or '.join(get_task(task).model for task in tasks)} at its "
@@ -23,7 +37,7 @@ def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
 
 def expect_classes(guider: LoadedGuider, node: type) -> None:
     """ValueError for a guider that knows no classes."""
-    info = guider.guider.info
+    info = expect_guider(guider, node).guider.info
     if not info.labels:
         raise ValueError(
             f"{_name(node)} lists the classes of the guider at its socket guider, but "

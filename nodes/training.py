@@ -4,10 +4,11 @@ from pathlib import Path
 
 import folder_paths
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.checkpoint import Checkpoint, model_fingerprint
 from ..ppap_core.comfy_bridge.folders import EXPERTS, own_folder
+from ..ppap_core.comfy_bridge.hook import guidances_of
 from ..ppap_core.comfy_bridge.plan import plan
 from ..ppap_core.comfy_bridge.trainer import Trainer
 from ..ppap_core.comfy_bridge.training_on_node import train_on_node
@@ -17,10 +18,18 @@ from ..ppap_core.distillation.learned import what_was_learned
 from ..ppap_core.distillation.settings import DistillSettings
 from ..ppap_core.reading import INPUTS, VIEWS
 from .pictures import load_preview
-from .shown import shows_text, text_on_node
-from .sockets import told_by_its_widgets
+from .shown import picture_on_node, shows_text, text_on_node
+from .sockets import expect_guider, told_by_its_widgets
 from .types import CATEGORY, GuiderSocket
 
+WINDOWS_CHARACTERS = frozenset('<>:"/\\|?*')
+WINDOWS_NAMES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{p}{i}" for p in ("COM", "LPT") for i in range(10)),
+}
 NO_PREVIEW = torch.zeros(1, 1, 1, 3)
 
 
@@ -163,22 +172,26 @@ class TrainExperts(io.ComfyNode):
     @classmethod
     @told_by_its_widgets(steps="sampling_steps")
     def execute(cls, model, conditioning, guider, name, vae=None, dry_run=False, **widgets):
+        expect_guider(guider, cls)
         trainer = build_trainer(model, conditioning, guider, name, vae, **widgets)
         if dry_run:
             text = plan(trainer)
-            return io.NodeOutput(guider, NO_PREVIEW, text, ui=text_on_node(text))
+            shown = text_on_node(text) | picture_on_node(None, cls)
+            return io.NodeOutput(guider, NO_PREVIEW, text, ui=shown)
         expert_set, rows = train_on_node(trainer)
         lines = what_was_learned(trainer.guider.info.kind, rows)
         text = "\n".join([trainer.files.out, *lines])
         preview = load_preview(trainer.files.preview_file())
         image_bhwc = NO_PREVIEW if preview is None else preview
-        shown = ui.PreviewImage(image_bhwc, cls=cls).as_dict() | text_on_node(text)
+        shown = picture_on_node(image_bhwc, cls) | text_on_node(text)
         return io.NodeOutput(guider.with_experts(expert_set), image_bhwc, text, ui=shown)
 
 
 def training_files(name: str, overwrite: bool = False) -> TrainingFiles:
-    """ValueError for a name that is no plain file name, or is taken."""
-    if not name or Path(name).name != name or name.startswith("."):
+    """ValueError for a name that is no plain file name on every system, or is taken."""
+    is_plain = name and Path(name).name == name and not name.startswith(".") and name.isprintable()
+    is_kept = name.rstrip(" .") == name and not WINDOWS_CHARACTERS & set(name)
+    if not (is_plain and is_kept) or name.partition(".")[0].upper() in WINDOWS_NAMES:
         raise ValueError(f"the name of an expert file is a plain file name, got {name!r}")
     run = Path(folder_paths.get_output_directory()) / "ppap_training" / name
     out = own_folder(EXPERTS) / f"{name}.safetensors"
@@ -189,6 +202,11 @@ def training_files(name: str, overwrite: bool = False) -> TrainingFiles:
 
 def build_trainer(model, conditioning, guider, name, vae, **widgets) -> Trainer:
     files = training_files(name, widgets.get("overwrite", False))
+    if guidances_of(model):
+        raise ValueError(
+            "the model at the socket model is guided already, and its pictures would be guided "
+            "ones: connect the model from before PPAP Apply Guidance"
+        )
     fingerprint = model_fingerprint(model)
     pictures = {key: widgets[key] for key in ("num_images", "width", "height", "seed")}
     pictures["num_estimates"] = NUM_ESTIMATES if widgets["guider_input"] == "x0_hat" else 0

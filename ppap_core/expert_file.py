@@ -18,6 +18,7 @@ from .errors import one_line
 from .expert_header import ExpertHeader, header_to_metadata, metadata_to_header
 from .experts import Expert, NoiseExperts
 from .guiders import Guider
+from .no_weights import what_it_is
 
 CHECKSUM = "modelspec.hash_sha256"
 
@@ -55,7 +56,7 @@ def load_experts(path: Path | str) -> ExpertSet:
     with _errors_name(path.name):
         if not path.is_file():
             raise ValueError(f"there is no such file in {path.parent}")
-        metadata, tensors = load_safetensors(path)
+        metadata, tensors = _read(path)
         header = metadata_to_header(metadata)
         experts = [_expert(header, index, tensors) for index in range(len(header.noise_ranges))]
         known = tuple(f"experts.{index}." for index in range(len(experts)))
@@ -82,15 +83,18 @@ def _errors_name(file_name: str) -> Iterator[None]:
     """Errors inside become ValueErrors that begin with the file's name."""
     try:
         yield
-    except SafetensorError as error:
-        reason = one_line(error)
-        raise ValueError(
-            f"expert file {file_name!r}: it is no complete .safetensors file ({reason})"
-        ) from None
     except ValueError as error:
         raise ValueError(f"expert file {file_name!r}: {one_line(error)}") from None
     except Exception as error:  # a damaged header or tensor can raise anything
         raise ValueError(f"expert file {file_name!r} is damaged: {one_line(error)}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        return load_safetensors(path)
+    except SafetensorError as error:
+        otherwise = f"is no complete .safetensors file ({one_line(error)})"
+        raise ValueError(f"it {what_it_is(path, otherwise)}") from None
 
 
 def _expert(header: ExpertHeader, index: int, tensors: Mapping[str, Tensor]) -> Expert:

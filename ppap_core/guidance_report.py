@@ -1,5 +1,6 @@
 """What guidance did in a sampling, in words. For curves and pictures see guidance_figures.py."""
 
+import math
 from collections.abc import Sequence
 
 from .guidance_run import GuidanceRun, Outcome
@@ -40,10 +41,9 @@ def in_short(outcome: Outcome) -> str:
     task, records = outcome.info.task, outcome.records
     if not records:
         return f"not guided: {_name(outcome)} {_result(outcome)}"
-    if outcome.wording is None:
-        return f"{task}: {_effort(outcome)}"
-    first, last = (float(records[i].agreement) for i in (0, -1))
-    return f"{task}: {outcome.wording.tell_live(first, last)}; {_effort(outcome)}"
+    told = "; ".join(filter(None, (_effort(outcome), lost_steps(outcome))))
+    ends = _ends(outcome) if outcome.wording else None
+    return f"{task}: {outcome.wording.tell_live(*ends)}; {told}" if ends else f"{task}: {told}"
 
 
 def lost_steps(outcome: Outcome) -> str:
@@ -51,8 +51,8 @@ def lost_steps(outcome: Outcome) -> str:
     if not outcome.lost_steps:
         return ""
     return (
-        f"PPAP guidance: the gradient was not finite at {outcome.lost_steps} of "
-        f"{len(outcome.records)} guided steps, which left pictures unguided"
+        f"the gradient was not finite at {outcome.lost_steps} of {len(outcome.records)} guided "
+        f"steps, which left pictures unguided"
     )
 
 
@@ -92,9 +92,17 @@ def _result(outcome: Outcome) -> str:
     if outcome.wording is None:
         first, last = (float(records[i].log_likelihood) for i in (0, -1))
         return f"raised the log-likelihood from {first:.3g} to {last:.3g}"
-    told = outcome.wording.tell(*(float(records[i].agreement) for i in (0, -1)))
+    if (ends := _ends(outcome)) is None:
+        return "got no answer that is a number"
+    told = outcome.wording.tell(*ends)
     number = max(record.pictures for record in records)
     return f"on average over {number} pictures {told}" if number > 1 else told
+
+
+def _ends(outcome: Outcome) -> tuple[float, float] | None:
+    """The first agreement that is a number, and the last; None if there is none."""
+    known = [number for r in outcome.records if math.isfinite(number := float(r.agreement))]
+    return (known[0], known[-1]) if known else None
 
 
 def _effort(outcome: Outcome) -> str:
@@ -118,7 +126,7 @@ def _lines(outcome: Outcome) -> list[str]:
     lines.append(f"    {_effort(outcome)}; {_who_answered(outcome)}")
     share = sum(float(record.share) for record in records) / len(records)
     lines.append(f"    each step moved the picture by {percent(share)} of its noise")
-    if told := stale_steps(outcome):
+    for told in filter(None, (lost_steps(outcome), stale_steps(outcome))):
         lines.append(f"    {told}")
     if outcome.remark:
         lines.append(f"    {outcome.remark}")
@@ -131,6 +139,8 @@ def _lines(outcome: Outcome) -> list[str]:
 
 def _advice(outcome: Outcome) -> str:
     """What to change, or why there is nothing to change; "" where guidance did its work."""
+    if outcome.lost_steps == len(outcome.records) or outcome.strength.guidance_scale < 0:
+        return ""  # it could not act, or leads away from the target
     if max(float(record.share) for record in outcome.records) < WEAK:
         return "it moved next to nothing: raise strength"
     if outcome.wording is None or not outcome.wording.has_end:

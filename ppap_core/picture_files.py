@@ -77,7 +77,7 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
     """Grey pictures of more bits become "L", or "LA" if one of their values is transparent."""
     if not picture.mode.startswith(("I", "F")):
         return picture
-    values = numpy.nan_to_num(numpy.asarray(picture).astype(numpy.float64))
+    values = _finite(numpy.asarray(picture).astype(numpy.float64))
     low, high = _ends(picture, values)
     grey = ((values - low) / (high - low) * 255).clip(0, 255).round().astype(numpy.uint8)
     if getattr(picture, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
@@ -88,12 +88,19 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(numpy.stack([grey, numpy.where(values == key, 0, 255)], -1).astype("u1"))
 
 
+def _finite(values: numpy.ndarray) -> numpy.ndarray:
+    """Infinite values become the largest and smallest of the others, missing ones 0."""
+    others = values[numpy.isfinite(values)]
+    ends = {"posinf": others.max(initial=0), "neginf": others.min(initial=0)}
+    return numpy.nan_to_num(values, **ends)
+
+
 def _ends(picture: Image.Image, values: numpy.ndarray) -> tuple[float, float]:
     """The values of black and white: by the bit depth, where whole numbers have no sign."""
     if picture.mode.startswith("I;16"):
         bits = getattr(picture, "tag_v2", {}).get(BITS, (16,))[0]
         return 0, 2**bits - 1
-    if picture.format in SCALED_TO_16:
+    if picture.mode == "I" and picture.format in SCALED_TO_16:
         return 0, 65535
     low, high = min(0, values.min()), values.max()
     if low < 0:

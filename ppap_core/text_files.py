@@ -64,13 +64,13 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: {one_line(error)}") from None
 
 
-def read_rows(path: Path, rate: Callable[[Rows], int]) -> Rows:
-    """The rows of a CSV file, split at that one of SEPARATORS whose rows `rate` likes best.
+def read_rows(path: Path, rate: Callable[[Rows], int], separators: str = SEPARATORS) -> Rows:
+    """The rows of a CSV file, split at that one of `separators` whose rows `rate` likes best.
 
     ValueError if it is no text.
     """
     text = read_text(path)
-    return max((_split(text, separator) for separator in SEPARATORS), key=rate)
+    return max((_split(text, separator) for separator in separators), key=rate)
 
 
 def _split(text: str, separator: str) -> Rows:

@@ -8,7 +8,7 @@ const MARGIN = 40;
 const MOST = 12; // lines; the rest is scrolled
 
 api.addEventListener("executed", ({ detail }) => {
-  const text = detail.output?.ppap_text?.[0];
+  const text = detail.output?.ppap_text?.join("\n"); // of each run over a list
   if (!text) return;
   const nodeId = detail.display_node ?? detail.node;
   api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));

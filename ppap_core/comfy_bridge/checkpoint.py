@@ -155,9 +155,27 @@ def load_text_encoders(paths: Sequence[str], clip_type: str):
 
 
 def model_fingerprint(model) -> str:
-    """SHA-256 over a few values of every weight: for a MODEL in memory, whose file is unknown."""
+    """SHA-256 over a few values of every weight: for a MODEL in memory, whose file is unknown.
+
+    Its patches (LoRA and others) count as they are, whether they are merged at present or not.
+    """
     digest = hashlib.sha256()
+    unpatched = {key: kept.weight for key, kept in model.backup.items()}
     for name, value in sorted(model.model.diffusion_model.state_dict().items()):
-        sample = value.detach().flatten()[:16].float().cpu()
-        digest.update(f"{name} {tuple(value.shape)} {sample.tolist()}".encode())
+        original = unpatched.get(f"diffusion_model.{name}", value)
+        digest.update(f"{name} {_sample(original)}".encode())
+    for key, patches in sorted(model.patches.items()):
+        digest.update(f"{key} {_sample(patches)}".encode())
     return digest.hexdigest()
+
+
+def _sample(value: object) -> str:
+    """A text that tells `value`, a tensor or part of a patch, from others."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.detach().flatten()[:16].float().cpu().tolist()}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_sample, value))}]"
+    if hasattr(value, "weights"):  # the host's LoRA, LoHa, LoKr, ...
+        return f"{type(value).__name__} {_sample(value.weights)}"
+    is_plain = value is None or isinstance(value, str | int | float)
+    return repr(value) if is_plain else type(value).__name__

@@ -36,7 +36,8 @@ def sample_latent(
     latent_image: dict,
     denoise: float = 1.0,
 ) -> dict:
-    """Sample as the node KSampler does: LATENT in, LATENT out."""
+    """Sample as the node KSampler does: LATENT in, LATENT out. SettingError for unknown names."""
+    check_names(sampler_name, scheduler)
     import nodes  # ComfyUI's nodes.py: only a running server has it
 
     (latent,) = nodes.common_ksampler(

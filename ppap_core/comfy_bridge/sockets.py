@@ -55,13 +55,21 @@ def read_mask(value: Any, socket: str = "mask") -> Tensor:
 
 
 def _numbers(value: Any, socket: str, kind: str) -> Tensor:
-    """`value` as it is if it has floating point numbers; whole ones become 0 to 1."""
+    """`value` as it is if it has floating point numbers; whole ones become 0 to 1.
+
+    ValueError, naming the socket, for what is no tensor of finite real numbers.
+    """
     if not isinstance(value, Tensor) or value.is_complex():
         raise ValueError(
             f"the socket {socket!r} takes one {kind}; it got a {type(value).__name__}: connect a "
             f"node that gives {kind}"
         )
     if value.is_floating_point():
+        if not value.isfinite().all():
+            raise ValueError(
+                f"what the socket {socket!r} got has values that are no numbers (NaN or infinite), "
+                f"like a picture that was not decoded rightly: connect another {kind}"
+            )
         return value
     highest = value.max() if value.numel() else 0
     return value.float() / next((scale for scale in SCALES if highest <= scale), highest)

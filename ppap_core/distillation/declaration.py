@@ -16,6 +16,8 @@ LIMITS = {
 }
 
 
+LARGEST_SEED = 2**63 - 1  # torch's, with room for those that count up from it
+
 TYPES = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
@@ -44,12 +46,20 @@ def check_settings(settings) -> None:
             raise ValueError(f"{name} has to be {wanted}, got {value}")
 
 
+def is_finite(number: float) -> bool:
+    """Also of a whole number that is too large to be a float."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
 def _typed(entry: Field, value: Any) -> Any:
     """`value` in the type of the field `entry`. ValueError if it is of another kind."""
     fits = isinstance(value, entry.type)
     if entry.type in (int, float):  # a bool is an int for Python, not for a person
         fits = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = fits and math.isfinite(value) and entry.type(value) == value
+        fits = fits and is_finite(value) and entry.type(value) == value
     if not fits:
         raise ValueError(f"{entry.name} has to be {TYPES[entry.type]}, got {value!r}")
     return entry.type(value)

@@ -1,5 +1,6 @@
 """Where a training reads and writes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from ..errors import SettingError
 from .declaration import check_settings, setting
 
 SO_FAR = " (so far)"
+LONGEST_NAME = 180  # bytes: file systems take 255, with what is added to it while it is written
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class TrainingFiles:
         out = Path(self.out)
         if out.suffix != ".safetensors":
             raise ValueError(f"an expert file is called name.safetensors, got {self.out!r}")
+        if len(os.fsencode(out.name)) > LONGEST_NAME:
+            raise SettingError(
+                f"{out.stem[:20]!r}... is longer than {LONGEST_NAME} bytes, and files beside it "
+                f"get longer names still",
+                name="choose a shorter name",
+                out="choose a shorter one",
+            )
         if out.stem.endswith(SO_FAR):
             raise SettingError(
                 f"{out.stem!r} ends with{SO_FAR}, which is for unfinished trainings",

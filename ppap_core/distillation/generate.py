@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import SettingError, one_line
 from ..text_files import read_text
 from .checksums import save_rows
-from .declaration import check_settings, setting
+from .declaration import LARGEST_SEED, check_settings, setting
 from .estimates import estimate_tensors
 from .images import (
     SOURCE,
@@ -34,16 +34,9 @@ from .workers import barrier, rank, world_size
 NUM_ESTIMATES = 5
 LONGEST = 60.0  # seconds of sampling that a power cut may cost, as long as it is above one picture
 DECIDE_PICTURES = (
-    "width",
-    "height",
-    "steps",
-    "cfg",
-    "sampler_name",
-    "scheduler",
-    "seed",
-    "prompts",
+    *("width", "height", "steps", "cfg"),
+    *("sampler_name", "scheduler", "seed", "prompts"),
 )
-
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +45,19 @@ log = logging.getLogger(__name__)
 class GenerateSettings:
     """How training pictures are sampled. Without a file of prompts all prompts are empty."""
 
-    num_images: int = setting(5000, "pictures to generate", at_least=1)
+    num_images: int = setting(5000, "pictures to generate", at_least=1, at_most=10_000_000)
     width: int = setting(0, "picture width; 0 takes the usual one for the model", at_least=0)
     height: int = setting(0, "picture height; 0 takes the usual one for the model", at_least=0)
     steps: int = setting(25, "sampling steps of each picture", at_least=1)
-    cfg: float = setting(1.0, "classifier-free guidance while sampling; 1 is off", at_least=0)
+    cfg: float = setting(
+        1.0, "classifier-free guidance while sampling; 1 is off", at_least=0, at_most=1000
+    )
     sampler_name: str = setting("ddim", "ComfyUI's name of the sampler")
     scheduler: str = setting("ddim_uniform", "ComfyUI's name of the scheduler")
     batch_size: int = setting(50, "pictures sampled at once", at_least=1)
-    seed: int = setting(0, "seed of the first picture; the next ones count up", at_least=0)
+    seed: int = setting(
+        0, "seed of the first picture; the next ones count up", at_least=0, at_most=LARGEST_SEED
+    )
     num_estimates: int = setting(
         NUM_ESTIMATES, "estimates of each picture that are kept, for experts on x0_hat", at_least=0
     )
@@ -74,13 +71,16 @@ class GenerateSettings:
     def read_prompts(self) -> list[str]:
         """Every line of the prompt file that is not blank; the empty prompt without a file.
 
-        SettingError if the file is no text.
+        SettingError if it is no text, or has no prompt.
         """
         try:
             text = read_text(Path(self.prompts)) if self.prompts else ""
         except ValueError as error:
             raise SettingError(str(error), "prompts") from None
-        return [line.strip() for line in text.splitlines() if line.strip()] or [""]
+        prompts = [line.strip() for line in text.splitlines() if line.strip()]
+        if self.prompts and not prompts:
+            raise SettingError(f"the prompt file {self.prompts} is empty", "prompts")
+        return prompts or [""]
 
 
 def settings_of(folder: Path, default: GenerateSettings) -> GenerateSettings:

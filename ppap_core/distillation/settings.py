@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..noise import PARTITIONS, NoiseRange
 from ..reading import INPUTS, VIEWS
-from .declaration import check_settings, setting
+from .declaration import LARGEST_SEED, check_settings, setting
 
 SHARE = {"above": 0, "at_most": 1}
 
@@ -69,7 +69,7 @@ class DistillSettings:
         "how latents are shown to the guider; auto: by a decoder if there is one",
         choices=VIEWS,
     )
-    num_experts: int = setting(5, "noise ranges, each with an expert", at_least=1)
+    num_experts: int = setting(5, "noise ranges, each with an expert", at_least=1, at_most=100)
     partition: str = setting(
         "log_snr",
         "noise ranges are equal shares of this. log_snr: of log-SNR; timestep: of DDPM's timesteps",
@@ -106,7 +106,7 @@ class DistillSettings:
     precision: str = setting("fp32", "precision of training", choices=("fp32", "bf16", "fp16"))
     channels_last: bool = setting(False, "store pictures channels last: faster on some GPUs")
     num_heldout: int = setting(256, "pictures kept for evaluation, at most a tenth", at_least=1)
-    seed: int = setting(0, "random seed of the training", at_least=0)
+    seed: int = setting(0, "random seed of the training", at_least=0, at_most=LARGEST_SEED)
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
 
     def __post_init__(self):

@@ -24,18 +24,14 @@ def numbered(
     synonym. ValueError for indices that are no numbers. Names that cannot belong to these classes
     are left out, with a warning.
     """
-    try:
-        pairs = names.items() if isinstance(names, Mapping) else enumerate(names or ())
-        found = {int(index): str(name) for index, name in pairs}
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"label names are a list, or an object of class numbers and names: {one_line(error)}"
-        ) from None
+    found = _by_index(names)
     if isinstance(names, Sequence) and names and len(names) != num_classes:
         log.warning("%d label names for %d classes: classes have numbers", len(names), num_classes)
         found = {}
     if beyond := sorted(index for index in found if not 0 <= index < num_classes):
         log.warning("%d classes, but label names up to number %d", num_classes, beyond[-1])
+    if not isinstance(descriptions or {}, Mapping):
+        raise ValueError("label_descriptions is an object of label names and descriptions")
     described = {
         index: _described(name, str((descriptions or {}).get(name, name)))
         for index, name in found.items()
@@ -43,9 +39,21 @@ def numbered(
     return tuple(described.get(index, str(index)) for index in range(num_classes))
 
 
+def _by_index(names: Sequence[str] | Mapping[str, str] | None) -> dict[int, str]:
+    """Index -> name in one line, without blank names. ValueError for indices that are none."""
+    try:
+        pairs = names.items() if isinstance(names, Mapping) else enumerate(names or ())
+        named = {int(i): " ".join(str(name).split()) for i, name in pairs if name is not None}
+        return {index: name for index, name in named.items() if name}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"label names are a list, or an object of class numbers and names: {one_line(error)}"
+        ) from None
+
+
 def _described(name: str, description: str) -> str:
-    parts = {part.strip() for part in description.split(",")}
-    return description if name in parts else f"{description}, {name}"
+    parts = {description.strip(), *(part.strip() for part in description.split(","))}
+    return description if name.strip() in parts else f"{description}, {name}"
 
 
 def read_tags(folder: Path) -> tuple[list[str], list[str]] | None:

@@ -4,6 +4,7 @@ The weights are `model.safetensors`, or that name with a variant (`model.fp16.sa
 several files that an index names (`model.safetensors.index.json`).
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import one_line
+from ..no_weights import what_it_is
 from ..text_files import read_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -51,19 +53,32 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     ValueError if a file is missing or damaged; pickles beside it are named, never read.
     """
     weights: dict[str, Tensor] = {}
-    for path in weight_files(folder):
+    files = weight_files(folder)
+    for path in files:
         try:
             weights |= load_file(path)
         except SafetensorError as error:
-            raise ValueError(
-                f"{path} is truncated or no safetensors file: {one_line(error)}"
-            ) from None
+            otherwise = f"is truncated or no safetensors file: {one_line(error)}"
+            raise ValueError(f"{path} {what_it_is(path, otherwise)}") from None
+    if files and not weights:
+        raise ValueError(f"{files[0]} holds no weights: download it from the model's page again")
     if not weights:
         raise ValueError(
             f"guider {folder.name!r} has no {WEIGHTS}{_found_instead(folder)}: download the "
             f"safetensors file into {folder}"
         )
+    _check_not_quantised(weights, folder)
     return weights
+
+
+def _check_not_quantised(weights: dict[str, Tensor], folder: Path) -> None:
+    """ValueError for whole numbers, which are no weights without a scale."""
+    for name, value in weights.items():
+        if name.endswith(".weight") and not value.is_floating_point():
+            raise ValueError(
+                f"the weights of guider {folder.name!r} are quantised ({name} is {value.dtype}): "
+                f"download those in 16 or 32 bits"
+            )
 
 
 def _found_instead(folder: Path) -> str:
@@ -132,6 +147,18 @@ def no_larger_than_its_file(folder: Path) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def unwrapped(weights: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """`weights` under the names of `backbone`, without what a wrapper put before all of them.
+
+    Wrappers are DataParallel ("module."), torch.compile, Lightning ("model."), transformers' timm.
+    """
+    own = backbone.state_dict().keys()
+    shared = os.path.commonprefix(list(weights))
+    cuts = (0, *(i + 1 for i, character in enumerate(shared) if character == "."))
+    cut = next((cut for cut in cuts if any(name[cut:] in own for name in weights)), 0)
+    return {name[cut:]: value for name, value in weights.items()}
 
 
 def fill(backbone: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:

@@ -13,6 +13,8 @@ from .labels import numbered
 from .preprocessing import Preprocessing, for_channels
 
 IMAGENET = re.compile(r"(?<![a-z])in(1|12|21|22)k(?![a-z0-9])")  # in the tags of timm's own weights
+LABELS = ("label_names", "labels", "id2label", "class_names")
+INDICES = ("class_to_idx", "label2id")  # name -> index
 ANY_SIZE = {"dynamic_img_size": True, "use_naflex": True, "strict_img_size": False}
 
 
@@ -35,17 +37,20 @@ def read_timm_config(config: dict) -> TimmConfig:
     """`config`: the object in config.json. ValueError for a network that cannot be a guider."""
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
+    for name in ("pretrained_cfg", "model_args"):
+        if not isinstance(config.get(name) or {}, dict):
+            raise ValueError(f"{name} in config.json is an object, got {config[name]!r}")
     weights = dict(config.get("pretrained_cfg") or config)
     args = dict(config.get("model_args") or {})
     counts = (args.get("num_classes"), config.get("num_classes"), weights.get("num_classes"))
     stated = [count for count in counts if count is not None]
-    weights["num_classes"] = args["num_classes"] = stated[0] if stated else 1000
-    if not args["num_classes"]:
-        raise ValueError("it has no classes (num_classes is 0): choose a classifier")
+    weights["num_classes"] = args["num_classes"] = _count(stated[0] if stated else 1000)
     labels, descriptions = (
         next((part[name] for name in names for part in (config, weights) if part.get(name)), None)
-        for names in (("label_names", "labels"), ("label_descriptions",))
+        for names in (LABELS, ("label_descriptions",))
     )
+    if indices := next((config[name] for name in INDICES if config.get(name)), None):
+        labels = labels or {index: name for name, index in dict(indices).items()}
     usual = get_pretrained_cfg(config["architecture"].partition(".")[0])
     weights.setdefault("fixed_input_size", bool(usual and usual.fixed_input_size))
     weights["input_size"] = _input_size(weights.get("input_size") or (3, 224, 224), args)
@@ -61,11 +66,26 @@ def read_timm_config(config: dict) -> TimmConfig:
     )
 
 
+def _count(num_classes: object) -> int:
+    if isinstance(num_classes, bool) or num_classes not in range(1_000_000):
+        raise ValueError(f"num_classes is a whole number, got {num_classes!r}")
+    if not num_classes:
+        raise ValueError("it has no classes (num_classes is 0): choose a classifier")
+    return int(num_classes)
+
+
+def _are_numbers(values: object, *lengths: int) -> bool:
+    is_row = isinstance(values, list | tuple) and len(values) in lengths
+    return is_row and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
 def _input_size(stated: tuple[int, int, int], args: dict) -> tuple[int, int, int]:
     """(channels, height, width): what the network was built for, which may not be what is stated.
 
     A network of any size keeps the stated one, which its weights were evaluated with.
     """
+    if not _are_numbers(stated, 3) or min(stated) < 1:
+        raise ValueError(f"input_size is three numbers (channels, height, width), got {stated!r}")
     channels, height, width = stated
     size = args.get("img_size")
     if size is not None and not any(args.get(k) == v for k, v in ANY_SIZE.items()):
@@ -95,7 +115,10 @@ def _is_imagenet(config: TimmConfig) -> bool:
 
 def timm_answer(config: dict, num_classes: int, is_tagger: bool) -> str:
     """timm's format does not say whether classes exclude each other; `problem_type` can."""
-    return class_answer(config, num_classes, usual="sigmoid" if is_tagger else "softmax")
+    weights = config.get("pretrained_cfg") or {}
+    told = config.get("problem_type") or weights.get("problem_type")
+    usual = "sigmoid" if is_tagger else "softmax"
+    return class_answer({"problem_type": told}, num_classes, usual)
 
 
 def timm_preprocessing(pretrained_cfg: dict, reverse_channels: bool = False) -> Preprocessing:
@@ -105,6 +128,12 @@ def timm_preprocessing(pretrained_cfg: dict, reverse_channels: bool = False) -> 
     """
     from timm.data import resolve_data_config
 
+    for name in ("mean", "std"):
+        values = pretrained_cfg.get(name)
+        if values is not None and not (_are_numbers(values, 1, 3) and 0 <= max(values) <= 1):
+            raise ValueError(
+                f"{name} in config.json is a list of numbers for pixels from 0 to 1, got {values!r}"
+            )
     data = resolve_data_config(pretrained_cfg=pretrained_cfg)
     channels, *size = data["input_size"]
     if channels not in (1, 3):

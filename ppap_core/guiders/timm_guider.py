@@ -7,7 +7,7 @@ import torch
 from ..errors import one_line
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import WD_TAGGER, numbered, read_tags
-from .model_folder import fill, read_weights
+from .model_folder import fill, read_weights, unwrapped
 from .timm_config import (
     TimmConfig,
     read_timm_config,
@@ -16,8 +16,6 @@ from .timm_config import (
     timm_preprocessing,
 )
 
-WRAPPER = "timm_model."  # before every name, if transformers' TimmWrapper saved the weights
-
 
 def load_timm_folder(folder: Path, config: dict) -> Guider:
     """Build the classifier that `config` names and load `folder`'s weights.
@@ -25,7 +23,7 @@ def load_timm_folder(folder: Path, config: dict) -> Guider:
     ValueError for a folder without safetensors, an architecture that timm does not know, or weights
     that do not fit.
     """
-    weights = {name.removeprefix(WRAPPER): value for name, value in read_weights(folder).items()}
+    weights = read_weights(folder)
     try:
         parsed = read_timm_config(config)
         columns, tags = read_tags(folder) or ([], [])
@@ -36,6 +34,7 @@ def load_timm_folder(folder: Path, config: dict) -> Guider:
     except ValueError as error:
         raise ValueError(f"guider {folder.name!r}: {one_line(error)}") from None
     backbone = _build(parsed, folder)
+    weights = unwrapped(weights, backbone)
     fill(backbone, weights, folder)
     info = GuiderInfo(
         source=f"timm/{folder.name}",
@@ -56,9 +55,9 @@ def _build(config: TimmConfig, folder: Path) -> torch.nn.Module:
         raise ValueError(f"guider {folder.name!r}: timm {timm.__version__} has no model {name!r}")
     try:
         with torch.inference_mode(False):
-            return timm.create_model(
-                name, pretrained=False, pretrained_cfg=config.weights, **config.args
-            )
+            # No checkpoint_path: it might name a pickle.
+            given = {"pretrained": False, "pretrained_cfg": config.weights, "checkpoint_path": ""}
+            return timm.create_model(name, **given, **config.args)
     except TypeError as error:
         raise ValueError(
             f"guider {folder.name!r}: its model_args do not fit: {one_line(error)}"

@@ -25,7 +25,7 @@ from .answers import (
 )
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
-from .model_folder import fill, read_weights
+from .model_folder import fill, read_weights, unwrapped
 from .preprocessing import Preprocessing
 
 if TYPE_CHECKING:  # torchvision takes seconds to import, and only its guiders need it
@@ -44,7 +44,7 @@ def _segment_meaning(config: dict, labels: tuple[str, ...]) -> Meaning:
 
 
 def _segment_settings(weights: dict[str, Tensor]) -> dict:
-    auxiliary = any(name.startswith("aux_classifier") for name in weights)
+    auxiliary = any("aux_classifier." in name for name in weights)
     return {"weights_backbone": None, "aux_loss": auxiliary}
 
 
@@ -99,6 +99,7 @@ def load_torchvision_folder(folder: Path, config: dict) -> Guider:
     weights = read_weights(folder)
     entry, kind = _weights_entry(config, folder)
     model = _build(config, weights, entry, kind, folder)
+    weights = unwrapped(weights, model)
     fill(model, weights, folder)
     try:
         labels, answer = kind.meaning(config, _labels(config, entry))

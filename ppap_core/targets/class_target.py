@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..maps import check_rows
-from .wording import Wording, listed, short_name
+from .wording import Wording, in_wording, listed, short_name
 
 Classes = Mapping[int, float]  # class index -> weight
 
@@ -47,7 +47,7 @@ class ClassTarget:
             )
         for row in self.rows:
             _check_classes(row, self.num_classes)
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature has to be above 0, got {self.temperature}")
 
     @property
@@ -77,17 +77,18 @@ class ClassTarget:
     def wording(self, labels: Sequence[str]) -> Wording:
         """How `agreement` is told; `labels`: the guider's."""
         names = "the classes asked for" if len(self.rows) > 1 else self._names(labels)
+        told = in_wording(names)
         if self.answer == "score":
             return Wording(
-                f"the score of {names} was {{}}, now {{}}",
-                f"score of {names} {{}} -> {{}}",
+                f"the score of {told} was {{}}, now {{}}",
+                f"score of {told} {{}} -> {{}}",
                 f"score of {names}",
                 is_share=False,
                 has_end=False,
             )
         who = "tagger" if self.answer == "sigmoid" and self.num_classes > 1 else "classifier"
         average = who == "tagger" and any(len(row) > 1 for row in self.rows)
-        sure = f"sure of {names}{' on average' * average}"
+        sure = f"sure of {told}{' on average' * average}"
         return Wording(
             f"the {who} was {{}} {sure}, now {{}}", f"{{}} -> {{}} {sure}", f"sure of {names}"
         )

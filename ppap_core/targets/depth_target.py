@@ -35,10 +35,7 @@ class DepthTarget:
         if not nearness.isfinite().all():
             raise ValueError("the depth map holds values that are not finite")
         mask = own_mask(self.mask, nearness)
-        counts = mask > 0
-        highest = nearness.where(counts, -float("inf")).amax((1, 2))
-        lowest = nearness.where(counts, float("inf")).amin((1, 2))
-        if (highest == lowest).any():
+        if not standardised(nearness, mask).flatten(1).any(1).all():
             raise ValueError("the depth map is the same everywhere: there is nothing to ask for")
         object.__setattr__(self, "nearness", nearness)
         object.__setattr__(self, "mask", mask)

@@ -43,6 +43,10 @@ class Frame:
     height: int = 0
     fit: str = "stretch"
 
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 0:
+            raise ValueError(f"width and height are 0 or above, got {self.width} x {self.height}")
+
 
 class MapTarget(NamedTuple):
     """A target, a picture of it (R, 3, H, W) in [-1, 1], and a text about it for the user."""
@@ -80,6 +84,8 @@ def build_map_target(
     line, for what does not fit together.
     """
     sources = map_sources()
+    if source not in sources:
+        raise ValueError(f"source is one of {', '.join(sources)}, got {source!r}")
     if task not in sources[source]:
         fitting = " or ".join(name for name, tasks in sources.items() if task in tasks)
         source_or = f"choose the source {fitting}, or " if fitting else ""

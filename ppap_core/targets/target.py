@@ -1,10 +1,11 @@
 """What every target has."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class Target(Protocol):
     """What a guider of `task` should answer.
 

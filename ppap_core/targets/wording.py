@@ -45,7 +45,12 @@ def percent(share: float) -> str:
 
 def short_name(label: str) -> str:
     """The first of a label's synonyms: "tench" of "tench, Tinca tinca"."""
-    return label.split(",")[0].strip()
+    return label.split(",")[0].strip() or label.strip()
+
+
+def in_wording(name: str) -> str:
+    """`name` for a Wording's sentences, in which its braces are no figures: tags such as ":}"."""
+    return name.replace("{", "{{").replace("}", "}}")
 
 
 def listed(names: Sequence[str], last: str, most: int = 3) -> str:

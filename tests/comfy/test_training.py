@@ -18,6 +18,7 @@ REAL = (
     "SegformerForSemanticSegmentation",
 )
 
+ELSEWHERE = ("nul", "COM1.old", "a:b", "a?", "dot.", "space ", "two\nlines")
 SMALL = {
     **{"num_images": 24, "width": 32, "height": 32, "sampling_steps": 3, "num_experts": 2},
     **{"steps": 4, "batch_size": 8, "guider_input": "x_t", "seed": 0},
@@ -268,10 +269,18 @@ def test_a_real_architecture_trains_and_guides(comfyui, inputs, tmp_path, archit
     assert moved.isfinite().all() and not moved.equal(plain)
 
 
-@pytest.mark.parametrize("name", ["", "../out", "a/b", "..", "mine (so far)"])
+@pytest.mark.parametrize("name", ["", "../out", "a/b", "..", "mine (so far)", *ELSEWHERE])
 def test_expert_name_cannot_leave_its_folder_or_be_an_unfinished_one(comfyui, inputs, name):
     with pytest.raises(ValueError, match="plain file name|exists|name.safetensors|unfinished"):
         train(comfyui, inputs, name)
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "é" * 95])
+def test_a_name_too_long_for_the_files_beside_it_is_refused(comfyui, inputs, name):
+    """It was, by the disk, when the first expert was done."""
+    with pytest.raises(ValueError, match="longer than 180 bytes.*a shorter name .widget name"):
+        train(comfyui, inputs, name)
+    assert not (comfyui.base / "output/ppap_training" / name).exists()
 
 
 def test_previews_are_sampled_as_the_pictures_were(comfyui, tmp_path):

@@ -217,6 +217,11 @@ def test_a_file_that_is_no_safetensors_file_is_refused(path):
     assert "it is no complete .safetensors file" in refusal(path)
 
 
+def test_a_pointer_of_git_lfs_is_said_to_be_one(path):
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert "it is a pointer of Git LFS, not the file itself: run git lfs pull" in refusal(path)
+
+
 def test_unsupported_lora_type_is_refused(path):
     save_file({"lora_unet.lora_up.weight": torch.ones(2, 2)}, path)
     assert "no PPAP expert file" in refusal(path)

@@ -136,3 +136,11 @@ def test_own_pictures_need_no_manifest(tmp_path):
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         GenerateSettings(**settings)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_prompt_file_without_prompts_is_refused(tmp_path, text):
+    """It was read as the empty prompt."""
+    (tmp_path / "prompts.txt").write_text(text)
+    with pytest.raises(ValueError, match="prompts.txt is empty"):
+        GenerateSettings(prompts=str(tmp_path / "prompts.txt")).read_prompts()

@@ -209,6 +209,15 @@ def test_truncated_weights_are_refused(tmp_path, kept):
         (CONFIG | {"model_args": MODEL_ARGS | {"num_classes": 7}}, "does not fit config.json: "),
         (CONFIG | {"model_args": MODEL_ARGS | {"num_classes": 0}}, "has no classes"),
         (CONFIG | {"model_args": {"num_classes": 4, "wheels": 4}}, "wheels"),
+        (CONFIG | {"model_args": MODEL_ARGS | {"checkpoint_path": "x.bin"}}, "checkpoint_path"),
+        (CONFIG | {"model_args": ["wheels"]}, "model_args in config.json is an object"),
+        (CONFIG | {"pretrained_cfg": "a1_in1k"}, "pretrained_cfg in config.json is an object"),
+        (CONFIG | {"model_args": MODEL_ARGS | {"num_classes": "4"}}, "a whole number, got '4'"),
+        (CONFIG | {"model_args": MODEL_ARGS | {"num_classes": -1}}, "a whole number, got -1"),
+        (CONFIG | {"pretrained_cfg": {"input_size": 32}}, "input_size is three numbers"),
+        (CONFIG | {"pretrained_cfg": {"input_size": [3, 0, 0]}}, "input_size is three numbers"),
+        (CONFIG | {"pretrained_cfg": {"mean": 0.5}}, "a list of numbers for pixels from 0 to 1"),
+        (CONFIG | {"pretrained_cfg": {"mean": [124, 117, 104]}}, "for pixels from 0 to 1, got"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(tmp_path, config, message):

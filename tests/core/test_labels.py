@@ -38,6 +38,10 @@ PLACES = {
     "labels at top level": {"labels": NAMES},
     "labels as a dict": {"labels": {str(i): name for i, name in enumerate(NAMES)}},
     "older layout": {"flat": True, "labels": NAMES},
+    "as transformers": {"id2label": {str(i): name for i, name in enumerate(NAMES)}},
+    "class_names": {"class_names": NAMES},
+    "as torchvision's folders": {"class_to_idx": {name: i for i, name in enumerate(NAMES)}},
+    "label2id": {"label2id": {NAMES[i]: i for i in (3, 1, 0, 2)}},
     "top level before pretrained_cfg": {
         "label_names": NAMES,
         "pretrained": {"label_names": ["w", "x", "y", "z"]},
@@ -66,6 +70,14 @@ def test_descriptions_are_timms_and_names_stay_synonyms(tmp_path, names, pretrai
 def test_a_sparse_dict_leaves_numbers(tmp_path):
     labels = labels_of(tmp_path / "net", label_names={"1": "bee", "3": "dog"})
     assert labels == ("0", "bee", "2", "dog")
+
+
+def test_a_label_of_synonyms_is_itself_and_a_blank_one_a_number():
+    """It became "tench, Tinca tinca, tench, Tinca tinca", and null a class called None."""
+    names = ["tench, Tinca tinca", None, " ", " cone\n"]
+    assert numbered(names, 4) == ("tench, Tinca tinca", "1", "2", "cone")
+    with pytest.raises(ValueError, match="label_descriptions is an object"):
+        numbered(NAMES, 4, ["an insect"] * 4)
 
 
 def test_names_for_another_number_of_classes_are_said_to_be_left_out(tmp_path, caplog):

@@ -282,6 +282,51 @@ def test_weights_of_transformers_timm_wrapper_are_timms(tmp_path):
     torch.testing.assert_close(guider(image), expected)
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "model.", "_orig_mod.module."])
+def test_weights_that_a_wrapper_saved_are_those_of_the_network(tmp_path, wrapper):
+    """DataParallel, Lightning and torch.compile put names before all others."""
+    name, args = GREY_TIMM["resnet"]
+    folder = timm_folder(tmp_path / "net", name, args)
+    before, image = load_guider(folder), picture(32, 32) * 2 - 1
+    weights = load_file(folder / "model.safetensors")
+    save_file({wrapper + k: v for k, v in weights.items()}, folder / "model.safetensors")
+    after = load_guider(folder)
+    assert after.info.fingerprint == before.info.fingerprint
+    torch.testing.assert_close(after(image), before(image))
+
+
+def as_bytes(folder):
+    """Its matrices in eight bits, as a quantised model has them."""
+    weights = load_file(folder / "model.safetensors")
+    small = {k: v.to(torch.int8) if v.ndim > 1 else v for k, v in weights.items()}
+    save_file(small, folder / "model.safetensors", {"format": "pt"})
+
+
+def write_weights(data):
+    return lambda folder: (folder / "model.safetensors").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (as_bytes, "are quantised .* is torch.int8.: download those in 16 or 32 bits"),
+        (write_weights(b"version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
+        (write_weights(b"\n<!DOCTYPE html>"), "is a web page, not the file itself"),
+        (lambda folder: save_file({}, folder / "model.safetensors"), "holds no weights"),
+    ],
+)
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+def test_what_are_no_weights_is_said(tmp_path, library, spoil, message):
+    if library == "timm":
+        folder = timm_folder(tmp_path / "net", *GREY_TIMM["resnet"])
+    else:
+        folder = transformers_folder(tmp_path / "net", "ViTForImageClassification")
+    spoil(folder)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_guider(folder)
+    assert "\n" not in str(caught.value)
+
+
 def remove(name):
     return lambda folder: (folder / name).unlink()
 

@@ -76,6 +76,7 @@ DEEP = {
     "tiff of floats": encode(SIXTEEN.astype(numpy.float32), "TIFF"),
     "tiff of floats to 255": encode(GREY.astype(numpy.float32), "TIFF"),
     "tiff of floats to 1": encode((GREY / 255).astype(numpy.float32), "TIFF"),
+    "pfm": encode((GREY / 255).astype(numpy.float32), "PPM"),
     "tiff, white is zero": with_tag(encode(65535 - SIXTEEN, "TIFF"), 262, 0),
     "8 bits": encode(GREY),
 }
@@ -84,6 +85,14 @@ DEEP = {
 @pytest.mark.parametrize("name", DEEP)
 def test_grey_of_any_depth_is_scaled_as_a_viewer_does(tmp_path, name):
     assert (seen(tmp_path, DEEP[name]) == grey_rgb(GREY)).all()
+
+
+def test_floats_without_a_number_leave_the_others_as_they_are(tmp_path):
+    floats = (GREY / 255).astype(numpy.float32)
+    floats[0, :3] = numpy.inf, -numpy.inf, numpy.nan
+    got, wanted = seen(tmp_path, encode(floats, "TIFF")), grey_rgb(GREY)
+    assert (got[0, 3:] == wanted[0, 3:]).all() and (got[1:] == wanted[1:]).all()
+    assert (got[0, :3, 0] == [255, 0, 0]).all()
 
 
 def test_colours_of_sixteen_bits(tmp_path):

@@ -97,6 +97,22 @@ def test_the_report_says_what_to_change(made, advice):
     assert advice in describe([made])
 
 
+def test_steps_that_were_lost_are_told_and_no_strength_is_blamed():
+    """They were in the log alone, and the report said: it moved next to nothing, raise strength."""
+    made = outcome([math.nan, 0.4, 0.8], lost_steps=1)
+    lost = "the gradient was not finite at {} of 3 guided steps, which left pictures unguided"
+    for told in (describe([made]), in_short(made)):
+        assert lost.format(1) in told and "40 %" in told and "nan" not in told
+    made = outcome([math.nan] * 3, lost_steps=3, share=0.0)
+    for told in (describe([made]), in_short(made)):
+        assert lost.format(3) in told and "raise strength" not in told and "nan" not in told
+
+
+def test_guidance_away_from_a_target_is_not_told_to_come_nearer():
+    away = outcome([0.8, 0.1], strength=Strength(-1.0))
+    assert "came no nearer" not in describe([away])
+
+
 def test_unguided_is_said_with_its_reason_everywhere():
     strength = Strength(0.1, "relative", 0.2, 0.3)
     nothing = outcome([], strength=strength)

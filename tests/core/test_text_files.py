@@ -12,6 +12,7 @@ from torch import nn
 from ppap_core.comfy_bridge.headless import find_comfyui
 from ppap_core.distillation.generate import GenerateSettings
 from ppap_core.distillation.images import append_manifest, read_manifest, read_source, write_source
+from ppap_core.distillation.label_files import read_classes
 from ppap_core.distillation.teacher import read_labels
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, load_guider
 from ppap_core.guiders.labels import read_tags
@@ -134,6 +135,16 @@ TABLES = {
     "decomposed": "images/a.png,tench\nimages/Zoe\u0308.png,cafe\u0301\nc.png,dog\n",
     "blank lines": "\n\nimages/a.png,tench\n\nimages/Zoë.png,café\n\nc.png,dog\n\n",
     "json": '{"images/a.png": "tench", "images/Zoë.png": "café", "c.png": 2}',
+    "names alone": "a.png,tench\nzoë.png,café\nC.PNG,dog\n",
+    "names without an ending": "a,tench\nZoë,café\nc,dog\n",
+    "paths of another machine": "D:\\set\\images\\a.png,0\n/home/x/Zoë.png,1\n/c.png,2\n",
+    "a list like ImageNet's": "images/a.png 0\nimages/Zoë.png 1\nc.png 2\n",
+    "pandas": ",image,size,labels\n0,images/a.png,9,0.0\n1,images/Zoë.png,9,1.0\n2,c.png,9,2.0\n",
+    "a line twice": "c.png,dog\nimages/a.png,tench\nimages/a.png,Tench\nimages/Zoë.png,café\n",
+    "json records": '[{"file": "images/a.png", "label": "tench"}, {"file": "images/Zoë.png", '
+    '"label": 1}, {"label": "dog", "file": "c.png"}]',
+    "jsonl": '{"file": "images/a.png", "label": 0}\n{"file": "images/Zoë.png", "label": 1}\n\n'
+    '{"file": "c.png", "label": 2}\n',
 }
 
 
@@ -147,7 +158,7 @@ def classifier():
 @pytest.mark.parametrize("layout", TABLES)
 @pytest.mark.parametrize("encoding", ["utf-8 without a mark", "utf-8", "utf-16 big"])
 def test_labels_are_read_in_any_layout(tmp_path, layout, encoding, classifier):
-    suffix = "json" if layout == "json" else "csv"
+    suffix = layout.partition(" ")[0] if layout.startswith("json") else "csv"
     file = save(tmp_path / f"labels.{suffix}", TABLES[layout], encoding)
     assert read_labels(file, FILES, classifier).tolist() == [0, 1, 2]
 
@@ -162,6 +173,29 @@ def test_labels_that_are_missing_are_named(tmp_path, text, classifier):
     file = save(tmp_path / "labels.csv", text)
     with pytest.raises(ValueError, match="no label for 3 pictures, the first is images/a.png"):
         read_labels(file, FILES, classifier)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "a.png,cat\nb.png,dog\na.png,dog\n", "gives a.png two classes, cat and dog"),
+        ("l.csv", "image,cat,dog\na.png,1,0\nb.png,0,1\n", "does not say which has the classes"),
+        ("l.csv", "a.png great dane\nb.png cat\n", "does not say which has the classes"),
+        ("l.csv", "a.png,\nb.png,dog\n", "no label for 1 pictures, the first is a.png"),
+        ("l.json", '{"cat": ["a.png"], "dog": ["b.png"]}', "no label for 2 pictures"),
+        ("l.jsonl", '{"file": "a.png", "label": 0}\n{"file": ', "has lines that are not JSON"),
+    ],
+)
+def test_labels_that_may_mean_something_else_are_refused(tmp_path, name, text, message):
+    """One-hot columns were read as the class of the first one, and the last of two lines won."""
+    with pytest.raises(ValueError, match=message):
+        read_classes(save(tmp_path / name, text), ["a.png", "b.png"])
+
+
+def test_names_alone_do_not_tell_pictures_of_several_folders_apart(tmp_path):
+    file = save(tmp_path / "labels.csv", "a.png,cat\n")
+    with pytest.raises(ValueError, match="no label for 2 pictures, the first is x/a.png"):
+        read_classes(file, ["x/a.png", "y/a.png"])
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -117,6 +117,16 @@ def test_each_target_says_in_words_how_well_it_is_met(target, first, last, sente
     assert wording.figure(first) in live and wording.figure(last) in live and len(live) < 70
 
 
+@pytest.mark.parametrize("answer", ["softmax", "sigmoid", "score"])
+@pytest.mark.parametrize("name", [":}", "{", "{}", "{cone}", ",_,"])
+def test_any_name_of_a_class_can_be_told(name, answer):
+    """Tags such as ":}" stopped a run at its last step: Single '}' encountered in format string."""
+    wording = ClassTarget({1: 1.0}, 4, answer=answer).wording(("a", name, "b", "c"))
+    for told in (wording.tell(0.25, 0.5), wording.tell_live(0.25, 0.5)):
+        assert f" of {name}" in told and "{{" not in told and "}}" not in told
+    assert wording.axis.endswith(f" of {name}")
+
+
 def test_a_long_list_of_classes_is_cut():
     target = ClassTarget(dict.fromkeys(range(9), 1.0), 9)
     assert "sure of a, b, c or 6 more" in target.wording(tuple("abcdefghi")).tell(0.0, 1.0)

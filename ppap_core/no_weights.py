@@ -1,0 +1,18 @@
+"""What a file is that should hold weights and does not, as far as its first bytes tell."""
+
+from pathlib import Path
+
+WHAT_IT_IS = {
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself: run git lfs pull",
+    b"<!doctype": "is a web page, not the file itself",
+    b"<html": "is a web page, not the file itself",
+}
+
+
+def what_it_is(path: Path, otherwise: str) -> str:
+    """What follows the name of `path` in a message: something known, else `otherwise`."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    known = (words for sign, words in WHAT_IT_IS.items() if start.startswith(sign))
+    words = next(known, None)
+    return f"{words}, or download it again" if words else otherwise
