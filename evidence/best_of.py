@@ -57,6 +57,7 @@ METHODS = {
     "gradients": Method(strength=1.0),
     "gradients, 100 steps": Method(strength=1.0, steps=4 * STEPS),
     "gradients and 4 particles, every 2 steps": Method(Particles(4, 2), strength=1.0),
+    "gradients and 4 particles, every step": Method(Particles(4, 1), strength=1.0),
 }
 
 

@@ -38,7 +38,7 @@ class BestOfSeveral(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "every",
-                    default=2,
+                    default=1,
                     min=1,
                     max=1000,
                     tooltip="Steps between two selections: the worst pictures are replaced by "

@@ -24,7 +24,7 @@ class Particles:
     """
 
     num: int = 4
-    every: int = 2
+    every: int = 1
     strictness: float = 1.0
 
     def __post_init__(self) -> None:
