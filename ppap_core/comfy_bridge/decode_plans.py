@@ -57,9 +57,9 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
 
 def unread_doublings(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -> int:
     """How many of the decoder's doublings show `guider` nothing that it reads: 0 or 1."""
-    if guider is None or not decoder.scale:
+    if guider is None:
         return 0
-    whole = [side * decoder.scale for side in shape[-2:]]
+    whole = [side * (decoder.scale or PIXELS_PER_LATENT) for side in shape[-2:]]
     half = [side // 2 for side in whole]
     reads = guider.preprocessing.resized(whole)
     if min(half) < SMALLEST or any(read > side for read, side in zip(reads, half, strict=True)):
