@@ -44,7 +44,8 @@ def backprop_bytes(model, shape: Sequence[int], conds: Mapping[str, list[dict]])
 def _told_beforehand(model, shape: torch.Size, cond: dict) -> float:
     base = model.model
     try:
-        given = _model_conds(base, shape, cond)
+        with torch.no_grad():
+            given = _model_conds(base, shape, cond)
         device = "cuda" if model.load_device.type == "cuda" else "cpu"
 
         def evaluate(network, x: Tensor) -> Tensor:
