@@ -49,6 +49,9 @@ def _told_beforehand(model, shape: torch.Size, cond: dict) -> float:
         device = "cuda" if model.load_device.type == "cuda" else "cpu"
 
         def evaluate(network, x: Tensor) -> Tensor:
+            network.current_patcher = None
+            for part in network.modules():  # places in the memory of ComfyUI's dynamic VRAM
+                part.__dict__.pop("_v", None)
             here = tree_map_only(Tensor, lambda t: t.new_empty(t.shape, device=device), given)
             crossed = here.pop("c_crossattn", None)
             options = with_torch_attention({})["transformer_options"]
