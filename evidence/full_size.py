@@ -3,18 +3,17 @@
 `python -m evidence.full_size` measures one guided step for each way to read, with random weights in
 real layouts (full_size_models.py), and writes docs/evidence/full_size.csv and full_size.md. `ratio`
 is a guided step over an unguided one, both of the same evaluation: all of it, and without the time
-that guidance took. `extra_gb` is the most memory that the tensors of a guided step take at once,
-beyond those of an unguided step and without weights. Rows that are in the CSV already are not
-measured again: stop it at any time, and run the same command to resume.
+that guidance took. `extra_gb` is the most memory that the tensors of guidance take beyond what the
+model's own pass took before, without weights. Rows that are in the CSV already are not measured
+again: stop it at any time, and run the same command to resume.
 """
 
 import argparse
 import csv
-import gc
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -32,10 +31,10 @@ from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 
 READINGS = (  # input, view, Jacobian, CFG
-    ("x_t", "linear_rgb", "", 1.0),
     ("x0_hat", "taesd", "none", 1.0),
     ("x0_hat", "vae", "none", 1.0),
     ("x0_hat", "taesd", "jvp", 1.0),
+    ("x_t", "linear_rgb", "", 1.0),
     ("x0_hat", "vae", "none", 7.0),
     ("x0_hat", "taesd", "jvp", 7.0),
     ("x_t", "taesd", "", 1.0),
@@ -44,14 +43,14 @@ READINGS = (  # input, view, Jacobian, CFG
 
 
 class Spent(NamedTuple):
-    """Of one evaluation: seconds, those of guidance among them, and bytes of memory."""
+    """Of one guided evaluation: seconds, those of guidance among them, and guidance's bytes."""
 
     seconds: float
     guiding: float
     num_bytes: int
 
 
-class Clock:
+class Stopwatch:
     """Adds up the seconds of what runs in it: of the processor, or of a GPU until it is done."""
 
     def __init__(self) -> None:
@@ -72,52 +71,56 @@ class Clock:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    def around(self, function):
-        def timed(*args, **kwargs):
-            with self.running():
-                return function(*args, **kwargs)
 
-        return timed
+class Memory(AbstractContextManager):
+    """The most bytes that tensors took so far, without weights."""
 
+    def __init__(self, loaded: FullSize):
+        networks = loaded.model.model, loaded.vae.first_stage_model, loaded.guider.guider
+        weights = [tensor for n in networks for tensor in (*n.parameters(), *n.buffers())]
+        self._tally = None if torch.cuda.is_available() else Tally(weights)
 
-@contextmanager
-def memory_of(loaded: FullSize) -> Iterator[list[int]]:
-    """Appends the most bytes in use, without weights."""
-    found: list[int] = []
-    networks = loaded.model.model, loaded.vae.first_stage_model, loaded.guider.guider
-    weights = [t for n in networks for t in (*n.parameters(), *n.buffers())]
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        yield found
-        found.append(torch.cuda.max_memory_allocated() - before)
-    else:
-        with Tally(weights) as tally:
-            yield found
-        found.append(tally.most)
+    def __enter__(self) -> "Memory":
+        if self._tally is None:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            self._tally.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._tally is not None:
+            self._tally.__exit__(*error)
+
+    def most(self) -> int:
+        return self._tally.most if self._tally else torch.cuda.max_memory_allocated()
 
 
 def step(loaded: FullSize, model, size: int, batch: int, cfg: float) -> Spent:
-    """One step of `model`, guided or not."""
+    """One step of the guided `model`."""
     from comfy.patcher_extension import WrappersMP
 
     from ppap_core.comfy_bridge.sampling import sample_seeds
 
-    whole, guiding, watched = Clock(), Clock(), model.clone()
-    watched.add_wrapper_with_key(
-        WrappersMP.PREDICT_NOISE,
-        "evidence",
-        lambda execute, *a, **k: whole.around(execute)(*a, **k),
-    )
+    whole, guiding, memory, before = Stopwatch(), Stopwatch(), Memory(loaded), []
+    shift = GuidanceRun.shift
+
+    def evaluate(executor, *args, **kwargs):
+        with whole.running():
+            return executor(*args, **kwargs)
+
+    def timed_shift(*args, **kwargs):
+        before.append(memory.most())
+        with guiding.running():
+            return shift(*args, **kwargs)
+
+    watched = model.clone()
+    watched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "evidence", evaluate)
     prompts = {"positive": loaded.prompt, "negative": loaded.prompt}
     settings = {"steps": 1, "cfg": cfg, "sampler_name": "euler", "scheduler": "simple"}
-    with patch.object(GuidanceRun, "shift", guiding.around(GuidanceRun.shift)):
-        with torch.inference_mode(), memory_of(loaded) as found:
-            sample_seeds(
-                watched, list(range(batch)), (4, size // 8, size // 8), **settings, **prompts
-            )
-    gc.collect()
-    return Spent(whole.seconds, guiding.seconds, found[0])
+    shape = (4, size // 8, size // 8)
+    with patch.object(GuidanceRun, "shift", timed_shift), torch.inference_mode(), memory:
+        sample_seeds(watched, list(range(batch)), shape, **settings, **prompts)
+    return Spent(whole.seconds, guiding.seconds, memory.most() - before[0])
 
 
 def guided(loaded: FullSize, reading: Reading, jacobian: str):
@@ -140,7 +143,7 @@ def rows_of(path: Path) -> list[dict]:
 def measure(name: str, size: int, batch: int, output: Path) -> None:
     """Every reading that has no row yet, one after the other."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    rows, loaded, unguided = rows_of(output.with_suffix(".csv")), None, {}
+    rows, loaded = rows_of(output.with_suffix(".csv")), None
     for guider_input, view, jacobian, cfg in READINGS:
         case = {"model": name, "size": str(size), "batch": str(batch), "cfg": f"{cfg:g}"}
         case |= {"input": guider_input, "view": view, "jacobian": jacobian}
@@ -148,13 +151,10 @@ def measure(name: str, size: int, batch: int, output: Path) -> None:
         if any(case.items() <= row.items() for row in rows):
             continue
         loaded = loaded or load_full_size(name)
-        if cfg not in unguided:
-            unguided[cfg] = step(loaded, loaded.model, size, batch, cfg)
         model = guided(loaded, Reading(guider_input, view), jacobian)
         spent = step(loaded, model, size, batch, cfg)
         ratio = spent.seconds / (spent.seconds - spent.guiding)
-        extra = max(0, spent.num_bytes - unguided[cfg].num_bytes) / 1e9
-        rows.append(case | {"ratio": ratio, "extra_gb": extra})
+        rows.append(case | {"ratio": ratio, "extra_gb": spent.num_bytes / 1e9})
         sys.stdout.write(write_table(rows, output).splitlines()[-1] + "\n")
         sys.stdout.flush()
 

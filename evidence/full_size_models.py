@@ -95,10 +95,13 @@ def load_full_size(name: str, folder: Path = FILES) -> FullSize:
     if not (vae_file := folder / "vae.safetensors").exists():
         tiny_decoders.save_kl(vae_file, 4, width=128)
     folder_paths.add_model_folder_path("vae_approx", str(folder), is_default=True)
-    model = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=False, output_clip=False)[0]
+    half = {"dtype": torch.half}  # in memory; a CPU still computes in float32
+    parts = comfy.sd.load_checkpoint_guess_config(
+        str(file), output_vae=False, output_clip=False, model_options=half
+    )
     vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae_file)))
     torch.manual_seed(0)
     guider = random_guider(GUIDER)
     loaded = replace(LoadedGuider.of(guider), experts=random_experts(guider))
     prompt = [[torch.zeros(1, TOKENS, UNETS[name]["context_dim"]), {}]]
-    return FullSize(model, vae, prompt, loaded)
+    return FullSize(parts[0], vae, prompt, loaded)

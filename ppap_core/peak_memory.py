@@ -2,7 +2,7 @@
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -82,7 +82,8 @@ def _empty_copy(module: nn.Module, device: str, shared: Iterable[object]) -> nn.
         )
         for tensor in _tensors_of(module)
     }
-    return copy.deepcopy(module, memo | {id(value): value for value in shared})
+    kept = [*shared, *_owners_of_resources(module)]
+    return copy.deepcopy(module, memo | {id(value): value for value in kept})
 
 
 def _tensors_of(module: nn.Module) -> list[Tensor]:
@@ -90,3 +91,13 @@ def _tensors_of(module: nn.Module) -> list[Tensor]:
     attributes = [value for part in module.modules() for value in vars(part).values()]
     plain = [value for value in attributes if isinstance(value, Tensor)]
     return [*module.parameters(), *module.buffers(), *plain]
+
+
+def _owners_of_resources(module: nn.Module) -> Iterator[object]:
+    """Attributes that free something when they go: a copy would free it a second time."""
+    for part in module.modules():
+        for value in vars(part).values():
+            members = value.values() if isinstance(value, dict) else value
+            for one in (value, *(members if isinstance(value, dict | list | tuple) else ())):
+                if hasattr(type(one), "__del__"):
+                    yield one

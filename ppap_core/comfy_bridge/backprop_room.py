@@ -44,10 +44,14 @@ def backprop_bytes(model, shape: Sequence[int], conds: Mapping[str, list[dict]])
 def _told_beforehand(model, shape: torch.Size, cond: dict) -> float:
     base = model.model
     try:
-        given = _model_conds(base, shape, cond)
+        with torch.no_grad():
+            given = _model_conds(base, shape, cond)
         device = "cuda" if model.load_device.type == "cuda" else "cpu"
 
         def evaluate(network, x: Tensor) -> Tensor:
+            network.current_patcher = None
+            for part in network.modules():  # places in the memory of ComfyUI's dynamic VRAM
+                part.__dict__.pop("_v", None)
             here = tree_map_only(Tensor, lambda t: t.new_empty(t.shape, device=device), given)
             crossed = here.pop("c_crossattn", None)
             options = with_torch_attention({})["transformer_options"]

@@ -21,6 +21,7 @@ from .decoders import Decoder
 from .memory import PIXELS_PER_LATENT, bytes_of_one
 
 SHARE = 0.75  # of the device's memory, for guider and decoder; the rest is for the model
+SEVERAL = 1 / 3  # of that, for several pictures at once: more would push the model off the device
 SMALLEST = 128  # sides of a picture: decoders have not learned to draw smaller ones
 TILES = (2, 3, 4, 6, 8, 12, 16)  # per side
 
@@ -38,7 +39,7 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
         left_out = left_out and decoder.most_left_out
         one = decoder.num_bytes((1, *shape[1:]), left_out)
         if one <= room:
-            at_once = min(shape[0], int(room // max(one, 1)))
+            at_once = max(1, min(shape[0], int(SEVERAL * room // max(one, 1))))
             reason = _reason(decoder, shape, left_out, left_out > unread)
             return DecodePlan(at_once, left_out, num_bytes=at_once * one, reason=reason)
     for tiles in TILES:
@@ -57,9 +58,9 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
 
 def unread_doublings(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -> int:
     """How many of the decoder's doublings show `guider` nothing that it reads: 0 or 1."""
-    if guider is None or not decoder.scale:
+    if guider is None:
         return 0
-    whole = [side * decoder.scale for side in shape[-2:]]
+    whole = [side * (decoder.scale or PIXELS_PER_LATENT) for side in shape[-2:]]
     half = [side // 2 for side in whole]
     reads = guider.preprocessing.resized(whole)
     if min(half) < SMALLEST or any(read > side for read, side in zip(reads, half, strict=True)):
