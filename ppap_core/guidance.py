@@ -22,7 +22,7 @@ from .reading import AUTO, INPUTS
 from .recommended import settle, settle_jacobian
 from .shaping import NO_SHAPING, Shaping
 from .spectrum import GENERIC, DataSpectrum
-from .strength import Strength
+from .strength import Strength, norms
 from .targets import Target
 from .views import View, identity
 
@@ -34,6 +34,7 @@ class Score(NamedTuple):
     counts the frames of videos. `is_lost`: some picture's gradient was not finite, and is 0.
     `is_stale`: the Jacobian was left out, since a cache answered for the diffusion model.
     `agreement`: how far the answer meets the target, a mean (); None if the target cannot say.
+    `slope`: the norm of the gradient in what the guider reads, the state or the estimate, (B,).
     """
 
     gradient: Tensor
@@ -42,6 +43,7 @@ class Score(NamedTuple):
     is_lost: bool
     is_stale: bool = False
     agreement: Tensor | None = None
+    slope: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +135,8 @@ class Guidance:
         if hasattr(self.target, "agreement"):
             with torch.no_grad():
                 agreement = self.target.agreement(answer).mean()
-        return Score(gradient, of_states, image.detach(), is_lost, agreement=agreement)
+        seen = image.detach()
+        return Score(gradient, of_states, seen, is_lost, agreement=agreement, slope=norms(gradient))
 
 
 def _finite(gradient: Tensor) -> tuple[Tensor, bool]:
