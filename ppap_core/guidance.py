@@ -22,7 +22,7 @@ from .reading import AUTO, INPUTS
 from .recommended import settle, settle_jacobian
 from .shaping import NO_SHAPING, Shaping
 from .spectrum import GENERIC, DataSpectrum
-from .strength import Strength, norms
+from .strength import Strength
 from .targets import Target
 from .views import View, identity
 
@@ -34,7 +34,6 @@ class Score(NamedTuple):
     counts the frames of videos. `is_lost`: some picture's gradient was not finite, and is 0.
     `is_stale`: the Jacobian was left out, since a cache answered for the diffusion model.
     `agreement`: how far the answer meets the target, a mean (); None if the target cannot say.
-    `slope`: the norm of the gradient in what the guider reads, the state or the estimate, (B,).
     """
 
     gradient: Tensor
@@ -43,7 +42,6 @@ class Score(NamedTuple):
     is_lost: bool
     is_stale: bool = False
     agreement: Tensor | None = None
-    slope: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +133,7 @@ class Guidance:
         if hasattr(self.target, "agreement"):
             with torch.no_grad():
                 agreement = self.target.agreement(answer).mean()
-        seen = image.detach()
-        return Score(gradient, of_states, seen, is_lost, agreement=agreement, slope=norms(gradient))
+        return Score(gradient, of_states, image.detach(), is_lost, agreement=agreement)
 
 
 def _finite(gradient: Tensor) -> tuple[Tensor, bool]:

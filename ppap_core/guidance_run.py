@@ -163,13 +163,12 @@ class GuidanceRun:
     def _no_farther(self, shift: Tensor, score: Score) -> Tensor:
         """`shift` (B, ...), no longer than Polyak's step, if the target knows its `highest` value.
 
-        That step of the estimate, (highest - log p) / |gradient|, is half of what reaches the top
-        of a parabola; without it a target that is nearly met would be passed, to and fro.
+        That step, (highest - log p) / |gradient|, is half of what reaches the top of a parabola;
+        without it a target that is nearly met would be passed, to and fro, at every step.
         """
-        highest = getattr(self.guidance.target, "highest", None)
-        if highest is None or self.guidance.input != "x0_hat":
+        if (highest := getattr(self.guidance.target, "highest", None)) is None:
             return shift
-        most = (highest - score.log_likelihood) / score.slope
+        most = (highest - score.log_likelihood) / norms(score.gradient)
         return per_sample((most / norms(shift)).clamp(0, 1), shift) * shift
 
     def wording(self) -> Wording | None:
