@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .guidance import Guidance, Score
+from .guidance import Guidance
 from .guiders import GuiderInfo
 from .jacobian import Denoiser
-from .noise import per_sample
 from .shaping import Moments
 from .spectrum import SPECTRA
 from .strength import RULES, Strength, noise_norm, norms
@@ -143,7 +142,7 @@ class GuidanceRun:
             gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]
         shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share)
-        shift = self._no_farther(guidance.shaping.limit(shift, sigma_ve, share), score)
+        shift = guidance.shaping.limit(shift, sigma_ve, share)
         self.records.append(
             GuidanceRecord(
                 sigma_ve=level,
@@ -159,17 +158,6 @@ class GuidanceRun:
             )
         )
         return shift
-
-    def _no_farther(self, shift: Tensor, score: Score) -> Tensor:
-        """`shift` (B, ...), no longer than Polyak's step, if the target knows its `highest` value.
-
-        That step, (highest - log p) / |gradient|, is half of what reaches the top of a parabola;
-        without it a target that is nearly met would be passed, to and fro, at every step.
-        """
-        if (highest := getattr(self.guidance.target, "highest", None)) is None:
-            return shift
-        most = (highest - score.log_likelihood) / norms(score.gradient)
-        return per_sample((most / norms(shift)).clamp(0, 1), shift) * shift
 
     def wording(self) -> Wording | None:
         """How the agreement in the records is told; None if the target cannot say."""

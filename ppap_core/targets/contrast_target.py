@@ -27,7 +27,6 @@ class ContrastTarget:
     _wanted: Tensor = field(default=None, init=False, repr=False)
     task = "likeness"
     answer = "picture"
-    highest = 0.0
 
     def __post_init__(self) -> None:
         reference = own_pictures(self.reference)

@@ -23,7 +23,6 @@ class KnownRegionTarget:
     mask: Tensor
     task = "likeness"
     answer = "picture"
-    highest = 0.0
 
     def __post_init__(self) -> None:
         reference = own_pictures(self.reference)

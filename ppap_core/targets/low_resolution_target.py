@@ -25,7 +25,6 @@ class LowResolutionTarget:
     mask: Tensor | None = None
     task = "likeness"
     answer = "picture"
-    highest = 0.0
 
     def __post_init__(self) -> None:
         reference = own_pictures(self.reference)

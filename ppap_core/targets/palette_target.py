@@ -35,7 +35,6 @@ class PaletteTarget:
     _last: dict[str, object] = field(default_factory=dict, init=False, repr=False)
     task = "likeness"
     answer = "picture"
-    highest = 0.0
 
     def __post_init__(self) -> None:
         reference = own_pictures(self.reference)

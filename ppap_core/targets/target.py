@@ -8,9 +8,8 @@ from torch import Tensor
 class Target(Protocol):
     """What a guider of `task` should answer.
 
-    It may also have `answer` (what the guider's numbers have to mean), `highest` (the
-    log-likelihood of a picture that is all that was asked: no step goes farther), `num_rows` (1, or
-    one for each picture), and `agreement` with its `wording`, for reports (wording.py).
+    It may also have `answer` (what the guider's numbers have to mean), and `agreement` with its
+    `wording`, for reports (wording.py).
     """
 
     task: str

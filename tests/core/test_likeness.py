@@ -6,11 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ppap_core.guidance import Guidance
-from ppap_core.guidance_run import GuidanceRun
 from ppap_core.guiders import check_by_trial
 from ppap_core.guiders.picture_itself import picture_itself
-from ppap_core.strength import Strength, noise_norm, norms
 from ppap_core.targets.contrast_target import ContrastTarget
 from ppap_core.targets.known_region_target import KnownRegionTarget
 from ppap_core.targets.lab import image_to_lab
@@ -180,19 +177,6 @@ def test_gradients_are_those_of_finite_differences(kind):
     slope = (found * direction).flatten(1).sum(1)
     torch.testing.assert_close((ends[0] - ends[1]) / (2 * step), slope, rtol=0.03, atol=1e-6)
     assert made(kind, cells=0).target.log_likelihood(picture(1, 3, 24, 36)).abs() < 1e-7
-
-
-def test_a_step_goes_no_farther_than_half_of_what_closes_the_gap():
-    """In pixels, where low resolution of every pixel is a parabola: x moves to (x + y) / 2."""
-    y, x = picture(1, 3, 8, 8), picture(2, 3, 8, 8, seed=1)
-    guider = picture_itself("low resolution")
-    strong = Guidance(guider, LowResolutionTarget(y), Strength(50.0, "relative"), input="x0_hat")
-    shift = GuidanceRun(strong).shift(x, torch.full((2,), 20.0), denoised=x)
-    torch.testing.assert_close(x + shift, (x + y) / 2)
-    weak = Guidance(guider, LowResolutionTarget(y), Strength(1e-3, "relative"), input="x0_hat")
-    level = torch.full((2,), 1.0)
-    shift = GuidanceRun(weak).shift(x, level, denoised=x)
-    torch.testing.assert_close(norms(shift), 1e-3 * noise_norm(shift, level))
 
 
 @pytest.mark.parametrize("kind", KINDS)
