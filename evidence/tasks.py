@@ -35,7 +35,7 @@ from ppap_core.targets.map_target import Frame
 from ppap_core.tasks import LIKENESS
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-CELLS = {"low resolution": 8, "mean and contrast": 2}
+CELLS = {"low resolution": 8}
 FREE = slice(8, 24)  # rows and columns that are not known
 NO_GUIDANCE, LIKE = "no guidance", "likeness"
 SHOWN, BATCH = 8, 50
@@ -191,7 +191,7 @@ HEAD = """# Tasks
 *Target Likeness* without a vision model: every picture is asked to be like a held-out scene. A cell
 has the measure, FID and KID (times 1000); measures are the target's own, exact ones. *Time at 1*:
 processor time of strength 1 beside no guidance. Low resolution is 8 x 8 places, the known region is
-all but the middle 16 x 16 pixels, mean and contrast are those of 2 x 2 regions. Made by
+all but the middle 16 x 16 pixels, mean and contrast are those of the whole picture. Made by
 `python -m evidence.tasks`.
 
 ![What is asked for, and pictures at strength 1](likeness.png)"""

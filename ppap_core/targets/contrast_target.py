@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .pictures import average, check_picture, own_pictures
 from .wording import Wording
@@ -17,7 +18,8 @@ LEAST = 1e-6  # variance
 class ContrastTarget:
     """Minus the mean squared difference of mean and standard deviation, by channel and region.
 
-    `reference`: (R, 3, H, W) in [-1, 1]. `regions`: rows and columns of equal parts of the picture.
+    `reference`: (R, 3, H, W) in [-1, 1]. `regions`: their rows and columns. Of several, each weighs
+    pixels by a triangle that reaches to the middles of its neighbours: no seams are asked for.
     """
 
     reference: Tensor
@@ -61,6 +63,15 @@ class ContrastTarget:
 
 def _statistics(pictures: Tensor, regions: tuple[int, int]) -> Tensor:
     """(R, 3, H, W) -> (R, 6, *regions): means of the channels, then standard deviations."""
-    mean = average(pictures, regions)
-    variance = average(pictures.square(), regions) - mean.square()
+    mean = _smooth_average(pictures, regions)
+    variance = _smooth_average(pictures.square(), regions) - mean.square()
     return torch.cat((mean, variance.clamp(min=LEAST).sqrt()), 1)
+
+
+def _smooth_average(pictures: Tensor, regions: tuple[int, int]) -> Tensor:
+    """Means over triangles, and along a side that has one region over all of it."""
+    height, width = (
+        1 if num == 1 else side for num, side in zip(regions, pictures.shape[2:], strict=True)
+    )
+    pictures = average(pictures, (height, width))
+    return F.interpolate(pictures, regions, mode="bilinear", antialias=True)

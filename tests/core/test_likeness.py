@@ -143,18 +143,27 @@ def test_lab_is_that_of_published_tables(rgb, lab):
     torch.testing.assert_close(found.flatten(), torch.tensor(lab).float(), rtol=0, atol=0.02)
 
 
-def test_mean_and_contrast_are_those_of_the_regions():
+def test_mean_and_contrast_are_those_of_the_whole_picture():
     y, x = picture(1, 3, 8, 12), picture(1, 3, 8, 12, seed=1) / 3
-    parts = [
-        (part.mean((1, 2)), part.std((1, 2), correction=0))
-        for image in (y[0], x[0])
-        for part in (image[:, :, :6], image[:, :, 6:])
-    ]
-    differences = [
-        torch.stack([(a - b).square() for a, b in zip(parts[i], parts[i + 2], strict=True)])
-        for i in (0, 1)
-    ]
-    expected = -torch.stack(differences).mean()
+    parts = [torch.cat((p[0].mean((1, 2)), p[0].std((1, 2), correction=0))) for p in (y, x)]
+    error = (parts[0] - parts[1]).square().mean()
+    torch.testing.assert_close(ContrastTarget(y).log_likelihood(x)[0], -error)
+    torch.testing.assert_close(ContrastTarget(y).agreement(x)[0], 127.5 * error.sqrt())
+
+
+def test_regions_weigh_pixels_by_triangles():
+    """Along a side of 12, two of them: middles at 3 and 9, each with a reach of 6."""
+    y, x = picture(1, 3, 8, 12), picture(1, 3, 8, 12, seed=1) / 3
+    places = torch.arange(12) + 0.5
+    weights = torch.stack([(1 - (places - middle).abs() / 6).clamp(min=0) for middle in (3, 9)])
+    weights = weights / weights.sum(1, keepdim=True)
+    rows = torch.full((8,), 1 / 8)
+
+    def statistics(image):
+        means, squares = (torch.einsum("chw,h,kw->ck", v, rows, weights) for v in (image, image**2))
+        return torch.stack((means, (squares - means**2).sqrt()))
+
+    expected = -(statistics(y[0]) - statistics(x[0])).square().mean()
     torch.testing.assert_close(ContrastTarget(y, (1, 2)).log_likelihood(x)[0], expected)
 
 
