@@ -38,7 +38,7 @@ READINGS = (  # input, view, Jacobian, CFG
     ("x0_hat", "vae", "none", 7.0),
     ("x0_hat", "taesd", "jvp", 7.0),
     ("x_t", "taesd", "", 1.0),
-    ("x0_hat", "taesd", "backprop", 1.0),  # 8 GB at 512 on a CPU, which casts all weights
+    ("x0_hat", "taesd", "backprop", 1.0),
 )
 
 
