@@ -34,7 +34,7 @@ from ppap_core.targets.likeness import KINDS, build_likeness
 from ppap_core.targets.map_target import Frame
 from ppap_core.tasks import LIKENESS
 
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 CELLS = {"low resolution": 8}
 FREE = slice(8, 24)  # rows and columns that are not known
 NO_GUIDANCE, LIKE = "no guidance", "likeness"

@@ -14,9 +14,9 @@ LIKENESS = Task(
     model="a comparison with a picture",
     target_nodes="Target Likeness",
     recommended=Recommended(
-        x_t=Recommendation(0.1),
-        x0_hat=Recommendation(0.1),
-        through_model=Recommendation(0.1),
+        x_t=Recommendation(0.05),
+        x0_hat=Recommendation(0.05),
+        through_model=Recommendation(0.05),
         jacobian="none",
     ),
 )
