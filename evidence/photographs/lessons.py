@@ -11,13 +11,14 @@ from torch import Tensor
 from ppap_core.atomic import save_safetensors
 from ppap_core.distillation.batch import Reader
 from ppap_core.distillation.distill import distill
-from ppap_core.distillation.losses import COMPARISONS, compare, downscale
+from ppap_core.distillation.losses import compare, downscale
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.state import resume
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import Guider
 from ppap_core.noise import NoiseRange, partition_by_timestep, sample_sigma_ve
+from ppap_core.tasks import comparisons
 
 DECILES = partition_by_timestep(10)
 BATCH = 32
@@ -110,7 +111,7 @@ def measure(
 
 def agreement_of(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
     """The trainer's own measure; for maps of objects on a background the objects' alone."""
-    return object_agreement if kind == "segmentation" else COMPARISONS[kind].agreement
+    return object_agreement if kind == "segmentation" else comparisons()[kind].agreement
 
 
 def object_agreement(answer: Tensor, teacher: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def guide(
     `model` itself where the strength is off. `vae` (VAE) serves the view "vae". ValueError, before
     anything is sampled, where guider, target, experts, view and model do not fit together.
     """
-    reading = settle_reading(reading, guider, model)
+    check_latents(model, guider)
+    reading = settle_reading(reading, guider)
     if strength.is_off:
         warn_of_no_guidance(guider, target, strength)
         return model
@@ -64,7 +65,8 @@ def choose_best(
 
     `model` itself for one particle. ValueError as for `guide`.
     """
-    reading = settle_reading(reading, guider, model)
+    check_latents(model, guider)
+    reading = settle_reading(reading, guider)
     if particles.num == 1:
         return model
     built = build_view(reading.view, model, vae, guider.guider)
@@ -120,16 +122,19 @@ def warn_of_burning(strength: Strength) -> None:
         show_on_node([told], lasting=True)
 
 
-def settle_reading(reading: Reading, guider: LoadedGuider, model) -> Reading:
-    """What "auto" stands for in `reading`: as the experts were trained, if there are some.
+def check_latents(model, guider: LoadedGuider) -> None:
+    """ValueError if the experts were trained for latents of another format than `model`'s."""
+    if guider.expert_set:
+        latent_format = model.get_model_object("latent_format")
+        guider.expert_set.header.check_latent_format(type(latent_format).__name__)
 
-    ValueError if they were trained for latents of another format than `model`'s.
+
+def settle_reading(reading: Reading, guider: LoadedGuider) -> Reading:
+    """What "auto" stands for in `reading`: as the experts were trained, if there are some.
 
     A guider alone cannot read noise, so it reads the model's estimate (docs/evidence/views.md,
     class.md: in latents and in pixels, three and more times as many pictures come out as asked).
     """
     if guider.expert_set:
-        latent_format = model.get_model_object("latent_format")
-        guider.expert_set.header.check_latent_format(type(latent_format).__name__)
         return guider.expert_set.header.settle_reading(reading)
     return reading.or_else(Reading(input="x0_hat"))

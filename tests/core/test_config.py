@@ -77,7 +77,7 @@ def test_flag_of_a_single_stage_has_no_prefix():
         ("[distill]\nlearning_rate = nan", "learning_rate has to be a finite number, got nan"),
         ("[distill]\nsteps = 2026-11-26", "steps has to be a whole number, got datetime"),
         ("[distill]\nview = ['vae']", r"view has to be text, got \['vae'\]"),
-        ("[sources]\nguider = {name = 'x'}", "guider has to be text, got"),
+        ("[sources]\nvae = {name = 'x'}", "vae has to be text, got"),
         ("[distill]\nsteps = 1\nsteps = 2", "c.toml: "),
         ("[distill", "c.toml: "),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "c.toml is no text, or damaged: save it as text"),

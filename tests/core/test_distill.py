@@ -181,7 +181,7 @@ def test_nan_image_is_named_and_last_good_state_is_kept(guider, tmp_path):
     [
         ({"partition": "sigma"}, "partition is one of timestep, log_snr, got 'sigma'"),
         ({"initialisation": "x"}, "initialisation is one of carry_over, shared, independent"),
-        ({"num_experts": 0}, "num_experts has to be at least 1, got 0"),
+        ({"num_experts": 0}, "num_experts has to be at least 1 and at most 100, got 0"),
         ({"steps": 0}, "steps has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"accumulation": 65}, "cuts a batch of 64 images into more pieces than it has"),
