@@ -26,14 +26,14 @@ def world(comfyui):
         }
 
 
-def run(comfyui, name, *args, **kwargs):
+def run(comfyui, node, *args, **kwargs):
     with torch.inference_mode():
-        return comfyui.node(name).execute(*args, **kwargs).args
+        return comfyui.node(node).execute(*args, **kwargs).args
 
 
-def refuse(comfyui, message, name, *args, **kwargs):
+def refuse(comfyui, message, node, *args, **kwargs):
     with pytest.raises(ValueError) as caught:
-        run(comfyui, name, *args, **kwargs)
+        run(comfyui, node, *args, **kwargs)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
