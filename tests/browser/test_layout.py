@@ -10,7 +10,7 @@ from host.client import request_json
 from tests.quick_runs import QUICK
 
 ALL = sorted(WORKFLOWS.glob("*.json"))
-FAST = ("01", "07")  # one on one's own checkpoint, one of the demo; the others are slow
+FAST = ("01",)  # the others are slow
 OPEN = "graph => app.loadGraphData(graph, true, true, 'shipped')"
 DESIGN = "vue => app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', vue)"
 RUN = """values => {

@@ -64,7 +64,7 @@ def test_one_particle_is_the_model_itself(world, best_of):  # noqa: F811
     assert best_of(particles=1) is world[0]
 
 
-@pytest.mark.parametrize("sampler", ["euler", "ddim", "heun", "uni_pc", "dpm_adaptive"])
+@pytest.mark.parametrize("sampler", ["euler", "heun", "uni_pc"])
 def test_where_all_go_on_every_particle_is_as_without(sample, world, best_of, sampler):  # noqa: F811
     """Weights that are equal take each particle once: the sampler is only run in pieces."""
     plain = [sample(world[0], seed=seed, sampler_name=sampler) for seed in range(SEEDS)]
@@ -72,11 +72,11 @@ def test_where_all_go_on_every_particle_is_as_without(sample, world, best_of, sa
         best_of(strictness=1e-9), {"samples": torch.zeros(1, 3, 32, 32)}, sampler_name=sampler
     )["samples"]
     distances = [(one - latent["samples"][0]).abs().mean().item() for latent in plain]
-    exact = sampler in ("euler", "ddim", "heun")  # the others remember steps of before
+    exact = sampler != "uni_pc"  # it remembers steps of before
     assert min(distances) < (1e-4 if exact else 0.1)
 
 
-@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde", "ddpm"])
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde"])
 def test_samplers_with_noise_of_their_own_add_another_in_each_piece(sample, best_of, sampler):  # noqa: F811
     made = sample(best_of(every=1), sampler_name=sampler)["samples"]
     assert made.shape == (2, 3, 32, 32) and made.isfinite().all() and 0.05 < made.std() < 2

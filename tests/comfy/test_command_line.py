@@ -40,15 +40,22 @@ def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     assert again.returncode == 1 and "exists: choose another file (--out)" in again.stderr
     assert "(--overwrite)" in again.stderr
     assert out.read_bytes() == before
-    config = tmp_path / "mine.run" / "config.toml"
+    shown = training("inspect", out)
+    assert "timm/demo-shapes-resnet" in shown.stdout and "they read x0_hat" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_saved_configuration_trains_the_same_experts_and_others_where_asked(tmp_path):
+    out = tmp_path / "mine.safetensors"
+    done = train(out)
+    assert done.returncode == 0, done.stderr
+    before, config = out.read_bytes(), tmp_path / "mine.run" / "config.toml"
     repeated = training("distill", "--config", config, "--overwrite")
     assert repeated.returncode == 0, repeated.stderr
     assert out.read_bytes() == before
     other = training("distill", "--config", config, "--overwrite", "--steps", "4")
     assert other.returncode == 0, other.stderr
     assert out.read_bytes() != before and load_experts(out).header.training["steps"] == 4
-    shown = training("inspect", out)
-    assert "timm/demo-shapes-resnet" in shown.stdout and "they read x0_hat" in shown.stdout
 
 
 @pytest.mark.slow
