@@ -10,7 +10,6 @@ from host.client import request_json
 from tests.quick_runs import QUICK
 
 ALL = sorted(WORKFLOWS.glob("*.json"))
-FAST = ("01",)  # the others are slow
 OPEN = "graph => app.loadGraphData(graph, true, true, 'shipped')"
 DESIGN = "vue => app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', vue)"
 RUN = """values => {
@@ -33,6 +32,9 @@ BOXES = """vue => app.graph.nodes.map(node => {
 })"""
 CLOSE = 1.0  # pixels that do not count
 
+# Without a browser, tests/core/test_workflow_layout.py looks at the same boxes in every run.
+pytestmark = pytest.mark.slow
+
 
 def overlaps(boxes: list) -> list[tuple[str, str]]:
     return [
@@ -51,11 +53,7 @@ def wait_until_idle(page, url: str) -> None:
 
 
 @pytest.mark.parametrize("vue", [False, True], ids=["classic", "newer"])
-@pytest.mark.parametrize(
-    "path",
-    [p if p.stem[:2] in FAST else pytest.param(p, marks=pytest.mark.slow) for p in ALL],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_no_node_lies_over_another(comfyui_page, server, path, vue):
     page = comfyui_page
     page.keyboard.press("Escape")

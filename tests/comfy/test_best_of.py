@@ -46,6 +46,7 @@ def test_at_the_end_the_best_of_the_next_seeds_comes_out(comfyui, call, world, b
     torch.testing.assert_close(chosen, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_selection_on_the_way_raises_the_likelihood(comfyui, world, best_of, sample):  # noqa: F811
     wanted = target(comfyui, world[2])
     latent = {"samples": torch.zeros(8, 3, 32, 32)}

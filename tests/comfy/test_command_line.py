@@ -101,6 +101,7 @@ def test_bad_input_is_one_clear_line(tmp_path, flags, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_pictures_of_another_checkpoint_are_refused(tmp_path):
     images = tmp_path / "images"
     (images / "images").mkdir(parents=True)
