@@ -22,7 +22,7 @@ BATCH, STEPS = 4, 12
 
 def throughput(name: str) -> str:
     guider = random_guider(name)
-    settings = DistillSettings(num_experts=1, steps=STEPS, batch_size=BATCH)
+    settings = DistillSettings(input="x_t", num_experts=1, steps=STEPS, batch_size=BATCH)
     student = Learner(guider, settings, STEPS).student.train()
     batch = guider.preprocessing(torch.rand(BATCH, 3, 224, 224) * 2 - 1)
 

@@ -29,10 +29,11 @@ class Teaching:
     adapter: dict = field(default_factory=dict)
 
     def settings(self, guider: str, budget: Budget, seed: int) -> DistillSettings:
-        """The paper's noise ranges; every expert starts from its neighbour, as in its code."""
+        """The paper's: its input and noise ranges; an expert starts from its neighbour."""
         rank = RANKS[guider]
         fitted = {"rank": rank, "lora_alpha": float(rank), "max_touched": 1.0, "max_share": 1.0}
         values = {
+            "input": "x_t",
             "num_experts": self.num_experts,
             "partition": "timestep",
             "budget": "total",

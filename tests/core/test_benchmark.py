@@ -12,6 +12,7 @@ from evidence.benchmark.files import GUIDERS, experts_file
 from evidence.benchmark.methods import (
     CLASS_METHODS,
     LATENT_METHODS,
+    MAP_METHODS,
     MAX_SHARE,
     PPAP_5,
     RANKS,
@@ -142,6 +143,13 @@ def test_all_rows_train_for_the_same_number_of_iterations():
             continue
         settings = method.teaching.settings("resnet", BUDGETS["full"], 0)
         assert settings.steps_per_expert() * settings.num_experts == BUDGETS["full"].iterations
+
+
+def test_experts_learn_from_what_their_method_reads():
+    for method in (*CLASS_METHODS, *MAP_METHODS, *LATENT_METHODS, *ablations()):
+        if method.teaching:
+            settings = method.teaching.settings("resnet", BUDGET, 0)
+            assert settings.input == method.input, method.name
 
 
 def test_experts_with_different_settings_have_different_files():
