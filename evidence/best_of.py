@@ -6,11 +6,9 @@ of the diffusion model for one picture. Writes docs/evidence/best_of.csv and .md
 best_of.csv has are kept, so a run that was stopped continues.
 """
 
-import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,8 +22,8 @@ from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from evidence.flags import build_parser
 from evidence.quality import measure_quality
-from evidence.strength import sample_in_parts
-from evidence.tables import markdown, write_csv
+from evidence.strength import BATCH, sample_in_parts
+from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.particles import Particles
 
@@ -42,6 +40,11 @@ class Method:
     has_experts: bool = True
     steps: int = STEPS
     sampler: str = SAMPLER
+
+    @property
+    def num(self) -> int:
+        """Pictures in flight for each that is wanted."""
+        return self.particles.num if self.particles else 1
 
 
 METHODS = {
@@ -92,7 +95,7 @@ class Pictures:
         pictures = sample_in_parts(lambda rows: self._part(task, method, rows), num)
         quality = measure_quality(self.judge, pictures, self.real)
         value = round(measure(task, pictures, self.scenes), 4)
-        each = method.steps * (method.particles.num if method.particles else 1)
+        each = method.steps * method.num
         return Measurement(task, name, each, value, round(quality.fid, 3), quality.kid, num)
 
     def _part(self, task: str, method: Method, rows: slice) -> list[Tensor]:
@@ -102,27 +105,19 @@ class Pictures:
         model, guider = self.model, self.guiders[task]
         if not method.has_experts:
             guider = guider.without_experts()
-        seeds, pictures = [self.seed + row for row in range(rows.start, rows.stop)], []
-        for part in torch.arange(rows.start, rows.stop).split(self._at_once(method)):
-            target = build_target(task, self.scenes[part])
+        pictures: list[Tensor] = []
+        for part in torch.arange(rows.start, rows.stop).split(max(1, BATCH // method.num)):
             guided = model
-            if method.strength:
-                wanted = self._for_particles(task, part, method)
-                guided = guide_model(model, guider, wanted, method.strength)
+            if method.strength:  # gradients see all particles, in the order of their rows
+                of_each = build_target(task, self.scenes[part.repeat(method.num)])
+                guided = guide_model(model, guider, of_each, method.strength)
             if method.particles:
+                target = build_target(task, self.scenes[part])
                 guided = choose_best(guided, guider, target, method.particles)
-            own = [seeds[int(row) - rows.start] for row in part]
+            seeds = (self.seed + part).tolist()
             settings = method.steps, method.sampler, SCHEDULER, SIZE, SIZE
-            pictures += sample_pixels(guided, own, *settings)
+            pictures += sample_pixels(guided, seeds, *settings)
         return pictures
-
-    def _at_once(self, method: Method) -> int:
-        return max(1, 50 // (method.particles.num if method.particles else 1))
-
-    def _for_particles(self, task: str, rows: Tensor, method: Method):
-        """The target of each particle, for gradients."""
-        num = method.particles.num if method.particles else 1
-        return build_target(task, self.scenes[rows.repeat(num)])
 
 
 def main() -> None:
@@ -131,7 +126,7 @@ def main() -> None:
     args = parser.parse_args()
     boot()
     path = args.output / "best_of.csv"
-    found = read_rows(path)
+    found = read_rows(Measurement, path)
     pictures = Pictures(load_heldout_scenes()[: args.pictures], args.seed)
     for key in tqdm([key for key in planned() if key not in {m.key for m in found}], unit="row"):
         found.append(pictures.measure(*key))
@@ -144,17 +139,6 @@ def main() -> None:
 def planned() -> Iterator[tuple[str, str]]:
     for task in TASKS:
         yield from ((task, name) for name in METHODS)
-
-
-def read_rows(path: Path) -> list[Measurement]:
-    if not path.exists():
-        return []
-    kinds = Measurement.__annotations__
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Measurement(**{name: kinds[name](text) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]
 
 
 def table(found: list[Measurement]) -> str:

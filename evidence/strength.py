@@ -7,11 +7,9 @@ depth.png and segmentation.png. Rows that strength.csv has are kept, so a run th
 continues: delete the file after the models or the defaults have changed.
 """
 
-import csv
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -29,7 +27,7 @@ from demo.shading import SEGMENTS
 from evidence.flags import build_parser
 from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges, measure_quality
-from evidence.tables import markdown, write_csv
+from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.reading import Reading
@@ -119,17 +117,6 @@ class LatentPictures:
         return self.models.accuracy(pictures)
 
 
-def read_rows(path: Path) -> list[Measurement]:
-    if not path.exists():
-        return []
-    kinds = Measurement.__annotations__
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Measurement(**{name: kinds[name](text) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]
-
-
 def measure_row(pictures_of, key: tuple[str, str, float], num: int) -> Measurement:
     pictures = pictures_of.sample(*key, num)
     quality = measure_quality(pictures_of.judge, pictures, pictures_of.real)
@@ -182,7 +169,7 @@ def main() -> None:
     boot()
     pixels = PixelPictures(load_heldout_scenes()[: args.pictures], args.seed)
     path = args.output / "strength.csv"
-    found = read_rows(path)
+    found = read_rows(Measurement, path)
     missing = [key for key in planned() if key not in {m.key for m in found}]
     latents = LatentPictures(args.seed) if any(key[0] == LATENT for key in missing) else None
     for key in tqdm(missing, unit="row"):

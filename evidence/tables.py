@@ -2,6 +2,9 @@
 
 import csv
 from pathlib import Path
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -10,6 +13,18 @@ def markdown(rows: list[dict[str, str]]) -> str:
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def read_rows(kind: type[Row], path: Path) -> list[Row]:
+    """What `write_csv` wrote of the fields of the dataclass `kind`; nothing without a file."""
+    if not path.exists():
+        return []
+    types = kind.__annotations__
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            kind(**{name: types[name](text) for name, text in row.items()})
+            for row in csv.DictReader(file)
+        ]
 
 
 def write_csv(rows: list[dict], path: Path) -> None:

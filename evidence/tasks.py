@@ -7,12 +7,10 @@ docs/evidence/tasks.csv, tasks.md and likeness.png. Rows that tasks.csv has are 
 was stopped continues: delete the file after the models or the defaults have changed.
 """
 
-import csv
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -26,7 +24,7 @@ from demo.sampling import guide_model, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from evidence.flags import build_parser
 from evidence.quality import measure_quality
-from evidence.tables import markdown, write_csv
+from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.guiders.picture_itself import picture_itself
@@ -124,17 +122,6 @@ class Pictures:
         )
 
 
-def read_rows(path: Path) -> list[Measurement]:
-    if not path.exists():
-        return []
-    kinds = Measurement.__annotations__
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Measurement(**{name: kinds[name](text) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]
-
-
 def task_table(found: list[Measurement]) -> str:
     """Markdown: a line per kind, a column per strength; the value, FID and KID."""
     lines = []
@@ -176,7 +163,7 @@ def main() -> None:
     boot()
     pictures = Pictures(args.pictures, args.seed)
     path = args.output / "tasks.csv"
-    found = read_rows(path)
+    found = read_rows(Measurement, path)
     for key in tqdm([key for key in planned() if key not in {m.key for m in found}], unit="row"):
         found.append(pictures.measure(*key))
         write_csv([asdict(m) for m in found], path)
