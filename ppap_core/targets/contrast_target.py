@@ -1,63 +1,46 @@
 """How bright, how coloured and how contrasty each part of a picture is."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .pictures import average, check_picture, own_pictures
-from .wording import Wording
+from .picture_target import PictureTarget
+from .pictures import average
 
 LEVELS = 127.5  # of 8 bits, in one unit of an image
 LEAST = 1e-6  # variance
 
 
 @dataclass(frozen=True, eq=False)
-class ContrastTarget:
+class ContrastTarget(PictureTarget):
     """Minus the mean squared difference of mean and standard deviation, by channel and region.
 
-    `reference`: (R, 3, H, W) in [-1, 1]. `regions`: their rows and columns. Of several, each weighs
-    pixels by a triangle that reaches to the middles of its neighbours: no seams are asked for.
+    `regions`: their rows and columns. Of several, each weighs pixels by a triangle that reaches to
+    the middles of its neighbours: no seams are asked for.
     """
 
-    reference: Tensor
     regions: tuple[int, int] = (1, 1)
     _wanted: Tensor = field(default=None, init=False, repr=False)
-    task = "likeness"
-    answer = "picture"
+    words = (
+        "mean and contrast were {} levels of 255 away from the reference's, now {}",
+        "mean and contrast differ by {} -> {} levels of 255",
+        "difference of mean and contrast (levels of 255)",
+    )
 
     def __post_init__(self) -> None:
-        reference = own_pictures(self.reference)
+        super().__post_init__()
         with torch.inference_mode(False):
-            wanted = _statistics(reference, self.regions)
-        object.__setattr__(self, "reference", reference)
+            wanted = _statistics(self.reference, self.regions)
         object.__setattr__(self, "_wanted", wanted)
-
-    @property
-    def num_rows(self) -> int:
-        return len(self.reference)
-
-    def log_likelihood(self, prediction: Tensor) -> Tensor:
-        """`prediction`: pictures (B, 3, h, w) in about [-1, 1] -> (B,), in float32."""
-        return -self._error(prediction)
 
     def agreement(self, prediction: Tensor) -> Tensor:
         """The root mean squared difference in levels of 255: (B, 3, h, w) -> (B,)."""
-        return LEVELS * self._error(prediction).sqrt()
+        return LEVELS * self.error(prediction).sqrt()
 
-    def wording(self, labels: Sequence[str]) -> Wording:
-        return Wording(
-            "mean and contrast were {} levels of 255 away from the reference's, now {}",
-            "mean and contrast differ by {} -> {} levels of 255",
-            "difference of mean and contrast (levels of 255)",
-            **{"is_share": False, "has_end": False, "decimals": 1},
-        )
-
-    def _error(self, prediction: Tensor) -> Tensor:
-        check_picture(prediction, self.num_rows)
-        seen = _statistics(prediction.float(), self.regions)
+    def _error(self, pictures: Tensor) -> Tensor:
+        seen = _statistics(pictures, self.regions)
         return (seen - self._wanted.to(seen.device)).square().flatten(1).mean(1)
 
 

@@ -1,18 +1,17 @@
 """A small picture that the picture should be, seen from far away: for tiles and upscaling."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..maps import own_mask
-from .pictures import average, check_picture, own_pictures, psnr, squared_error
-from .wording import Wording
+from .picture_target import PictureTarget
+from .pictures import average, own_pictures, squared_error
 
 
 @dataclass(frozen=True, eq=False)
-class LowResolutionTarget:
+class LowResolutionTarget(PictureTarget):
     """Minus the mean squared error between the picture, averaged down, and a small one.
 
     With A the average over each small pixel and y the small picture this is -|A x - y|^2, up to a
@@ -21,44 +20,24 @@ class LowResolutionTarget:
     h, w) in [0, 1]. Where the picture is smaller than y, y is averaged down as well.
     """
 
-    reference: Tensor
     mask: Tensor | None = None
-    task = "likeness"
-    answer = "picture"
+    words = (
+        "the low resolution agreed at a PSNR of {} dB, now of {} dB",
+        "low resolution agrees: PSNR {} -> {} dB",
+        "low resolution agrees (PSNR in dB)",
+    )
 
     def __post_init__(self) -> None:
-        reference = own_pictures(self.reference)
-        object.__setattr__(self, "reference", reference)
-        object.__setattr__(self, "mask", own_mask(self.mask, reference[:, 0]))
+        super().__post_init__()
+        object.__setattr__(self, "mask", own_mask(self.mask, self.reference[:, 0]))
 
-    @property
-    def num_rows(self) -> int:
-        return len(self.reference)
-
-    def log_likelihood(self, prediction: Tensor) -> Tensor:
-        """`prediction`: pictures (B, 3, H, W) in about [-1, 1] -> (B,), in float32."""
-        return -self._error(prediction)
-
-    def agreement(self, prediction: Tensor) -> Tensor:
-        """PSNR of the averaged picture in dB: (B, 3, H, W) -> (B,)."""
-        return psnr(self._error(prediction))
-
-    def wording(self, labels: Sequence[str]) -> Wording:
-        return Wording(
-            "the low resolution agreed at a PSNR of {} dB, now of {} dB",
-            "low resolution agrees: PSNR {} -> {} dB",
-            "low resolution agrees (PSNR in dB)",
-            **{"is_share": False, "has_end": False, "decimals": 1},
-        )
-
-    def _error(self, prediction: Tensor) -> Tensor:
-        check_picture(prediction, self.num_rows)
-        sides = zip(prediction.shape[-2:], self.reference.shape[-2:], strict=True)
+    def _error(self, pictures: Tensor) -> Tensor:
+        sides = zip(pictures.shape[-2:], self.reference.shape[-2:], strict=True)
         size = tuple(map(min, sides))
         wanted, weight = (
-            average(x, size).to(prediction.device) for x in (self.reference, self.mask[:, None])
+            average(x, size).to(pictures.device) for x in (self.reference, self.mask[:, None])
         )
-        return squared_error(average(prediction.float(), size), wanted, weight[:, 0])
+        return squared_error(average(pictures, size), wanted, weight[:, 0])
 
 
 def average_down(pictures: Tensor, cells: int) -> Tensor:

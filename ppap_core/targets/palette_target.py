@@ -9,61 +9,58 @@ from torch import Tensor
 
 from ..maps import own_mask
 from .lab import image_to_lab
-from .pictures import average, check_picture, own_pictures
+from .picture_target import PictureTarget
+from .pictures import average
 from .wasserstein import directions, quantile_means
-from .wording import Wording
 
 NUM_DIRECTIONS = 8
 LONGEST = 128  # pixels: a side of what is compared
 
 
 @dataclass(frozen=True, eq=False)
-class PaletteTarget:
+class PaletteTarget(PictureTarget):
     """Minus the squared sliced 2-Wasserstein distance of both pictures' pixels, in L*a*b*.
 
     Along each of some directions in the space of colours, the pixels of both are sorted and
-    compared (Bonneel et al., 2015). `reference`: (R, 3, H, W) in [-1, 1]. `mask`: whose pixels
-    count, (R or 1, H, W), above one half. Three times the mean over directions: for a picture whose
-    colours are all moved by one vector, its squared length, Delta E squared.
+    compared (Bonneel et al., 2015). `mask`: whose pixels count, (R or 1, H, W), above one half.
+    Three times the mean over directions: for a picture whose colours are all moved by one vector,
+    its squared length, Delta E squared.
     """
 
-    reference: Tensor
     mask: Tensor | None = None
     _sorted: tuple[Tensor, ...] = field(default=(), init=False, repr=False)
     # number of pixels -> the reference's: only those of the last size are kept
     _wanted: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
     _last: dict[str, object] = field(default_factory=dict, init=False, repr=False)
-    task = "likeness"
-    answer = "picture"
+    words = (
+        "the palette was {} away from the reference's, now {} (in Lab; 0 is the same)",
+        "palette distance {} -> {} (Lab)",
+        "palette distance (Lab)",
+    )
 
     def __post_init__(self) -> None:
-        reference = own_pictures(self.reference)
-        mask = own_mask(self.mask, reference[:, 0])
-        counts = mask.expand(len(reference), -1, -1) > 0.5
+        super().__post_init__()
+        mask = own_mask(self.mask, self.reference[:, 0])
+        counts = mask.expand(self.num_rows, -1, -1) > 0.5
         if not counts.flatten(1).any(1).all():
             raise ValueError("the mask is empty: paint where the reference's colours count")
         with torch.inference_mode(False):
-            size = _compared(reference.shape[-2:])
-            small = image_to_lab(average(reference, size))
+            size = _compared(self.reference.shape[-2:])
+            small = image_to_lab(average(self.reference, size))
             shown = average(counts[:, None].float(), size)[:, 0] > 0.5
             shown |= ~shown.flatten(1).any(1)[:, None, None]  # too thin a mask: all of it
             rows = tuple(
                 _project(lab[:, row][None])[0] for lab, row in zip(small, shown, strict=True)
             )
-        object.__setattr__(self, "reference", reference)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "_sorted", rows)
-
-    @property
-    def num_rows(self) -> int:
-        return len(self.reference)
 
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: pictures (B, 3, h, w) in about [-1, 1] -> (B,), in float32.
 
         In hundreds of Delta E, squared.
         """
-        distance = self._distance(prediction)
+        distance = self.error(prediction)
         self._last.update(of=weakref.ref(prediction), distance=distance.detach())
         return -distance / 100**2
 
@@ -71,20 +68,11 @@ class PaletteTarget:
         """The distance of the palettes in Delta E; 0 is the same: (B, 3, h, w) -> (B,)."""
         if self._last and self._last["of"]() is prediction:  # sorting takes the most time
             return self._last["distance"].sqrt()
-        return self._distance(prediction).sqrt()
+        return self.error(prediction).sqrt()
 
-    def wording(self, labels: Sequence[str]) -> Wording:
-        return Wording(
-            "the palette was {} away from the reference's, now {} (in Lab; 0 is the same)",
-            "palette distance {} -> {} (Lab)",
-            "palette distance (Lab)",
-            **{"is_share": False, "has_end": False, "decimals": 1},
-        )
-
-    def _distance(self, prediction: Tensor) -> Tensor:
-        check_picture(prediction, self.num_rows)
-        picture = prediction.float()
-        lab = image_to_lab(average(picture, _compared(picture.shape[-2:])))
+    def _error(self, pictures: Tensor) -> Tensor:
+        """In Delta E, squared."""
+        lab = image_to_lab(average(pictures, _compared(pictures.shape[-2:])))
         seen = _project(lab.flatten(2))
         num = seen.shape[-1]
         if num not in self._wanted:
