@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from ..targets.depth_maps import NEARNESS, show_nearness
 from ..targets.depth_target import DepthTarget, aligned_squared_error, standardised
 from .class_task import mean_answer
-from .task import Comparison, Preview, Recommendation, Recommended, Task
+from .maps import RECOMMENDED, last_answers
+from .task import Comparison, Preview, Task
 
 if TYPE_CHECKING:
     from ..distillation.rows import Rows
@@ -37,9 +38,9 @@ def _mean_depth(teacher: Tensor, temperature: float) -> Tensor:
 
 
 def preview_depth(info: "GuiderInfo", answers: "Rows", num: int) -> Preview:
-    """The teacher's answers to the last pictures, which were held out of the training."""
-    target = DepthTarget(answers[torch.arange(len(answers))[-num:]].float())
-    names = [f"target {i + 1}" for i in range(len(target.nearness))]
+    """Its own answers, as targets."""
+    nearness, names = last_answers(answers, num)
+    target = DepthTarget(nearness)
     return Preview(target, names, show_nearness(target, (), "")[0])
 
 
@@ -50,11 +51,7 @@ DEPTH = Task(
     targets=(DepthTarget,),
     model="a depth model",
     target_nodes="Target Depth/Seg Map",
-    recommended=Recommended(
-        x_t=Recommendation(0.3),
-        x0_hat=Recommendation(1.0, "wiener"),
-        through_model=Recommendation(0.5),
-    ),
+    recommended=RECOMMENDED,
     comparisons={
         "nearness": Comparison(
             depth_loss,
