@@ -5,8 +5,8 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.guide import choose_best
 from ..ppap_core.particles import Particles
 from ..ppap_core.reading import AUTO, Reading
-from .sampling import check_sockets, guidance_inputs
-from .sockets import expect_guider
+from .sampling import guidance_inputs
+from .sockets import check_sockets, expect_guider
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SHARED = ("vae", "view", "guider_input")  # with the nodes that guide by gradients

@@ -4,14 +4,13 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.guide import guide, warn_of_no_guidance
-from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.comfy_bridge.sampling import sample_latent
 from ..ppap_core.jacobian import JACOBIANS
 from ..ppap_core.reading import AUTO, INPUTS, VIEWS, Reading
 from ..ppap_core.strength import Strength
-from ..ppap_core.targets import Target
-from .options import NO_OPTIONS, Options
+from .options import NO_OPTIONS
 from .shown import last_text, shows_text
+from .sockets import check_sockets
 from .types import CATEGORY, GuiderSocket, OptionsSocket, TargetSocket
 
 
@@ -123,20 +122,6 @@ def guide_model(
         shaping=options.shaping,
         vae=vae,
     )
-
-
-def check_sockets(guider, target, options=None) -> None:
-    """ValueError for what a switch, or a node that gives anything, passed on to these sockets."""
-    kinds = {
-        "guider": (guider, LoadedGuider, "Load Off-the-shelf Guider"),
-        "target": (target, Target, "a Target node of this pack"),
-        "options": (options, Options, "PPAP Guidance Options"),
-    }
-    for socket, (value, kind, node) in kinds.items():
-        if value is not None and not isinstance(value, kind):
-            raise ValueError(
-                f"the socket {socket!r} takes the output of {node}; it got a {type(value).__name__}"
-            )
 
 
 class ApplyGuidance(io.ComfyNode):

@@ -7,7 +7,9 @@ from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.errors import SettingError
+from ..ppap_core.targets import Target
 from ..ppap_core.tasks import all_tasks, get_task
+from .options import Options
 
 
 def expect_guider(value: object, node: type) -> LoadedGuider:
@@ -22,6 +24,20 @@ def expect_guider(value: object, node: type) -> LoadedGuider:
 
 def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def check_sockets(guider, target, options=None) -> None:
+    """ValueError for what a switch, or a node that gives anything, passed on to these sockets."""
+    kinds = {
+        "guider": (guider, LoadedGuider, "Load Off-the-shelf Guider"),
+        "target": (target, Target, "a Target node of this pack"),
+        "options": (options, Options, "PPAP Guidance Options"),
+    }
+    for socket, (value, kind, node) in kinds.items():
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(
+                f"the socket {socket!r} takes the output of {node}; it got a {type(value).__name__}"
+            )
 
 
 def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:

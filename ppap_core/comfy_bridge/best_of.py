@@ -16,7 +16,7 @@ from ..guidance import Guidance
 from ..noise import per_sample
 from ..particles import Particles, with_fresh_noise
 from .live import show_on_node
-from .noise_levels import noise_coefficients, sigma_to_sigma_ve
+from .noise_levels import noise_coefficients, norm_of_states, sigma_to_sigma_ve
 from .streams import Streams
 
 KEY = "ppap_best_of"
@@ -158,10 +158,9 @@ class BestOf:
         guidance, num = self.guidance, self.particles.num
         device = next(guidance.guider.parameters()).device
         sigma = sigma.to(device).float()
-        alpha, b = noise_coefficients(model_sampling, sigma)
         state = self._streams.first(x if guidance.input == "x_t" else estimate).to(device).float()
         if guidance.input == "x_t":
-            state = state / per_sample((alpha.square() + b.square()).sqrt(), state)
+            state = state / per_sample(norm_of_states(model_sampling, sigma), state)
         level = float(sigma_to_sigma_ve(model_sampling, sigma))
         scores, agreements = [], []
         for rows in state.chunk(num):  # a target may have a row for each picture

@@ -148,7 +148,7 @@ class ModelGuidance:
         self._begin(noise_shape)
         num_bytes = sum(run.num_bytes for run in self._runs)
         if any(_uses(guidance, "backprop") for guidance in self.guidances):
-            num_bytes += backprop_bytes(model, self._streams.shape_of_first(noise_shape), conds)
+            num_bytes += backprop_bytes(model, shape, conds)
         return executor(model, with_room(model, noise_shape, num_bytes), conds, **options)
 
     def _begin(self, shape: torch.Size) -> None:

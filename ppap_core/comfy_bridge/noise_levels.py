@@ -26,6 +26,12 @@ def noise_coefficients(model_sampling, sigma: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ones_like(sigma), sigma
 
 
+def norm_of_states(model_sampling, sigma: Tensor) -> Tensor:
+    """c (B,) of x = c x_vp, for states x as samplers hold them at the host's `sigma` (B,)."""
+    alpha, b = noise_coefficients(model_sampling, sigma)
+    return (alpha.square() + b.square()).sqrt()
+
+
 def sigma_to_sigma_ve(model_sampling, sigma: Tensor) -> Tensor:
     """The noise level (B,) of states that a sampler calls `sigma` (B,), at most SIGMA_VE_MAX."""
     alpha, b = noise_coefficients(model_sampling, sigma)

@@ -7,7 +7,7 @@ from ..guidance_run import GuidanceRun
 from ..jacobian import Denoiser
 from ..noise import per_sample
 from ..shaping import without_conflict
-from .noise_levels import noise_coefficients, sigma_to_sigma_ve
+from .noise_levels import norm_of_states, sigma_to_sigma_ve
 from .streams import Streams
 
 ONE_STREAM = Streams()
@@ -50,8 +50,7 @@ def guided_shift(
         device = next(run.guidance.guider.parameters()).device
         whole, x = x.clone(), streams.first(x.clone())
         sigma = sigma.clone().to(device).float()
-        alpha, b = noise_coefficients(model_sampling, sigma)
-        c = per_sample((alpha.square() + b.square()).sqrt(), x)
+        c = per_sample(norm_of_states(model_sampling, sigma), x)
 
         def denoise_vp(x_vp: Tensor) -> Tensor:
             like_x = streams.with_first(whole, (x_vp * c).to(x))

@@ -7,7 +7,7 @@ formats' tiny decoders want `process_out` first (sd.py, VAE.decode).
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,7 +131,7 @@ def _decoder_view(
     def decode(x_vp: Tensor, left_out: int = 0) -> Tensor:
         return decoder(space(x_vp), left_out)
 
-    view = DecoderView(decode, partial(plan_decode, decoder, guider))
+    view = DecoderView(decode, cache(partial(plan_decode, decoder, guider)))
     return BuiltView(view, [decoder.patcher], name)
 
 
