@@ -6,7 +6,7 @@ from ..ppap_core.comfy_bridge.guide import choose_best
 from ..ppap_core.particles import Particles
 from ..ppap_core.reading import AUTO, Reading
 from .sampling import guidance_inputs
-from .sockets import check_sockets, expect_guider
+from .sockets import expect_guider, expect_target
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SHARED = ("vae", "view", "guider_input")  # with the nodes that guide by gradients
@@ -70,6 +70,7 @@ class BestOfSeveral(io.ComfyNode):
         view=AUTO,
         guider_input=AUTO,
     ) -> io.NodeOutput:
-        check_sockets(expect_guider(guider, cls), target)
+        expect_guider(guider, cls)
+        expect_target(target, cls)
         wished, reading = Particles(particles, every, strictness), Reading(guider_input, view)
         return io.NodeOutput(choose_best(model, guider, target, wished, reading=reading, vae=vae))

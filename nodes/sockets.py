@@ -14,16 +14,22 @@ from .options import Options
 
 def expect_guider(value: object, node: type) -> LoadedGuider:
     """`value`, if it is a guider of this pack. ValueError for what switches may pass on instead."""
-    if not isinstance(value, LoadedGuider):
+    return _expect(value, LoadedGuider, "a guider of Load Off-the-shelf Guider", "guider", node)
+
+
+def expect_target(value: object, node: type) -> Target:
+    """`value`, if it is a target. ValueError for what switches may pass on instead."""
+    return _expect(value, Target, "a target of a Target node", "target", node)
+
+
+def _expect(value: object, kind: type, what: str, socket: str, node: type):
+    if not isinstance(value, kind):
+        found = "nothing" if value is None else f"a {type(value).__name__}"
         raise ValueError(
-            f"{_name(node)} needs a guider of Load Off-the-shelf Guider at its socket guider, but "
-            f"got {_kind(value)}: connect one, and look at switches and bypassed nodes before it"
+            f"{_name(node)} needs {what} at its socket {socket}, but got {found}: connect one, and "
+            f"look at switches and bypassed nodes before it"
         )
     return value
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def check_sockets(guider, target, options=None) -> None:

@@ -54,6 +54,14 @@ def test_a_switch_that_gives_no_guider_is_told(comfyui, world, passed, named):
     refuse(comfyui, GUIDER.format(named), "PPAP_TrainExperts", guider=passed, **train)
 
 
+@pytest.mark.parametrize(("passed", "named"), [(None, "nothing"), ("net", "a str")])
+@pytest.mark.parametrize("socket", ["guider", "target"])
+def test_best_of_several_needs_both(comfyui, world, socket, passed, named):
+    inputs = {name: world[name] for name in ("model", "guider", "target")} | {socket: passed}
+    told = f"at its socket {socket}, but got {named}: connect one"
+    refuse(comfyui, told, "PPAP_BestOfSeveral", **inputs, particles=2, every=1, strictness=1.0)
+
+
 def test_options_of_a_switch_may_be_none(comfyui, world):
     inputs = {name: world[name] for name in ("model", "guider", "target")}
     apply = "PPAP_ApplyGuidance"
