@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from host.workflow_parts import Box, Graph, Node
 
-ACROSS, DOWN = 45, 58  # pixels between nodes; the title of the lower one stands in between
-FRAME, FRAME_TITLE = 15, 75  # from a frame to its nodes: at the sides, and at the top
+ACROSS, DOWN = 30, 58  # pixels between nodes; the title of the lower one stands in between
+FRAME, FRAME_TITLE = 12, 75  # from a frame to its nodes: at the sides, and at the top
 COLLAPSED = 185  # the width of a collapsed node in the newer design
 GROWS = {  # by this many pixels: text and previews that stand on a node after a run
     "PPAP_LoadGuider": 195,
