@@ -40,8 +40,6 @@ def test_all_trains_experts_and_refuses_to_overwrite_them(tmp_path):
     assert again.returncode == 1 and "exists: choose another file (--out)" in again.stderr
     assert "(--overwrite)" in again.stderr
     assert out.read_bytes() == before
-    shown = training("inspect", out)
-    assert "timm/demo-shapes-resnet" in shown.stdout and "they read x0_hat" in shown.stdout
 
 
 @pytest.mark.slow
@@ -56,6 +54,8 @@ def test_a_saved_configuration_trains_the_same_experts_and_others_where_asked(tm
     other = training("distill", "--config", config, "--overwrite", "--steps", "4")
     assert other.returncode == 0, other.stderr
     assert out.read_bytes() != before and load_experts(out).header.training["steps"] == 4
+    shown = training("inspect", out)
+    assert "timm/demo-shapes-resnet" in shown.stdout and "they read x0_hat" in shown.stdout
 
 
 @pytest.mark.slow
@@ -86,8 +86,8 @@ def slow(*values):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--steps", "0"], "steps has to be at least 1"),
         (["--guider", "nowhere"], "no guider 'nowhere' in "),
+        slow(["--steps", "0"], "steps has to be at least 1"),
         slow(["--checkpoint", "README.md"], "README.md' is not a model file that ComfyUI can read"),
         slow(["--checkpoint", "no.safetensors"], "there is no checkpoint no.safetensors"),
         slow(["--prompts", "no.txt"], "there is no prompt file no.txt"),

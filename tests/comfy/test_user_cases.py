@@ -231,6 +231,7 @@ def test_prompt_with_a_lora_hook_can_be_guided(load, call, assert_guided, lora, 
     assert not torch.equal(plain, sample(load("SD15")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guided_first", [True, False])
 def test_compiled_model_can_be_guided(load, guide, assert_guided, guided_first):
     """As TorchCompileModel compiles, but by dynamo alone: inductor needs a C++ compiler."""

@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "evidence").glob("[a-z]*.py"))
 
 
+@pytest.mark.slow
 def test_every_evidence_module_can_be_imported():
     """All in one process, since each import of the host's packages takes seconds."""
     names = [f"evidence.{n}" for n in (*MODULES, "benchmark.__main__", "photographs.__main__")]

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from host.fetch import fetch_comfyui
 from host.releases import OLDEST, SAME, largest_difference, run_workflow
 from host.serve import ComfyServer
@@ -21,6 +23,7 @@ def test_hosts_page_lists_the_workflows_with_the_demos_models():
     assert [name.strip() for name in names] == list(DEMO_GRAPHS)
 
 
+@pytest.mark.slow
 def test_the_oldest_host_draws_the_same_pictures(server, tmp_path, no_links):
     """From a folder with spaces and letters beyond ASCII, where no links can be made."""
     expected = run_workflow(server.url, "06 Demo class guidance")
