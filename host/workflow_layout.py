@@ -11,11 +11,11 @@ from host.workflow_parts import Box, Graph, Node
 
 ACROSS, DOWN = 30, 58  # pixels between nodes; the title of the lower one stands in between
 FRAME, FRAME_TITLE = 12, 75  # from a frame to its nodes: at the sides, and at the top
-COLLAPSED = 185  # the width of a collapsed node in the newer design
+COLLAPSED = 200  # the width of a collapsed node; 225 in the newer design, where ACROSS shrinks
 GROWS = {  # by this many pixels: text and previews that stand on a node after a run
     "PPAP_LoadGuider": 195,
     "PPAP_LoadPixelModel": 20,
-    "PPAP_LoadExperts": 225,
+    "PPAP_LoadExperts": 250,
     "PPAP_GuidedKSampler": 110,
     "PPAP_ApplyGuidance": 60,
     "PPAP_TargetMap": 320,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 NOTES = Path(__file__).parent / "workflow_notes"
-NARROW, WIDE, PICTURE = (270, 0), (300, 0), (290, 290)
+NARROW, WIDE, PICTURE = (270, 0), (300, 0), (280, 280)
 WITH, WITHOUT = "With guidance", "Without guidance"
 
 Output = tuple[str, str]  # (node, its output)
