@@ -25,6 +25,7 @@ SAMPLING = {"steps": 25, "cfg": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "k
 SIDE = 512
 ADE20K = {"sky": 0x06E6E6, "grass": 0x04FA07, "house": 0xFF09E0}  # its colours
 MODEL, GUIDER, TARGET = "Your checkpoint and prompt", "Guider", "Target"
+BEST = "Best of several"
 SOURCES = parts.Sources(
     model=("checkpoint", "MODEL"),
     positive=("prompt", "CONDITIONING"),
@@ -63,15 +64,20 @@ def guider(name: str, target: Node, app: Sequence[tuple[str, str]] = ()) -> Grap
     )
 
 
-def own_checkpoint(name: str, prompt: str, guider_and_target: Graph, *more: Graph) -> Graph:
+def own_checkpoint(name: str, prompt: str, *guider_target_and_more: Graph) -> Graph:
+    links = parts.guide_by("guided", "guider")
+    return beside_unguided(name, prompt, *guider_target_and_more, links=links)
+
+
+def beside_unguided(name: str, prompt: str, *more: Graph, links: Sequence[Link]) -> Graph:
+    """`links`: to the guided sampler. Its pictures stand above those without guidance."""
     return join(
         parts.note(name),
         checkpoint(prompt),
-        guider_and_target,
         *more,
         parts.sampled("guided", SAMPLING, SOURCES, guided=True),
         parts.sampled("plain", SAMPLING, SOURCES, guided=False),
-        links=[(SOURCES.vae, ("guided", "vae")), *parts.guide_by("guided", "guider")],
+        links=[(SOURCES.vae, ("guided", "vae")), *links],
     )
 
 
@@ -80,18 +86,53 @@ def a_class(name: str) -> Graph:
     return own_checkpoint(name, "a photograph of a dog in a meadow, morning light", asked)
 
 
+def photograph() -> Graph:
+    """A picture of the user's, of which "target" asks."""
+    node = Node("LoadImage", {"image": "example.png"}, (280, 280), "Your photograph")
+    return Graph(
+        inputs=[Box("Photograph", {"photograph": node})],
+        links=[(("photograph", "IMAGE"), ("target", "image"))],
+        app=([("photograph", "image")], []),
+    )
+
+
 def depth(name: str) -> Graph:
     asked = Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square())
-    photograph = Node("LoadImage", {"image": "example.png"}, (280, 280), "Your photograph")
-    return own_checkpoint(
+    prompt = "a marble sculpture in a museum, soft light"
+    return own_checkpoint(name, prompt, guider(DEPTH, asked), photograph())
+
+
+def likeness(name: str) -> Graph:
+    """Colours and layout of a photograph; the target stands in the place of a guider as well."""
+    asked = {"kind": "low resolution", "cells": 16, "fit": "crop"} | square()
+    target = Graph(inputs=[Box(TARGET, {"target": Node("PPAP_TargetLikeness", asked)})])
+    return beside_unguided(
         name,
-        "a marble sculpture in a museum, soft light",
-        guider(DEPTH, asked),
-        Graph(
-            inputs=[Box("Photograph", {"photograph": photograph})],
-            links=[(("photograph", "IMAGE"), ("target", "image"))],
-            app=([("photograph", "image")], []),
-        ),
+        "an oil painting, thick brush strokes",
+        join(target._replace(app=([("target", "kind")], [])), photograph()),
+        links=parts.guide_by("guided", "target"),
+    )
+
+
+def best_of_several(name: str) -> Graph:
+    """Four pictures in flight for each that comes out, under the host's own sampler."""
+    best = {"best": Node("PPAP_BestOfSeveral")}
+    graph = join(
+        parts.note(name),
+        checkpoint("a photograph of a dog in a meadow, morning light"),
+        guider(CLASSES, parts.class_target("golden retriever"), [("target", "classes")]),
+        Graph(inputs=[Box(BEST, best)], app=([("best", "particles")], [])),
+        parts.sampler("chosen", SAMPLING, SOURCES, guided=False, title=BEST),
+        parts.decoded("chosen", BEST, SOURCES.vae, saved=True),
+        parts.sampled("plain", SAMPLING, SOURCES, guided=False),
+        links=[
+            (SOURCES.model, ("best", "model")),
+            (SOURCES.vae, ("best", "vae")),
+            *parts.guide_by("best", "guider"),
+        ],
+    )
+    return parts.replace_link(
+        graph, (SOURCES.model, ("chosen", "model")), (("best", "model"), ("chosen", "model"))
     )
 
 
@@ -161,4 +202,6 @@ OWN_GRAPHS = {
     "03 Segmentation from a painted map": segmentation,
     "04 Train experts for your checkpoint": train,
     "05 Away from unwanted things": unwanted,
+    "13 Colours and layout of a photograph": likeness,
+    "14 Best of several": best_of_several,
 }

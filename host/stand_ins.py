@@ -77,5 +77,5 @@ def _replaced(node_id: str, kind: str, inputs: dict) -> Iterator[tuple[str, dict
         yield node_id, _node(kind, **inputs)
 
 
-def _node(kind: str, **inputs) -> dict:
+def _node(kind: str, /, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs}

@@ -103,9 +103,10 @@ class Sources(NamedTuple):
     vae: Output
 
 
-def sampler(name: str, widgets: dict, sources: Sources, guided: bool) -> Graph:
+def sampler(name: str, widgets: dict, sources: Sources, guided: bool, title: str = "") -> Graph:
     """A sampler, linked to model, conditioning and latent; its box has no pictures yet."""
-    kind, title = ("PPAP_GuidedKSampler", WITH) if guided else ("KSampler", WITHOUT)
+    title = title or (WITH if guided else WITHOUT)
+    kind = "PPAP_GuidedKSampler" if guided else "KSampler"
     node = Node(kind, widgets, WIDE, "" if guided else title)
     links: list[Link] = [
         (sources.model, (name, "model")),
@@ -125,7 +126,7 @@ def sampled(name: str, widgets: dict, sources: Sources, guided: bool, scale: flo
     )
 
 
-def decoded(name: str, title: str, vae: Output, saved: bool, scale: float) -> Graph:
+def decoded(name: str, title: str, vae: Output, saved: bool, scale: float = 0.0) -> Graph:
     """The pictures of the sampler `name`, enlarged if `scale` is not 0, saved or previewed."""
     kind = "SaveImage" if saved else "PreviewImage"
     widgets = {"filename_prefix": "ppap/guided"} if saved else {}

@@ -31,7 +31,7 @@ MODEL_TYPES = {
 }
 
 
-class _PixelModel(comfy.supported_models_base.BASE):
+class PixelModelConfig(comfy.supported_models_base.BASE):
     """What ComfyUI has to know of this family of models."""
 
     unet_config = {}
@@ -134,7 +134,7 @@ def _unpickle(path: Path | str) -> dict[str, torch.Tensor]:
 
 
 def _build(config: PixelUNetConfig) -> comfy.model_base.BaseModel:
-    model_config = _PixelModel({"config": config})
+    model_config = PixelModelConfig({"config": config})
     model_config.set_inference_dtype(torch.float32, None)
     kind = _ClassConditional if config.num_classes else comfy.model_base.BaseModel
     return kind(model_config, model_type=MODEL_TYPES[config.prediction], unet_model=PixelUNet)

@@ -41,7 +41,7 @@ def guided_and_plain(server, prompt: dict) -> tuple[Image.Image, Image.Image]:
     """The first picture that the guided sampler made, and that of the same noise without it."""
     outputs = run_prompt(server.url, prompt)["outputs"]
     saved, _ = node_of(prompt, "SaveImage")
-    sampler = node_of(prompt, "KSampler")[0]
+    sampler = [i for i, node in prompt.items() if node["class_type"] == "KSampler"][-1]
     decode = next(i for i, n in prompt.items() if n["inputs"].get("samples") == [sampler, 0])
     plain = next(i for i, n in prompt.items() if n["inputs"].get("images") == [decode, 0])
     return tuple(fetch_images(server.url, outputs[node])[0] for node in (saved, plain))
