@@ -16,10 +16,11 @@ from .answers import (
     segmentation_labels,
     with_background,
 )
+from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
-from .model_folder import CONFIG, WEIGHTS, read_weights, weights_variant
-from .plain_folder import in_utf8
+from .model_folder import read_weights
+from .transformers_model import channels_of, load_model
 from .transformers_preprocessing import transformers_preprocessing
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
@@ -126,10 +127,12 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     ValueError, in one line, for a folder without safetensors, a model that transformers does not
     know or whose task is none of ours, and weights that do not fit.
     """
+    if embeds(config):
+        return load_embedding_folder(folder, config)
     weights = read_weights(folder)
     head, loader = _kind(config, folder)
     metric = head is DEPTH_HEAD and _is_metric(config, folder)
-    model = _load(loader, folder)
+    model = load_model(loader, folder)
     try:
         labels, answer = head.meaning(model.config)
     except ValueError as error:
@@ -143,7 +146,7 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
         answer=answer,
     )
     preprocessing = transformers_preprocessing(
-        folder, whole=head.task.is_dense, channels=_channels(model.config)
+        folder, whole=head.task.is_dense, channels=channels_of(model.config)
     )
     return Guider(TransformersModel(model, head, metric), preprocessing, info)
 
@@ -186,7 +189,8 @@ def _kind(config: dict, folder: Path) -> tuple[Head, str]:
             return head_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
-        f"model for depth estimation, semantic segmentation or image classification"
+        f"model for depth estimation, semantic segmentation or image classification, or a CLIP, "
+        f"SigLIP or DINO"
     )
 
 
@@ -210,34 +214,3 @@ def _is_metric(config: dict, folder: Path) -> bool:
             f"is not known to this pack: choose one of {', '.join(kinds)}"
         )
     return kinds[model_type]
-
-
-def _load(loader: str, folder: Path) -> nn.Module:
-    import transformers
-
-    try:
-        with in_utf8(folder) as readable, torch.inference_mode(False):
-            model, report = getattr(transformers, loader).from_pretrained(
-                readable,
-                use_safetensors=True,
-                variant=weights_variant(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported below, in one line
-            )
-            model = model.float()
-    except (ValueError, OSError, RuntimeError, TypeError, KeyError, ImportError) as error:
-        raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from None
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report.get(kind):
-            first = min(map(str, report[kind]))
-            what = kind.replace("_", " ")
-            raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {what}: {first}")
-    return model
-
-
-def _channels(config: "PretrainedConfig") -> int:
-    """How many channels the network's pictures have."""
-    parts = (config, getattr(config, "backbone_config", None))
-    return next((p.num_channels for p in parts if getattr(p, "num_channels", None)), 3)
