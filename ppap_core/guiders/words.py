@@ -18,10 +18,9 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders 
 
 CLIP, SIGLIP = "CLIPModel", "SiglipModel"  # classes in transformers
 KNOW_WORDS = (CLIP, SIGLIP)
-# Any of these sets of files is a tokenizer. Without one, transformers 5 makes one that knows no
-# word.
-TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
-SETTINGS = "tokenizer_config.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+# Any of these is a tokenizer. Without one, transformers 5 makes one that knows no word.
+TOKENIZERS = (TOKENIZER[:1], ("vocab.json", "merges.txt"), ("spiece.model",))
 
 
 class Embedded(NamedTuple):
@@ -87,10 +86,10 @@ class Words:
         if not any(all((self.folder / f).is_file() for f in files) for files in TOKENIZERS):
             raise ValueError(
                 f"guider {self.folder.name!r} cannot read words without its tokenizer: download "
-                f"tokenizer.json and {SETTINGS} from the model's page into {self.folder}"
+                f"{' and '.join(TOKENIZER)} from the model's page into {self.folder}"
             )
-        if (self.folder / SETTINGS).is_file():
-            read_settings(self.folder, SETTINGS)
+        if (self.folder / TOKENIZER[1]).is_file():
+            read_settings(self.folder, TOKENIZER[1])
         try:
             with in_utf8(self.folder) as readable:
                 return AutoTokenizer.from_pretrained(

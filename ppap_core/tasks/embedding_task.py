@@ -20,6 +20,15 @@ def cosine(answer: Tensor, teacher: Tensor) -> Tensor:
     return F.cosine_similarity(answer, teacher, dim=1)
 
 
+def centred_cosine(answer: Tensor, teacher: Tensor) -> Tensor:
+    """(B,): the cosine once the mean of all pictures is taken from both.
+
+    Embeddings of any two pictures lie near to each other: without this, every answer agrees.
+    """
+    mean = teacher.mean(dim=0) if len(teacher) > 1 else 0.0
+    return cosine(answer - mean, teacher - mean)
+
+
 def embedding_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """1 - cosine: half the squared distance of unit vectors."""
     return (1 - cosine(answer, teacher)).mean()
@@ -51,7 +60,7 @@ EMBEDDING = Task(
     ),
     comparisons={
         "unit vector": Comparison(
-            embedding_loss, cosine, "cosine of the embeddings", mean_direction
+            embedding_loss, centred_cosine, "cosine less the mean picture's", mean_direction
         )
     },
     preview=preview_embeddings,

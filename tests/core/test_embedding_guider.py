@@ -88,7 +88,8 @@ def test_what_reads_words_is_not_kept(folders):
     kept = sum(p.numel() for p in guider.parameters())
     of_words = [*whole.text_model.parameters(), *whole.text_projection.parameters()]
     assert kept == sum(p.numel() for p in whole.parameters()) - sum(map(torch.numel, of_words)) - 1
-    assert "predicts embedding" in describe(guider)
+    assert "\nreads words of any kind too\n" in describe(guider)
+    assert "words" not in describe(load_guider(folders["Dinov2Model"]))
 
 
 def test_a_text_that_is_too_long_is_cut_and_told(folders):

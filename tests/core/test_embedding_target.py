@@ -164,12 +164,21 @@ def test_experts_learn_directions():
     answer, teacher = units(64, 6), units(64, 6, seed=1) + 0.5
     distance = (answer - F.normalize(teacher, dim=1)).square().sum(1)
     torch.testing.assert_close(comparison.loss(answer, teacher), distance.mean() / 2)
-    torch.testing.assert_close(comparison.agreement(answer, teacher), 1 - distance / 2)
     constant = comparison.constant(teacher, 1.0)
     losses = [comparison.loss(c.expand_as(teacher), teacher).item() for c in units(500, 1, 6)]
     nearby = F.normalize(constant + 0.01 * units(500, 1, 6)[:, 0], dim=1)
     losses += [comparison.loss(c.expand_as(teacher), teacher).item() for c in nearby]
     assert comparison.loss(constant.expand_as(teacher), teacher).item() <= min(losses) + 1e-6
+
+
+def test_pictures_agree_by_what_sets_them_apart():
+    """Corners of a square far from 0: the right one, its neighbour, the opposite one."""
+    (comparison,) = EMBEDDING.comparisons.values()
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]) + 100
+    for turn, agreement in enumerate((1.0, 0.0, -1.0)):
+        found = comparison.agreement(corners.roll(turn, 0), corners)
+        torch.testing.assert_close(found, torch.full((4,), agreement), atol=1e-4, rtol=0)
+    assert comparison.agreement(corners[:1], corners[:1]).item() == pytest.approx(1)
 
 
 def test_a_preview_asks_for_the_teachers_last_answers():
