@@ -60,14 +60,12 @@ def random_captions(seen: Seen) -> tuple[list[str], Tensor]:
 
 def contrastive_loss(logits: Tensor, is_true: Tensor) -> Tensor:
     """CLIP's, for captions (columns) that may be true of several pictures (rows)."""
-    shares = is_true.float()
-    return (
-        sum(
-            F.cross_entropy(z, s / s.sum(1, keepdim=True))
-            for z, s in ((logits, shares), (logits.T, shares.T))
-        )
-        / 2
+    of_pictures, of_captions = is_true.float(), is_true.T.float()
+    losses = (
+        F.cross_entropy(logits, of_pictures / of_pictures.sum(1, keepdim=True)),
+        F.cross_entropy(logits.T, of_captions / of_captions.sum(1, keepdim=True)),
     )
+    return sum(losses) / 2
 
 
 def train_missing() -> None:
@@ -104,12 +102,8 @@ def accuracy(guider, pictures: Tensor, seen: Seen) -> dict[str, float]:
             for k in range(len(candidates))
         ]
         texts = [text for other in others for text in other.captions()]
-        known = list(dict.fromkeys(texts))
-        embeddings = guider.words.read(known).embeddings
-        of_each = embeddings[[known.index(text) for text in texts]].view(
-            len(others), len(pictures), -1
-        )
-        answers = (of_each * guider(pictures)).sum(-1).argmax(0)
+        words = guider.words.read(texts).embeddings.view(len(others), len(pictures), -1)
+        answers = (words * guider(pictures)).sum(-1).argmax(0)
         shares[name] = (answers == vars(seen)[name]).float().mean().item()
     return shares
 
