@@ -21,7 +21,8 @@ class EmbeddingTarget:
 
     sum_k w_k s cos(e, y_k), the model's own logits; a weight below 0 leads away from y_k. Words of
     a model that was trained with a sigmoid (SigLIP, Zhai et al., 2023, has a `bias` b) are judged
-    as it learned them: sum_k |w_k| log sigmoid(+-(s cos(e, y_k) + b)), with the sign of w_k.
+    as it learned them: sum_k |w_k| log sigmoid(+-(s cos(e, y_k) + b)), with the sign of w_k. Its
+    pictures are not: they are so much nearer to each other that the sigmoid has no gradient.
 
     `embeddings`: (R, M, D), M things for each of R pictures, or for all if R is 1; the first
     `num_words` of the M are words, the others pictures. `weights`: (R, M), not 0. `names`: of the M
