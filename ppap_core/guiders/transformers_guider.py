@@ -127,6 +127,7 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     ValueError, in one line, for a folder without safetensors, a model that transformers does not
     know or whose task is none of ours, and weights that do not fit.
     """
+    _check_known(config, folder)
     if embeds(config):
         return load_embedding_folder(folder, config)
     weights = read_weights(folder)
@@ -166,17 +167,22 @@ def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
     return torch.einsum("bqk,bqhw->bkhw", probabilities, masks.sigmoid()).clamp(min=1e-8).log()
 
 
-def _kind(config: dict, folder: Path) -> tuple[Head, str]:
-    """The head, and the name of the class in transformers that loads it."""
+def _check_known(config: dict, folder: Path) -> None:
+    """ValueError for a model that the installed transformers does not have."""
     import transformers
-    from transformers.models.auto import modeling_auto
 
-    model_type = config.get("model_type")
-    if model_type not in transformers.CONFIG_MAPPING:
+    if (model_type := config.get("model_type")) not in transformers.CONFIG_MAPPING:
         raise ValueError(
             f"guider {folder.name!r}: transformers {transformers.__version__} has no model_type "
             f"{model_type!r}; a newer one may"
         )
+
+
+def _kind(config: dict, folder: Path) -> tuple[Head, str]:
+    """The head, and the name of the class in transformers that loads it."""
+    from transformers.models.auto import modeling_auto
+
+    model_type = config["model_type"]
     architecture = (config.get("architectures") or ["model without a task"])[0]
     if model_type in ASK_IN_WORDS:
         raise ValueError(

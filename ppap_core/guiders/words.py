@@ -55,12 +55,23 @@ class Words:
         return cls(folder, architecture, scale, None if bias is None else bias.float().item())
 
     def read(self, texts: list[str]) -> Embedded:
-        """Loads the text model, reads all `texts` (at least one) on the CPU, and frees it.
+        """Loads the model, reads all `texts` (at least one) on the CPU, and frees it.
 
-        ValueError, in one line, if the folder has no tokenizer or its weights do not fit.
+        ValueError, in one line, if the folder has no tokenizer, or one of another model.
         """
         tokenizer = self._tokenizer()
         model = load_model(self.architecture, self.folder).eval()
+        try:
+            return self._embed(texts, tokenizer, model)
+        except Exception as error:  # any library's, for any reason
+            raise ValueError(
+                f"guider {self.folder.name!r} cannot read words: {one_line(error)}; look whether "
+                f"the folder's files belong together"
+            ) from error
+
+    def _embed(
+        self, texts: list[str], tokenizer: "PreTrainedTokenizerBase", model: nn.Module
+    ) -> Embedded:
         tower, project = model.text_model, getattr(model, "text_projection", nn.Identity())
         longest = tower.config.max_position_embeddings
         # Both SigLIPs learned texts in lower case, padded and without a mask.
@@ -74,8 +85,8 @@ class Words:
         with torch.inference_mode(False), torch.no_grad():
             embeddings = F.normalize(project(tower(**given).pooler_output), dim=-1)
         cut = {
-            text: tokenizer.decode(tokenizer(seen, **fitted).input_ids, skip_special_tokens=True)
-            for text, seen in zip(texts, known, strict=True)
+            text: tokenizer.decode(kept, skip_special_tokens=True)
+            for text, seen, kept in zip(texts, known, tokens["input_ids"], strict=True)
             if len(tokenizer(seen, verbose=False).input_ids) > longest
         }
         return Embedded(embeddings, cut)

@@ -56,6 +56,10 @@ class EmbeddingTarget:
             object.__setattr__(self, "embeddings", F.normalize(own, dim=-1))
             object.__setattr__(self, "weights", self.weights.to("cpu", torch.float32, copy=True))
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.weights)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: unit vectors (B, D) -> (B,), in float32."""
         logits = self.scale * self.cosines(prediction)
@@ -104,7 +108,7 @@ class EmbeddingTarget:
 
     def _told(self) -> tuple[str, bool]:
         """What is wanted, in words; or what is to be left, and that it is."""
-        if len(self.weights) > 1 or not self.names:
+        if self.num_rows > 1 or not self.names:
             return "what is asked for", False
         named = list(zip(map(_short, self.names), self.weights[0].tolist(), strict=True))
         wanted = [name for name, weight in named if weight > 0]
@@ -121,7 +125,7 @@ class EmbeddingTarget:
                 f"the target was made for embeddings of {dimensions} numbers, the guider answers "
                 f"{tuple(prediction.shape)}: connect the same guider to both nodes"
             )
-        check_rows(len(self.embeddings), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         seen = prediction.float()
         return (self.embeddings.to(seen) * seen[:, None]).sum(-1)
 

@@ -129,6 +129,9 @@ def test_wrong_guiders_and_empty_texts_are_refused(comfyui, world, guiders, imag
         words(comfyui, guiders["clip"], " \n")
     with pytest.raises(ValueError, match="cannot read words: empty text and away_from and connect"):
         words(comfyui, guiders["dino"], "a red cone", image=image)
+    target, _ = words(comfyui, guiders["clip"], "a\nred\ncone", line_per_picture=True).args
+    with pytest.raises(ValueError, match="the target is for 3 pictures, the batch has 2"):
+        sample(comfyui, world, guiders["clip"], target)
     target, _ = words(comfyui, guiders["clip"], "a red cone").args
     with pytest.raises(ValueError, match="the guider predicts class, the target is for embedding"):
         sample(comfyui, world, classifier, target)

@@ -8,6 +8,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from demo.tokenizer import build_tokenizer
 from ppap_core.guiders import describe, load_guider
 from ppap_core.targets.embedding_lines import build_embedding_target
 from tests.core.tiny_guiders import EMBEDDING, embedding_folder
@@ -122,6 +123,14 @@ def test_a_folder_without_its_tokenizer_is_refused(folders, tmp_path):
     line = r"^guider 'clip' cannot read words without its tokenizer: download tokenizer.json and"
     with pytest.raises(ValueError, match=line):
         build_embedding_target(load_guider(folder), "a red cone", "")
+
+
+def test_a_tokenizer_of_another_model_is_refused(folders, tmp_path):
+    folder = embedding_folder(tmp_path / "clip", "CLIPModel")
+    build_tokenizer(map(str, range(40)), 8).save_pretrained(folder)
+    line = "^guider 'clip' cannot read words: .*; look whether the folder's files belong together$"
+    with pytest.raises(ValueError, match=line):
+        build_embedding_target(load_guider(folder), "39", "")
 
 
 def test_damaged_folders_are_refused_in_one_line(folders, tmp_path):
