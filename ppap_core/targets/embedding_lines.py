@@ -59,8 +59,8 @@ def build_embedding_target(
     wanted = parse_lines(text)
     unwanted = [(line, -abs(weight)) for line, weight in parse_lines(away_from)]
     lines, num = [*wanted, *unwanted], len(wanted)
-    num_references = len(references) if references is not None and reference_weight else 0
-    if not lines and not num_references:
+    pictures = _picture_columns(references, reference_weight, line_per_picture)
+    if not lines and not pictures:
         raise ValueError(
             "nothing is asked for: write a line into the widget text or away_from, or connect a "
             "picture to the socket image"
@@ -69,11 +69,6 @@ def build_embedding_target(
     weights = torch.tensor([weight for _, weight in lines])
     words = _columns(read[:num], weights[:num], line_per_picture)
     words += _columns(read[num:], weights[num:], together=False)
-    pictures: list[Column] = []
-    if num_references:
-        share = reference_weight / (1 if line_per_picture else num_references)
-        shares = torch.full((num_references,), share)
-        pictures = _columns(references.cpu(), shares, line_per_picture)
     embeddings, weights = _rows(words + pictures)
     target = EmbeddingTarget(
         embeddings,
@@ -84,7 +79,9 @@ def build_embedding_target(
         bias=guider.words.bias if guider.words else None,
         made_for=guider.info.fingerprint,
     )
-    return target, "\n".join([*_told(lines, num_references, reference_weight), *notes])
+    return target, "\n".join(
+        [*_told(lines, len(references) if pictures else 0, reference_weight), *notes]
+    )
 
 
 def _names(lines: Sequence[Line], num_references: int) -> list[str]:
@@ -115,6 +112,15 @@ def _columns(embeddings: Tensor, weights: Tensor, together: bool) -> list[Column
     if together:
         return [(embeddings, weights)]
     return list(zip(embeddings.split(1), weights.split(1), strict=True))
+
+
+def _picture_columns(references: Tensor | None, weight: float, together: bool) -> list[Column]:
+    """Nothing of a weight of 0. References for all pictures share the weight."""
+    if references is None or not weight:
+        return []
+    num = len(references)
+    weights = torch.full((num,), weight / (1 if together else num))
+    return _columns(references.cpu(), weights, together)
 
 
 def _rows(columns: Sequence[Column]) -> tuple[Tensor, Tensor]:
