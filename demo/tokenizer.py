@@ -1,12 +1,16 @@
 """A tokenizer of a few words, in the files that transformers loads."""
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
-PAD, START, END, UNKNOWN = range(len(SPECIAL))  # their numbers
+SPECIAL = ("<pad>", "<start>", "<unknown>", "<end>")
+# Their numbers. An end of 2 would make transformers' CLIP read the embedding at the token of the
+# highest number, as OpenAI's first configurations need it, and miss all words behind that.
+PAD, START, UNKNOWN, END = range(len(SPECIAL))
 
 
 def build_tokenizer(words: Iterable[str], longest: int) -> PreTrainedTokenizerFast:
@@ -25,3 +29,11 @@ def build_tokenizer(words: Iterable[str], longest: int) -> PreTrainedTokenizerFa
         **{"pad_token": SPECIAL[PAD], "bos_token": SPECIAL[START], "eos_token": SPECIAL[END]},
         unk_token=SPECIAL[UNKNOWN],
     )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """For every release of transformers: the name that 5 writes into the settings is new."""
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text("utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

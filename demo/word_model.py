@@ -18,10 +18,10 @@ from demo.paths import WORDS_GUIDER
 from demo.scene_files import load_heldout_scenes, load_training_scenes
 from demo.scenes import random_parameters
 from demo.shapes import SHAPES
-from demo.tokenizer import END, PAD, START, build_tokenizer
+from demo.tokenizer import END, PAD, START, build_tokenizer, save_tokenizer
 from ppap_core.guiders import load_guider
 
-RECIPE = Recipe(seed=0, epochs=4, batch=64, learning_rate=1e-3)
+RECIPE = Recipe(seed=0, epochs=3, batch=64, learning_rate=1e-3)
 LONGEST, SIDE = 12, 32  # tokens, pixels
 LEFT_OUT = 0.15  # the share of captions without the object's colour, and without the floor
 PIXELS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -38,7 +38,7 @@ def build() -> CLIPModel:
     }
     vision = {
         **{"hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 4},
-        **{"num_attention_heads": 3, "image_size": SIDE, "patch_size": 4, "projection_dim": 64},
+        **{"num_attention_heads": 3, "image_size": SIDE, "patch_size": 8, "projection_dim": 64},
     }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
 
@@ -89,7 +89,7 @@ def train_missing() -> None:
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     model.save_pretrained(WORDS_GUIDER, state_dict=weights)
     CLIPImageProcessor(**FRAME, **PIXELS).save_pretrained(WORDS_GUIDER)
-    tokenizer.save_pretrained(WORDS_GUIDER)
+    save_tokenizer(tokenizer, WORDS_GUIDER)
 
 
 @torch.no_grad()

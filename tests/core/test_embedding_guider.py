@@ -146,3 +146,14 @@ def test_damaged_folders_are_refused_in_one_line(folders, tmp_path):
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(ValueError, match=r"as patches \(NaFlex\): choose a SigLIP 2 of one size"):
         load_guider(folder)
+
+
+def test_places_that_old_files_hold_are_passed_over(folders, tmp_path):
+    """OpenAI's CLIP on the hub has these buffers among its weights."""
+    folder = embedding_folder(tmp_path / "clip", "CLIPModel")
+    weights = load_file(folder / "model.safetensors")
+    weights["text_model.embeddings.position_ids"] = torch.arange(8)[None]
+    weights["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    image = as_image(pictures())
+    torch.testing.assert_close(load_guider(folder)(image), load_guider(folders["CLIPModel"])(image))
