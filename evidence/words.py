@@ -6,6 +6,7 @@ and floor are as asked; of real renders they find 91.5 % right.
 
 import time
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from PIL import Image
@@ -38,16 +39,22 @@ def planned() -> Iterator[Key]:
         yield from ((TASK, method, jacobian, strength) for strength in STRENGTHS)
 
 
+@cache
+def load_words_guider(method: str):
+    """The LoadedGuider, with its experts or without."""
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+
+    if method == EXPERTS:
+        return load_words_guider(ALONE).with_experts(load_experts(WORDS_EXPERTS))
+    return LoadedGuider.of(load_guider(WORDS_GUIDER))
+
+
 class Words:
     """Samples the pixel demo's `model`; all rows start from the noise of the same seeds."""
 
     def __init__(self, model, quality_judge: Judge, real: Tensor, num: int, seed: int):
-        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-
         self.model, self.judge, self.real, self.seed = model, quality_judge, real, seed
         self.asked = describe(random_parameters(NUM_HELDOUT, HELDOUT_SEED))[:num]
-        alone = LoadedGuider.of(load_guider(WORDS_GUIDER))
-        self.guiders = {ALONE: alone, EXPERTS: alone.with_experts(load_experts(WORDS_EXPERTS))}
 
     def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
@@ -57,7 +64,7 @@ class Words:
         for rows in torch.arange(num).split(BATCH):
             model = self.model
             if strength:
-                guider = self.guiders[method]
+                guider = load_words_guider(method)
                 captions = "\n".join(self.asked[rows].captions())
                 target, _ = build_embedding_target(
                     guider.guider, captions, "", line_per_picture=True
