@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from demo import clean_models, dense_models, paths
+from demo import clean_models, dense_models, paths, word_model
 from demo.latent_diffusion import encode_scenes
 from demo.scene_files import load_heldout_scenes, load_large_training_scenes, load_training_scenes
 from ppap_core.reading import Reading
@@ -41,6 +41,7 @@ DISTILLATIONS = {  # experts of the pixel model: guider, flags
     paths.EXPERTS: (paths.GUIDER, CLASS_FLAGS),
     paths.DEPTH_EXPERTS: (paths.DEPTH_GUIDER, MAP_FLAGS),
     paths.SEGMENTATION_EXPERTS: (paths.SEGMENTATION_GUIDER, MAP_FLAGS),
+    paths.WORDS_EXPERTS: (paths.WORDS_GUIDER, MAP_FLAGS),
 }
 
 
@@ -100,6 +101,7 @@ def train_pixel_models() -> None:
     load_heldout_scenes()
     clean_models.train_missing()
     dense_models.train_missing()
+    word_model.train_missing()
     if not paths.PIXEL_MODEL.exists():
         scenes = paths.TRAIN_SCENES
         train_generative_model("diffusion", paths.PIXEL_MODEL, DIFFUSION_STEPS, scenes=scenes)

@@ -19,6 +19,7 @@ from .sweep import ScaleSweep
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
 from .training import TrainExperts
+from .words import TargetWords
 
 
 class PPAPExtension(ComfyExtension):
@@ -39,6 +40,7 @@ class PPAPExtension(ComfyExtension):
             GuiderClasses,
             BestOfSeveral,
             TargetLikeness,
+            TargetWords,
         ]
 
 

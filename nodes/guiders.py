@@ -23,6 +23,9 @@ SEARCH_ALIASES = [
     "MiDaS",
     "segmentation",
     "SegFormer",
+    "CLIP",
+    "SigLIP",
+    "DINO",
     "PPAP",
 ]
 

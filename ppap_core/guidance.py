@@ -79,6 +79,12 @@ class Guidance:
                 f"the guider answers with a {answer}, the target was made for a {asked}: connect "
                 f"the same guider to the target and to the sampler"
             )
+        made_for = getattr(self.target, "made_for", None)
+        if made_for not in (None, self.guider.info.fingerprint):
+            raise ValueError(
+                "the target was made with another guider, whose answers mean something else: "
+                "connect the same guider to the target and to the sampler"
+            )
         task = self.guider.info.task
         jacobian = settle_jacobian(task, self.jacobian, bool(self.experts))
         object.__setattr__(self, "jacobian", jacobian)

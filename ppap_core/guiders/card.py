@@ -19,6 +19,8 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
     height, width = reads.size
     order = ", channels blue, green, red" if reads.reverse_channels else ""
     lines.append(f"reads {width} x {height} pixels, {CHANNELS[len(reads.mean)]}{order}")
+    if guider.words:
+        lines.append("reads words of any kind too")
     lines.append(_memory(guider))
     if preset:
         lines.append(f"good for: {preset.good_for}; licence {preset.licence}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..experts import ExpertSwitch
 from ..tasks import Task, get_task
 from .preprocessing import Preprocessing
+from .words import Words
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,23 @@ class Guider(nn.Module):
 
     Called with images (B, 3, H, W) in [-1, 1], it answers in float32 by its task, in the shape and
     with the meaning that its `Task` says. class: logits or scores (B, K), as `info.answer` says;
-    depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w). If `backbone`
-    has `get_classifier()`, as timm's models have, training leaves LoRA off that layer.
+    depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w); embedding: unit
+    vectors (B, D), which `words` gives of texts too, where the model knows any. If `backbone` has
+    `get_classifier()`, as timm's models have, training leaves LoRA off that layer.
     """
 
-    def __init__(self, backbone: nn.Module, preprocessing: Preprocessing, info: GuiderInfo):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        preprocessing: Preprocessing,
+        info: GuiderInfo,
+        words: Words | None = None,
+    ):
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(False)
         self.preprocessing = preprocessing
         self.info = info
+        self.words = words
         self.switch = ExpertSwitch(self.backbone)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from .labels import TAGS
 from .model_folder import CONFIG, WEIGHTS
 from .transformers_preprocessing import PROCESSOR
+from .words import TOKENIZER
 
 TIMM, TRANSFORMERS = (CONFIG, WEIGHTS), (CONFIG, PROCESSOR, WEIGHTS)
+WITH_WORDS = (*TRANSFORMERS, *TOKENIZER)
 APACHE, RESEARCH = "Apache-2.0", "NVIDIA: research only"
 META = "other (see the model's page)"
 
@@ -16,8 +18,8 @@ class Preset:
     """A repository of the hub, and what a person wants to know before the download.
 
     `megabytes`: of its weights. `reads`: the size of its pictures, in pixels. `num_classes`: 0 for
-    depth. `good_for`: in a few words. `files`: those that are downloaded. `revision`: a commit, or
-    the branch whose newest commit is taken.
+    depth and embeddings. `good_for`: in a few words. `files`: those that are downloaded.
+    `revision`: a commit, or the branch whose newest commit is taken.
     """
 
     repo: str
@@ -121,6 +123,21 @@ _PRESETS = (
         *("facebook/mask2former-swin-tiny-cityscapes-panoptic", "segmentation", META, 190, 384, 19),
         good_for="Cityscapes: streets",
         files=TRANSFORMERS,
+    ),
+    Preset(
+        *("facebook/dinov2-base", "embedding", APACHE, 346, 224, 0),
+        good_for="likeness to a picture, no words",
+        files=TRANSFORMERS,
+    ),
+    Preset(
+        *("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "embedding", "MIT", 605, 224, 0),
+        good_for="words; the fastest",
+        files=WITH_WORDS,
+    ),
+    Preset(
+        *("google/siglip2-base-patch16-224", "embedding", APACHE, 1500, 224, 0),
+        good_for="words in many languages; start here",
+        files=WITH_WORDS,
     ),
 )
 PRESETS = {preset.repo: preset for preset in _PRESETS}

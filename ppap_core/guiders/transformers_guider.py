@@ -16,10 +16,11 @@ from .answers import (
     segmentation_labels,
     with_background,
 )
+from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
-from .model_folder import CONFIG, WEIGHTS, read_weights, weights_variant
-from .plain_folder import in_utf8
+from .model_folder import read_weights
+from .transformers_model import channels_of, load_model
 from .transformers_preprocessing import transformers_preprocessing
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
@@ -126,10 +127,13 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     ValueError, in one line, for a folder without safetensors, a model that transformers does not
     know or whose task is none of ours, and weights that do not fit.
     """
+    _check_known(config, folder)
+    if embeds(config):
+        return load_embedding_folder(folder, config)
     weights = read_weights(folder)
     head, loader = _kind(config, folder)
     metric = head is DEPTH_HEAD and _is_metric(config, folder)
-    model = _load(loader, folder)
+    model = load_model(loader, folder)
     try:
         labels, answer = head.meaning(model.config)
     except ValueError as error:
@@ -143,7 +147,7 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
         answer=answer,
     )
     preprocessing = transformers_preprocessing(
-        folder, whole=head.task.is_dense, channels=_channels(model.config)
+        folder, whole=head.task.is_dense, channels=channels_of(model.config)
     )
     return Guider(TransformersModel(model, head, metric), preprocessing, info)
 
@@ -163,17 +167,22 @@ def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
     return torch.einsum("bqk,bqhw->bkhw", probabilities, masks.sigmoid()).clamp(min=1e-8).log()
 
 
-def _kind(config: dict, folder: Path) -> tuple[Head, str]:
-    """The head, and the name of the class in transformers that loads it."""
+def _check_known(config: dict, folder: Path) -> None:
+    """ValueError for a model that the installed transformers does not have."""
     import transformers
-    from transformers.models.auto import modeling_auto
 
-    model_type = config.get("model_type")
-    if model_type not in transformers.CONFIG_MAPPING:
+    if (model_type := config.get("model_type")) not in transformers.CONFIG_MAPPING:
         raise ValueError(
             f"guider {folder.name!r}: transformers {transformers.__version__} has no model_type "
             f"{model_type!r}; a newer one may"
         )
+
+
+def _kind(config: dict, folder: Path) -> tuple[Head, str]:
+    """The head, and the name of the class in transformers that loads it."""
+    from transformers.models.auto import modeling_auto
+
+    model_type = config["model_type"]
     architecture = (config.get("architectures") or ["model without a task"])[0]
     if model_type in ASK_IN_WORDS:
         raise ValueError(
@@ -186,7 +195,8 @@ def _kind(config: dict, folder: Path) -> tuple[Head, str]:
             return head_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
-        f"model for depth estimation, semantic segmentation or image classification"
+        f"model for depth estimation, semantic segmentation or image classification, or a CLIP, "
+        f"SigLIP or DINO"
     )
 
 
@@ -210,34 +220,3 @@ def _is_metric(config: dict, folder: Path) -> bool:
             f"is not known to this pack: choose one of {', '.join(kinds)}"
         )
     return kinds[model_type]
-
-
-def _load(loader: str, folder: Path) -> nn.Module:
-    import transformers
-
-    try:
-        with in_utf8(folder) as readable, torch.inference_mode(False):
-            model, report = getattr(transformers, loader).from_pretrained(
-                readable,
-                use_safetensors=True,
-                variant=weights_variant(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported below, in one line
-            )
-            model = model.float()
-    except (ValueError, OSError, RuntimeError, TypeError, KeyError, ImportError) as error:
-        raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from None
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report.get(kind):
-            first = min(map(str, report[kind]))
-            what = kind.replace("_", " ")
-            raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {what}: {first}")
-    return model
-
-
-def _channels(config: "PretrainedConfig") -> int:
-    """How many channels the network's pictures have."""
-    parts = (config, getattr(config, "backbone_config", None))
-    return next((p.num_channels for p in parts if getattr(p, "num_channels", None)), 3)

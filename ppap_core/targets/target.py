@@ -9,8 +9,9 @@ from torch import Tensor
 class Target(Protocol):
     """What a guider of `task` should answer.
 
-    It may also have `answer` (what the guider's numbers have to mean), and `agreement` with its
-    `wording`, for reports (wording.py).
+    It may also have `answer` (what the guider's numbers have to mean), `made_for` (the fingerprint
+    of the only guider that it can be asked of), and `agreement` with its `wording`, for reports
+    (wording.py).
     """
 
     task: str

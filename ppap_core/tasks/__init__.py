@@ -7,6 +7,7 @@ shown and told, and what is recommended for it. Nothing else in the pack knows a
 
 from .class_task import CLASS, SCORES
 from .depth_task import DEPTH
+from .embedding_task import EMBEDDING
 from .likeness_task import LIKENESS
 from .registry import (
     all_tasks,
@@ -24,6 +25,7 @@ __all__ = [
     "CLASS",
     "CLASSES",
     "DEPTH",
+    "EMBEDDING",
     "LIKENESS",
     "SCORES",
     "SEGMENTATION",
@@ -41,5 +43,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS):
+for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS, EMBEDDING):
     register_task(_task)

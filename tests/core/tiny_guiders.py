@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 from timm.data import resolve_data_config
 from torchvision import models
 
+from demo.tokenizer import END, PAD, START, build_tokenizer
+
 HALF = [0.5] * 3
 
 # architecture -> arguments that make it small. The first few run every time.
@@ -301,3 +303,64 @@ def torchvision_folder(folder, name):
 def picture(height, width):
     generator = torch.Generator().manual_seed(height + width)
     return torch.rand(1, 3, height, width, generator=generator)
+
+
+def clip_parts(**vision):
+    """Both towers' settings, as CLIPConfig and SiglipConfig take them."""
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    small |= {"intermediate_size": 64}
+    tokens = {"pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
+    text = {**small, "vocab_size": 16, "max_position_embeddings": 8, **tokens}
+    return {"text_config": text, "vision_config": vit(**small, image_size=32, **vision)}
+
+
+def clip():
+    return transformers.CLIPConfig(**clip_parts(), projection_dim=24)
+
+
+EMBEDDING = {  # model class: config, image processor with its settings
+    "CLIPModel": (
+        clip,
+        "CLIPImageProcessor",
+        {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}},
+    ),
+    "CLIPVisionModelWithProjection": (
+        lambda: transformers.CLIPVisionConfig(**vit(), projection_dim=24),
+        "CLIPImageProcessor",
+        {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}},
+    ),
+    "SiglipModel": (
+        lambda: transformers.SiglipConfig(**clip_parts()),
+        "SiglipImageProcessor",
+        size(32),
+    ),
+    "Dinov2Model": (
+        dinov2,
+        "BitImageProcessor",
+        {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}},
+    ),
+    "DINOv3ViTModel": (
+        lambda: transformers.DINOv3ViTConfig(**vit()),
+        "DINOv3ViTImageProcessor",
+        size(32),
+    ),
+}
+WORDS = "a red blue cone cube floor on the green".split()
+
+
+def embedding_folder(folder, name):
+    """With a tokenizer of WORDS where the model reads words; SigLIP's scale and bias as trained."""
+    torch.manual_seed(0)
+    build, processor, settings = EMBEDDING[name]
+    model = getattr(transformers, name)(build())
+    fill_zero_matrices(model)
+    if name == "SiglipModel":
+        model.logit_scale.data.fill_(4.7)
+        model.logit_bias.data.fill_(-16.5)
+    model.save_pretrained(folder)
+    getattr(transformers, processor)(image_mean=HALF, image_std=HALF, **settings).save_pretrained(
+        folder
+    )
+    if hasattr(model, "logit_scale"):
+        build_tokenizer(WORDS, 8).save_pretrained(folder)
+    return folder

@@ -1,0 +1,49 @@
+"""The rows of docs/evidence/tasks.csv, and their tables."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evidence.tables import markdown
+
+NO_GUIDANCE = "no guidance"
+Key = tuple[str, str, str, float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """`kid` is times 1000. `seconds`: of the processor, for a picture. `strength`: 0 for none."""
+
+    task: str
+    method: str
+    input: str
+    jacobian: str
+    strength: float
+    measure: str
+    value: float
+    fid: float
+    kid: float
+    n: int
+    seconds: float
+
+    @property
+    def key(self) -> Key:
+        return self.task, self.method, self.jacobian, self.strength
+
+
+def table(found: list[Measurement], column: str, name: Callable[[Measurement], str]) -> str:
+    """Markdown: a line for each way to guide, called `name` in `column`; a column for each
+    strength: the value, FID and KID. A way of which strength 1 is missing has no line.
+    """
+    plain = {m.task: m for m in found if not m.strength}
+    lines = []
+    for way in dict.fromkeys(m.key[:3] for m in found if m.strength):
+        own = {m.strength: m for m in found if m.key[:3] == way}
+        if way[0] not in plain or 1.0 not in own:
+            continue
+        line = {column: name(own[1.0]), "measure": own[1.0].measure}
+        for strength, m in sorted({0.0: plain[way[0]], **own}.items()):
+            title = f"{strength:g}" if strength else NO_GUIDANCE
+            line[title] = f"{m.value:.1f} / {m.fid:.2f} / {m.kid:.1f}"
+        more = own[1.0].seconds / plain[way[0]].seconds - 1
+        lines.append(line | {"time at 1": f"{more:+.0%}"})
+    return markdown(lines)

@@ -1,0 +1,103 @@
+"""*Target Words* on the demo world: pictures that are asked to show a caption.
+
+The captions are those of held-out scenes. Judges, which guide nothing, look whether colour, shape
+and floor are as asked; of real renders they find 91.5 % right.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from demo.captions import describe, judge
+from demo.judges import Judge
+from demo.paths import WORDS_EXPERTS, WORDS_GUIDER
+from demo.sampling import sample
+from demo.scenes import random_parameters
+from evidence.quality import measure_quality
+from evidence.task_rows import NO_GUIDANCE, Key, Measurement
+from ppap_core.expert_file import load_experts
+from ppap_core.grid import GridRow, draw_grid
+from ppap_core.guiders import load_guider
+from ppap_core.strength import Strength
+from ppap_core.targets.embedding_lines import build_embedding_target
+
+TASK, MEASURE = "words", "colour, shape and floor as asked (%)"
+ALONE, EXPERTS = "guider alone", "PPAP experts"
+WAYS = ((ALONE, "jvp"), (ALONE, "none"), (EXPERTS, "none"))
+STRENGTHS = (0.5, 1.0, 2.0)
+NUM_HELDOUT, HELDOUT_SEED = 6000, 1  # of demo.scene_files.load_heldout_scenes
+BATCH, SHOWN = 50, 8
+
+
+def planned() -> Iterator[Key]:
+    yield TASK, NO_GUIDANCE, "", 0.0
+    for method, jacobian in WAYS:
+        yield from ((TASK, method, jacobian, strength) for strength in STRENGTHS)
+
+
+@cache
+def load_words_guider(method: str):
+    """The LoadedGuider, with its experts or without."""
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+
+    if method == EXPERTS:
+        return load_words_guider(ALONE).with_experts(load_experts(WORDS_EXPERTS))
+    return LoadedGuider.of(load_guider(WORDS_GUIDER))
+
+
+class Words:
+    """Samples the pixel demo's `model`; all rows start from the noise of the same seeds."""
+
+    def __init__(self, model, quality_judge: Judge, real: Tensor, num: int, seed: int):
+        self.model, self.judge, self.real, self.seed = model, quality_judge, real, seed
+        self.asked = describe(random_parameters(NUM_HELDOUT, HELDOUT_SEED))[:num]
+
+    def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
+        """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        from ppap_core.comfy_bridge.guide import guide
+
+        begin, parts = time.process_time(), []
+        for rows in torch.arange(num).split(BATCH):
+            model = self.model
+            if strength:
+                guider = load_words_guider(method)
+                captions = "\n".join(self.asked[rows].captions())
+                target, _ = build_embedding_target(
+                    guider.guider, captions, "", line_per_picture=True
+                )
+                model = guide(model, guider, target, Strength(strength), jacobian=jacobian)
+            parts.append(sample(model, (self.seed + rows).tolist()))
+        return torch.cat(parts), (time.process_time() - begin) / num
+
+    def measure(self, key: Key) -> Measurement:
+        _, method, jacobian, strength = key
+        num = len(self.asked.shape)
+        pictures, seconds = self.sample(method, jacobian, strength, num)
+        quality = measure_quality(self.judge, pictures, self.real)
+        return Measurement(
+            task=TASK,
+            method=method,
+            input="x0_hat" if strength else "",
+            jacobian=jacobian,
+            strength=strength,
+            measure=MEASURE,
+            value=round(100 * self.asked.agreement(judge(pictures))["all"], 2),
+            fid=round(quality.fid, 3),
+            kid=round(quality.kid, 2),
+            n=num,
+            seconds=round(seconds, 4),
+        )
+
+    def draw(self) -> Image.Image:
+        """The first captions, without guidance and in all ways at strength 1."""
+        ways = ((NO_GUIDANCE, "", 0.0), *((*way, 1.0) for way in WAYS))
+        rows = [
+            GridRow(method, jacobian, self.sample(method, jacobian, strength, SHOWN)[0])
+            for method, jacobian, strength in ways
+        ]
+        words = (caption.split() for caption in self.asked[:SHOWN].captions())
+        return draw_grid([f"{w[1]} {w[2]}, {w[5]}" for w in words], rows)
