@@ -7,7 +7,9 @@ shown and told, and what is recommended for it. Nothing else in the pack knows a
 
 from .class_task import CLASS, SCORES
 from .depth_task import DEPTH
+from .edges_task import EDGES
 from .likeness_task import LIKENESS
+from .normals_task import NORMALS
 from .registry import (
     all_tasks,
     comparisons,
@@ -24,7 +26,9 @@ __all__ = [
     "CLASS",
     "CLASSES",
     "DEPTH",
+    "EDGES",
     "LIKENESS",
+    "NORMALS",
     "SCORES",
     "SEGMENTATION",
     "Comparison",
@@ -41,5 +45,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS):
+for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS, NORMALS, EDGES):
     register_task(_task)
