@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..targets.edge_maps import EDGES_FROM, show_edges
 from ..targets.edges_target import EdgesTarget, f1, reach
@@ -37,7 +38,13 @@ EDGES = Task(
     target_nodes="Target Depth/Seg Map",
     recommended=RECOMMENDED,
     comparisons={
-        "edges": Comparison(tag_loss, edges_agreement, "F1 of edges", mean_tags),
+        "edges": Comparison(
+            tag_loss,
+            edges_agreement,
+            "F1 of edges",
+            mean_tags,
+            shrink=F.adaptive_max_pool2d,  # of thin lines a mean leaves nothing
+        ),
     },
     preview=preview_edges,
     maps=EDGES_FROM,

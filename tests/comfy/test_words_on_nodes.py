@@ -64,9 +64,9 @@ def ask(comfyui, node, guider):
         (
             "PPAP_TargetMap",
             "class",
-            "Target Depth/Seg Map needs a depth model or a segmentation model at its socket "
-            "guider, but {} is a classifier: connect another guider there, or use Target Class "
-            "with this one",
+            "Target Depth/Seg Map needs a depth model, a segmentation model, a normals model or an "
+            "edge detector at its socket guider, but {} is a classifier: connect another guider "
+            "there, or use Target Class with this one",
         ),
         (
             "PPAP_TargetMasks",
