@@ -30,6 +30,7 @@ class EdgesTarget:
     task = "edges"
     answer = "edges"
 
+    @torch.inference_mode(False)
     def __post_init__(self) -> None:
         edges = own_maps(self.edges, torch.float32)
         if not edges.isfinite().all():

@@ -31,6 +31,7 @@ class NormalsTarget:
     task = "normals"
     answer = "normals"
 
+    @torch.inference_mode(False)
     def __post_init__(self) -> None:
         if not self.concentration > 0:
             raise ValueError(f"concentration has to be above 0, got {self.concentration}")
@@ -94,7 +95,6 @@ def mean_over_pixels(maps: Tensor, weight: Tensor) -> Tensor:
     return (maps * weight).sum((1, 2)) / weight.sum((1, 2))
 
 
-@torch.inference_mode(False)
 def _own_normals(normals: Tensor) -> Tensor:
     """A copy on the CPU, in float32. ValueError for what are no normals, or not finite."""
     if normals.ndim != 4 or normals.shape[1] != 3 or not normals.numel():

@@ -93,7 +93,7 @@ def test_a_guider_of_another_task_is_refused_with_the_socket_to_change(
 @pytest.mark.parametrize(
     ("task", "source", "sources"),
     [
-        ("depth", "segmentation map", "reference picture or depth map (near is bright) or depth"),
+        ("depth", "segmentation map", "reference picture, depth map (near is bright) or depth"),
         ("segmentation", "depth map (near is bright)", "reference picture or segmentation map"),
     ],
 )
