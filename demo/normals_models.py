@@ -2,22 +2,18 @@
 
 `python -m demo.normals_models` trains what is missing, in some eight minutes of one core. The
 guider is TIPSv2's network in the Hugging Face layout, small and from nothing, so its x points left
-as TIPSv2's does. The judge is a convolutional network that guides nothing.
+as TIPSv2's does; older releases of transformers do not have it, so it is imported where it is
+needed. The judge is a convolutional network that guides nothing.
 """
 
 import argparse
 import logging
+from collections.abc import Callable
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    Tipsv2DptConfig,
-    Tipsv2DptForNormalEstimation,
-    Tipsv2DptImageProcessor,
-    Tipsv2VisionConfig,
-)
 
 from demo.clean_models import Recipe, is_trained, move, relight, train_model
 from demo.judges import DenseJudge
@@ -33,6 +29,8 @@ JUDGE_RECIPE = Recipe(seed=1, epochs=3, batch=32, max_noise=0.06)
 SCENES, GUIDERS_SEED, JUDGES_SEED, HELDOUT = 8000, 11, 12, (500, 13)
 log = logging.getLogger(__name__)
 
+Answer = Callable[[nn.Module, Tensor], Tensor]  # network, image (B, 3, 32, 32) -> its normals
+
 
 class NormalsJudge(DenseJudge):
     """image (B, 3, 32, 32) in [-1, 1] -> normals (B, 3, 32, 32), from three of the maps."""
@@ -41,7 +39,9 @@ class NormalsJudge(DenseJudge):
         return F.normalize(super().forward(image).logits, dim=1)
 
 
-def build_guider() -> Tipsv2DptForNormalEstimation:
+def build_guider() -> nn.Module:
+    from transformers import Tipsv2DptConfig, Tipsv2DptForNormalEstimation, Tipsv2VisionConfig
+
     backbone = Tipsv2VisionConfig(
         image_size=32,
         patch_size=4,
@@ -67,8 +67,8 @@ def guider_answer(model: nn.Module, image: Tensor) -> Tensor:
     return F.interpolate(normals, image.shape[-2:], mode="bilinear", antialias=True)
 
 
-def train(model: nn.Module, answer, seed: int, recipe: Recipe, name: str) -> None:
-    """`answer`: (model, image) -> normals."""
+def train(model: nn.Module, answer: Answer, seed: int, recipe: Recipe, name: str) -> None:
+    """Minimise 1 - cosine on clean renders."""
     scenes, normals = render(SCENES, seed), scene_normals(SCENES, seed)
 
     def loss_of(rows: Tensor) -> Tensor:
@@ -80,6 +80,8 @@ def train(model: nn.Module, answer, seed: int, recipe: Recipe, name: str) -> Non
 
 def train_missing() -> None:
     if not is_trained(NORMALS_GUIDER):
+        from transformers import Tipsv2DptImageProcessor
+
         torch.manual_seed(RECIPE.seed)
         model = build_guider()
         train(model, guider_answer, GUIDERS_SEED, RECIPE, NORMALS_GUIDER.name)
@@ -108,6 +110,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with torch.enable_grad():
         train_missing()
+    from transformers import Tipsv2DptForNormalEstimation
+
     target, image = NormalsTarget(scene_normals(*HELDOUT)), render(*HELDOUT).pictures()
     guider = Tipsv2DptForNormalEstimation.from_pretrained(NORMALS_GUIDER, dtype=torch.float32)
     for name, found in {

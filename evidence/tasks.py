@@ -1,10 +1,10 @@
 """What each task reaches on the demo world: `python -m evidence.tasks`.
 
-So far the kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low
-resolution, in a known region, in their palette, or in their mean and contrast; everything is at its
-default but the strength. Measures are exact: those of the target itself. Writes
-docs/evidence/tasks.csv, tasks.md and likeness.png. Rows that tasks.csv has are kept, so a run that
-was stopped continues: delete the file after the models or the defaults have changed.
+The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low resolution, in
+a known region, in their palette, or in their mean and contrast; everything is at its default but
+the strength. Measures are exact: those of the target itself. Then normals and edges (map_tasks.py).
+Writes docs/evidence/tasks.csv, tasks.md and likeness.png. Rows that tasks.csv has are kept, so a
+run that was stopped continues: delete the file after the models or the defaults have changed.
 """
 
 import sys
@@ -23,6 +23,8 @@ from demo.paths import JUDGE
 from demo.sampling import guide_model, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from evidence.flags import build_parser
+from evidence.map_tasks import MAPS, MapRow, measure_row, sample_row
+from evidence.map_tasks import planned as planned_maps
 from evidence.quality import measure_quality
 from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
@@ -56,14 +58,18 @@ class Measurement:
     seconds: float
 
     @property
-    def key(self) -> tuple[str, float]:
-        return self.task, self.strength
+    def key(self) -> MapRow:
+        return MapRow(self.task, self.method, self.jacobian, self.strength)
 
 
-def planned() -> Iterator[tuple[str, float]]:
-    """The kind and the strength of all rows; 0 is no guidance."""
+def planned() -> Iterator[MapRow]:
+    """What all rows ask for; at a strength of 0 there is no guidance."""
+    for task in (*KINDS, *MAPS):
+        yield MapRow(task, NO_GUIDANCE, "", 0.0)
     for kind in KINDS:
-        yield from ((kind, strength) for strength in (0.0, *STRENGTHS))
+        for strength in STRENGTHS:
+            yield MapRow(kind, LIKE, LIKENESS.recommended.jacobian, strength)
+    yield from planned_maps()
 
 
 class Pictures:
@@ -102,19 +108,23 @@ class Pictures:
             self._plain[num] = found
         return found
 
-    def measure(self, kind: str, strength: float) -> Measurement:
+    def measure(self, row: MapRow) -> Measurement:
         num = len(self.references)
-        pictures, seconds = self.sample(kind, strength, num)
+        if row.task in MAPS and row.strength:
+            pictures, seconds = sample_row(row, self.model, self.references, self.seed)
+        else:
+            pictures, seconds = self.sample(row.task, row.strength, num)
         quality = measure_quality(self.judge, pictures, self.real)
-        target = self.target(kind).target
+        if row.task in MAPS:
+            measure, value = measure_row(row.task, pictures, self.references)
+        else:
+            target = self.target(row.task).target
+            measure, value = target.wording(()).axis, target.agreement(pictures).mean().item()
         return Measurement(
-            task=kind,
-            method=LIKE if strength else NO_GUIDANCE,
-            input="x0_hat" if strength else "",
-            jacobian=LIKENESS.recommended.jacobian if strength else "",
-            strength=strength,
-            measure=target.wording(()).axis,
-            value=round(target.agreement(pictures).mean().item(), 2),
+            **row._asdict(),
+            input="x0_hat" if row.strength else "",
+            measure=measure,
+            value=round(value, 2),
             fid=round(quality.fid, 3),
             kid=round(quality.kid, 2),
             n=num,
@@ -136,6 +146,27 @@ def task_table(found: list[Measurement]) -> str:
         more = own[1.0].seconds / own[0.0].seconds - 1
         lines.append(line | {"time at 1": f"{more:+.0%}"})
     return markdown(lines)
+
+
+def map_table(found: list[Measurement]) -> str:
+    """Markdown: a line per row of normals and edges."""
+    plain = {m.task: m for m in found if not m.strength}
+    return markdown(
+        [
+            {
+                "task": m.task,
+                "method": m.method,
+                "Jacobian": m.jacobian,
+                m.measure: f"{m.value:.1f}" if m.value > 1 else f"{m.value:.0%}",
+                "FID": f"{m.fid:.2f}",
+                "KID": f"{m.kid:.1f}",
+                "time": f"{m.seconds / plain[m.task].seconds - 1:+.0%}",
+            }
+            for task in MAPS
+            for m in found
+            if m.task == task
+        ]
+    )
 
 
 def draw_pictures(pictures_of: Pictures) -> Image.Image:
@@ -165,9 +196,9 @@ def main() -> None:
     path = args.output / "tasks.csv"
     found = read_rows(Measurement, path)
     for key in tqdm([key for key in planned() if key not in {m.key for m in found}], unit="row"):
-        found.append(pictures.measure(*key))
+        found.append(pictures.measure(key))
         write_csv([asdict(m) for m in found], path)
-    text = task_table(found)
+    text = f"{task_table(found)}\n\n{MAPS_HEAD}\n\n{map_table(found)}"
     (args.output / "tasks.md").write_text(f"{HEAD}\n\n{text}\n", encoding="utf-8")
     draw_pictures(pictures).save(args.output / "likeness.png")
     sys.stdout.write(text + "\n")
@@ -182,6 +213,13 @@ all but the middle 16 x 16 pixels, mean and contrast are those of the whole pict
 `python -m evidence.tasks`.
 
 ![What is asked for, and pictures at strength 1](likeness.png)"""
+
+
+MAPS_HEAD = """## Normals and edges
+
+At strength 1. Pictures are asked for the exact normals of held-out scenes, measured by a judge that
+guides nothing (`python -m demo.normals_models`); or for the edges that the edge filter sees in
+their pictures, measured by the filter itself."""
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from ..maps import check_rows, own_maps, own_mask
 from .wording import Wording
 
 TOLERANCE = 0.0075  # of the diagonal: that of the boundary benchmark BSDS500
+SURE = 2.0  # log-odds, 88 %: more is not asked for, as it would ask for ever more contrast
 FAINTEST = 0.1  # a map whose strongest edge is below this is empty
 
 
@@ -21,7 +22,7 @@ class EdgesTarget:
     Both are weighted means over their pixels, and count equally, as in HED's class-balanced
     cross-entropy (Xie and Tu, 2015, equation 2). An edge may lie `reach` pixels beside its place,
     as in the boundary benchmark (Martin et al., 2004): where one is asked for the likeliest within
-    reach counts, and "elsewhere" begins out of reach. `edges`: (R, H, W) or (H, W) in [0, 1], 1 is
+    reach counts, and "elsewhere" begins out of reach. A pixel that is SURE counts as certain. `edges`: (R, H, W) or (H, W) in [0, 1], 1 is
     an edge; R is 1 or the batch's size. `mask`: where they count, (R or 1, H, W) in [0, 1].
     """
 
@@ -46,8 +47,8 @@ class EdgesTarget:
         """`prediction`: the log-odds of an edge, (B, 1, h, w) -> (B,) in float32."""
         wanted, weight = self._wanted_like(prediction)
         odds, far = prediction.float()[:, 0], self._reach(prediction)
-        there = _mean(F.logsigmoid(_nearby(odds, far)), wanted * weight)
-        elsewhere = _mean(F.logsigmoid(-odds), (1 - _nearby(wanted, far)) * weight)
+        there = _mean(_log_p(_nearby(odds, far)), wanted * weight)
+        elsewhere = _mean(_log_p(-odds), (1 - _nearby(wanted, far)) * weight)
         return (there + elsewhere) / 2
 
     def agreement(self, prediction: Tensor) -> Tensor:
@@ -81,6 +82,11 @@ class EdgesTarget:
         size = prediction.shape[-2:]
         maps = (resize_lines(self.edges * self.mask, size), resize_lines(self.mask, size))
         return tuple(map.to(prediction.device) for map in maps)
+
+
+def _log_p(odds: Tensor) -> Tensor:
+    """The log-probability for log-odds, no more than for SURE."""
+    return F.logsigmoid(odds.clamp(max=SURE))
 
 
 def reach(maps: Tensor) -> int:

@@ -10,11 +10,12 @@ from demo.scenes import render
 from ppap_core.guiders import BUILT_IN
 from ppap_core.guiders.edge_filter import HIGH, LEAST, LOW, MOST_PIXELS, NAME, STEEPNESS
 from ppap_core.targets.edge_maps import ON_BLACK, ON_WHITE
-from ppap_core.targets.edges_target import EdgesTarget, reach, resize_lines
+from ppap_core.targets.edges_target import SURE, EdgesTarget, reach, resize_lines
 from ppap_core.targets.map_target import Frame, build_map_target
 from ppap_core.tasks import EDGES
 
 CERTAIN = 30.0  # log-odds
+BEST = math.log(1 / (1 + math.exp(-SURE)))  # of a log-likelihood
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,17 @@ def test_log_likelihood_in_closed_form():
     target = EdgesTarget(line(10))
     none = torch.zeros(1, 1, 32, 32)
     assert target.log_likelihood(none).item() == pytest.approx(math.log(0.5))
-    assert target.log_likelihood(odds(line(10))).item() == pytest.approx(0.0, abs=1e-5)
-    assert target.log_likelihood(none - CERTAIN).item() == pytest.approx(-CERTAIN / 2, rel=1e-4)
+    assert target.log_likelihood(odds(line(10))).item() == pytest.approx(BEST)
+    assert target.log_likelihood(none - CERTAIN).item() == pytest.approx((BEST - CERTAIN) / 2)
     # Out of reach: the line is missed, and one of 29 columns elsewhere has a line too many.
     wrong = target.log_likelihood(odds(line(20))).item()
-    assert wrong == pytest.approx(-(CERTAIN + CERTAIN / 29) / 2, rel=1e-4)
+    assert wrong == pytest.approx((-CERTAIN + (28 * BEST - CERTAIN) / 29) / 2)
+
+
+def test_what_is_sure_pulls_no_more():
+    seen = (odds(line(10)) / CERTAIN * (SURE + 0.1)).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(EdgesTarget(line(10)).log_likelihood(seen).sum(), seen)
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize(("side", "far"), [(32, 1), (512, 5)])
@@ -58,7 +65,7 @@ def test_a_line_may_lie_beside_its_place_as_far_as_its_reach(side, far):
     target = EdgesTarget(line(10, side))
     assert reach(target.edges) == far
     inside, outside = (odds(line(10 + shift, side)) for shift in (far, far + 1))
-    assert target.log_likelihood(inside).item() == pytest.approx(0.0, abs=1e-5)
+    assert target.log_likelihood(inside).item() == pytest.approx(BEST)
     assert target.agreement(inside).item() == pytest.approx(1.0)
     assert target.log_likelihood(outside).item() < -10
     assert target.agreement(outside).item() == 0.0
@@ -73,7 +80,7 @@ def test_agreement_is_f1():
     mask[..., :8] = 1
     masked = EdgesTarget((line(4) + line(12)).clamp(max=1), mask)
     assert masked.agreement(odds(line(4) + line(24))).item() == pytest.approx(1.0)
-    assert masked.log_likelihood(odds(line(4) + line(24))).item() == pytest.approx(0.0, abs=1e-5)
+    assert masked.log_likelihood(odds(line(4) + line(24))).item() == pytest.approx(BEST)
     nothing = torch.full((1, 1, 4, 4), -1.0)
     agreement = EDGES.comparisons["edges"].agreement
     assert agreement(nothing, nothing).item() == 1.0 and agreement(-nothing, nothing).item() == 0.0
