@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from demo.rays import camera_axes
 from demo.scenes import CHUNK, SUPERSAMPLING, meet, random_parameters
-from demo.shading import OBJECT, background_normals, object_normals
+from demo.shading import OBJECT, SEGMENTS, background_normals, object_normals
 from demo.shapes import SHAPES
 
 
@@ -27,15 +27,18 @@ def trace_normals(shape: int, p: dict[str, Tensor], size: int) -> tuple[Tensor, 
 def average_normals(normal: Tensor, segment: Tensor, size: int) -> Tensor:
     """(B, 3, size, size): the mean over the rays of each pixel's own segment, at length 1.
 
-    A pixel belongs to the object if half of its rays do, as in `demo.scenes.average_rays`.
+    Which segment that is, `demo.scenes.average_rays` says.
     """
 
     def pixels(values: Tensor) -> Tensor:
         return values.unflatten(-1, (size, SUPERSAMPLING, size, SUPERSAMPLING)).mean((-3, -1))
 
-    is_object = (segment == OBJECT).float()
-    own, other = pixels(normal * is_object), pixels(normal * (1 - is_object))
-    return F.normalize(torch.where(pixels(is_object) >= 0.5, own, other), dim=0).movedim(0, 1)
+    masks = [(segment == index).float() for index in range(len(SEGMENTS))]
+    share = torch.stack([pixels(mask) for mask in masks])
+    own = torch.where(share[OBJECT] >= 0.5, OBJECT, share[:OBJECT].argmax(0))
+    means = torch.stack([pixels(normal * mask) for mask in masks])
+    chosen = means.gather(0, own.expand_as(means[:1]))[0]
+    return F.normalize(chosen, dim=0).movedim(0, 1)
 
 
 @torch.no_grad()

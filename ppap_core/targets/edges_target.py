@@ -22,8 +22,9 @@ class EdgesTarget:
     Both are weighted means over their pixels, and count equally, as in HED's class-balanced
     cross-entropy (Xie and Tu, 2015, equation 2). An edge may lie `reach` pixels beside its place,
     as in the boundary benchmark (Martin et al., 2004): where one is asked for the likeliest within
-    reach counts, and "elsewhere" begins out of reach. A pixel that is SURE counts as certain. `edges`: (R, H, W) or (H, W) in [0, 1], 1 is
-    an edge; R is 1 or the batch's size. `mask`: where they count, (R or 1, H, W) in [0, 1].
+    reach counts, and "elsewhere" begins out of reach. A pixel that is SURE counts as certain.
+    `edges`: (R, H, W) or (H, W) in [0, 1], 1 is an edge; R is 1 or the batch's size. `mask`: where
+    they count, (R or 1, H, W) in [0, 1].
     """
 
     edges: Tensor
