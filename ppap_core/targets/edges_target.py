@@ -62,7 +62,7 @@ class EdgesTarget:
     def wording(self, labels: Sequence[str]) -> Wording:
         """How `agreement` is told."""
         return Wording(
-            "edges were as asked by {}, now by {} (F1; 100 % is the same drawing)",
+            "{} of the edges were as asked, now {} (F1; 100 % is the same drawing)",
             "{} -> {} of the edges as asked",
             "edges as asked (F1)",
         )

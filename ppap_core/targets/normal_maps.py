@@ -91,6 +91,8 @@ def _doubt(fault: str, source: str) -> str:
 
 def integrability(normals: Tensor) -> float:
     """The correlation of both sides, in [-1, 1]; 0 for a map without curved or bent surfaces."""
+    if min(normals.shape[-2:]) < 3:
+        return 0.0
     x, y, z = normals.unbind(1)
     steep = (z < 0.1) | (x.abs() > STEEP * z) | (y.abs() > STEEP * z)
     z = z.clamp(min=0.1)
@@ -99,8 +101,6 @@ def integrability(normals: Tensor) -> float:
     twist_x = -(along_x[:, 2:, 1:-1] - along_x[:, :-2, 1:-1])
     twist_y = along_y[:, 1:-1, 2:] - along_y[:, 1:-1, :-2]
     known = 1 - F.max_pool2d(steep.float(), 3, stride=1)
-    if not known.numel():
-        return 0.0
     one, other = (twist_x * known).flatten(), (twist_y * known).flatten()
     return F.cosine_similarity(one, other, dim=0).item()
 

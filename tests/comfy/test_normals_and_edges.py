@@ -104,7 +104,7 @@ def test_edges_follow_a_drawing_without_a_network(call, world):
     pictures, report = report_of(call, world, guider, target, strength=2.0)
     before, after = (target.agreement(guider.guider(seen)).item() for seen in (plain, pictures))
     assert after > before + 0.2, (before, after)
-    assert re.search(r"edges were as asked by \d+ %, now by \d+ % \(F1", report), report
+    assert re.search(r"\d+ % of the edges were as asked, now \d+ % \(F1", report), report
     with pytest.raises(ValueError, match="the edge map is empty where it counts"):
         map_target(call, guider, torch.zeros(1, 8, 8, 3), "line drawing (white on black)")
 

@@ -147,6 +147,10 @@ def test_flat_walls_say_nothing_about_their_axes():
     assert "\n" not in build(drawn(walls, GREEN_UP), GREEN_DOWN).info
 
 
+def test_a_map_of_a_few_pixels_is_read():
+    assert build(torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 2, 5), GREEN_UP)
+
+
 def test_padding_asks_for_nothing():
     made = build(drawn(sphere(), GREEN_UP), GREEN_UP, width=96, height=48, fit="pad")
     assert made.preview.shape == (1, 3, 48, 96) and not made.target.mask[:, :, :24].any()
