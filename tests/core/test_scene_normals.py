@@ -1,13 +1,18 @@
 """The demo's exact normals against closed forms: the floor, the wall, a sphere, and its depth."""
 
 import torch
+import transformers
 
 from demo.normals import scene_normals, trace_normals
+from demo.normals_models import load_normals_judge
+from demo.paths import NORMALS_GUIDER
 from demo.rays import CAMERA_DISTANCE
 from demo.scenes import meet, random_parameters, render
 from demo.shading import FLOOR, OBJECT, WALL
 from demo.shapes import SHAPES
+from ppap_core.guiders import load_guider
 from ppap_core.targets.normal_maps import integrability
+from ppap_core.targets.normals_target import NormalsTarget
 
 
 def test_floor_and_wall_are_turned_by_the_cameras_tilt():
@@ -44,3 +49,11 @@ def test_they_are_normals_of_one_surface():
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(40, 32, 32))
     assert integrability(normals) > 0.2
     assert integrability(normals * torch.tensor([1.0, -1.0, 1.0])[:, None, None]) < -0.2
+
+
+def test_the_shipped_judge_sees_them_and_so_does_the_guider_through_the_loader():
+    image, target = render(20, seed=21).pictures(), NormalsTarget(scene_normals(20, seed=21))
+    with torch.no_grad():
+        assert target.agreement(load_normals_judge()(image)).mean() < 10
+        if hasattr(transformers, "AutoModelForNormalEstimation"):
+            assert target.agreement(load_guider(NORMALS_GUIDER)(image)).mean() < 12
