@@ -42,14 +42,20 @@ class Space(NamedTuple):
         return self._replace(yaw=-self.yaw).turn(vector)
 
 
+def camera_axes(height: Tensor, aim_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The camera's right, up and forward in the world: unit vectors, (3, B, 1) or (3, 1, 1)."""
+    zero = torch.zeros_like(height)
+    slope = torch.atan((aim_height - height) / CAMERA_DISTANCE)
+    forward = torch.stack((zero, slope.sin(), slope.cos()))
+    up = torch.stack((zero, slope.cos(), -slope.sin()))
+    return torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1), up, forward
+
+
 def camera_rays(height: Tensor, aim_height: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Origin (3, B, 1) and directions (3, B, size^2) of length 1 along the viewing axis."""
     zero = torch.zeros_like(height)
     origin = torch.stack((zero, height, zero - CAMERA_DISTANCE))
-    slope = torch.atan((aim_height - height) / CAMERA_DISTANCE)
-    forward = torch.stack((zero, slope.sin(), slope.cos()))
-    up = torch.stack((zero, slope.cos(), -slope.sin()))
-    right = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    right, up, forward = camera_axes(height, aim_height)
     ticks = FIELD_OF_VIEW * ((torch.arange(size) + 0.5) / size * 2 - 1)
     down, across = torch.meshgrid(ticks, ticks, indexing="ij")
     return origin, forward + across.flatten() * right - down.flatten() * up

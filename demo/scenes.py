@@ -13,7 +13,7 @@ from torch import Tensor
 
 from demo.rays import Space, camera_rays, march
 from demo.shading import COLOURS, OBJECT, SEGMENTS, outlined
-from demo.shapes import SHAPES, SOLIDS, length
+from demo.shapes import SHAPES, SOLIDS, Distance, length
 
 SUPERSAMPLING = 2  # rays of a pixel along each side
 CHUNK = 64  # scenes traced together: 16 are 20 % slower
@@ -71,6 +71,18 @@ class Rays(NamedTuple):
     segment: Tensor  # (B, P), index into SEGMENTS
 
 
+class Meeting(NamedTuple):
+    """Where P = size^2 rays of each of B scenes of one shape end."""
+
+    distance: Distance  # of the shape, in its own space
+    space: Space  # where the object stands
+    columns: dict[str, Tensor]  # the parameters, (B, 1) each
+    point: Tensor  # (3, B, P) in the world
+    view: Tensor  # (3, B, P), the rays' unit vectors
+    depth: Tensor  # (B, P)
+    segment: Tensor  # (B, P), index into SEGMENTS
+
+
 def random_parameters(num: int, seed: int) -> dict[str, Tensor]:
     """One column (num,) per name in RANGES, uniform in its range."""
     uniform = torch.rand(num, len(RANGES), generator=torch.Generator().manual_seed(seed))
@@ -78,7 +90,7 @@ def random_parameters(num: int, seed: int) -> dict[str, Tensor]:
     return {name: low + (high - low) * column for (name, (low, high)), column in columns}
 
 
-def trace(shape: int, p: dict[str, Tensor], size: int, style: str = "shaded") -> Rays:
+def meet(shape: int, p: dict[str, Tensor], size: int) -> Meeting:
     """Send size x size rays into each scene of this shape. `p`: columns (B,) as in RANGES."""
     distance, standing = SOLIDS[SHAPES[shape]]
     p = {name: column[:, None] for name, column in p.items()}
@@ -90,8 +102,14 @@ def trace(shape: int, p: dict[str, Tensor], size: int, style: str = "shaded") ->
     to_wall = (p["wall"] - origin[2]) / ray[2]
     to_object = march(distance, space.enter(origin), space.turn(view)) * p["size"] / length(*ray)
     depth, segment = torch.stack((to_floor, to_wall, to_object)).min(0)
-    colour = COLOURS[style](distance, space, p, origin + depth * ray, view, segment)
-    return Rays(colour, depth, segment)
+    return Meeting(distance, space, p, origin + depth * ray, view, depth, segment)
+
+
+def trace(shape: int, p: dict[str, Tensor], size: int, style: str = "shaded") -> Rays:
+    """As `meet`, with the colours that the rays see."""
+    met = meet(shape, p, size)
+    colour = COLOURS[style](*met[:5], met.segment)
+    return Rays(colour, met.depth, met.segment)
 
 
 def average_rays(rays: Rays, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from demo import clean_models, dense_models, paths, word_model
+from demo import clean_models, dense_models, normals_models, paths, word_model
 from demo.latent_diffusion import encode_scenes
 from demo.scene_files import load_heldout_scenes, load_large_training_scenes, load_training_scenes
 from ppap_core.reading import Reading
@@ -36,12 +36,14 @@ WIDE = {"max_touched": 1.0, "max_share": 1.0}
 TAUGHT = WIDE | {"partition": "timestep", "budget": "total", "steps": 1500, "batch_size": 32}
 CLASS_FLAGS = TAUGHT | {"rank": 7, "lora_alpha": 7}
 MAP_FLAGS = TAUGHT | {"rank": 2, "lora_alpha": 2}
+NORMALS_FLAGS = MAP_FLAGS | {"steps": 600, "batch_size": 16}
 LATENT_FLAGS = WIDE | {"rank": 16, "lora_alpha": 16, "steps": 1000}
 DISTILLATIONS = {  # experts of the pixel model: guider, flags
     paths.EXPERTS: (paths.GUIDER, CLASS_FLAGS),
     paths.DEPTH_EXPERTS: (paths.DEPTH_GUIDER, MAP_FLAGS),
     paths.SEGMENTATION_EXPERTS: (paths.SEGMENTATION_GUIDER, MAP_FLAGS),
     paths.WORDS_EXPERTS: (paths.WORDS_GUIDER, MAP_FLAGS),
+    paths.NORMALS_EXPERTS: (paths.NORMALS_GUIDER, NORMALS_FLAGS),
 }
 
 
@@ -102,6 +104,7 @@ def train_pixel_models() -> None:
     clean_models.train_missing()
     dense_models.train_missing()
     word_model.train_missing()
+    normals_models.train_missing()
     if not paths.PIXEL_MODEL.exists():
         scenes = paths.TRAIN_SCENES
         train_generative_model("diffusion", paths.PIXEL_MODEL, DIFFUSION_STEPS, scenes=scenes)

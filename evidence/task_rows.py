@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evidence.quality import Quality
 from evidence.tables import markdown
 
-NO_GUIDANCE = "no guidance"
+NO_GUIDANCE, ALONE, EXPERTS = "no guidance", "guider alone", "PPAP experts"
 Key = tuple[str, str, str, float]
 
 
@@ -28,6 +29,25 @@ class Measurement:
     @property
     def key(self) -> Key:
         return self.task, self.method, self.jacobian, self.strength
+
+    @classmethod
+    def of(
+        cls, key: Key, measure: str, value: float, quality: Quality, n: int, seconds: float
+    ) -> "Measurement":
+        task, method, jacobian, strength = key
+        return cls(
+            task=task,
+            method=method,
+            input="x0_hat" if strength else "",
+            jacobian=jacobian,
+            strength=strength,
+            measure=measure,
+            value=round(value, 2),
+            fid=round(quality.fid, 3),
+            kid=round(quality.kid, 2),
+            n=n,
+            seconds=round(seconds, 4),
+        )
 
 
 def table(found: list[Measurement], column: str, name: Callable[[Measurement], str]) -> str:

@@ -3,9 +3,9 @@
 The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low resolution, in
 a known region, in their palette, or in their mean and contrast; everything is at its default but
 the strength. Measures are exact: those of the target itself. And *Target Words*
-(evidence/words.py). Writes docs/evidence/tasks.csv, tasks.md, likeness.png and words.png. Rows that
-tasks.csv has are kept, so a run that was stopped continues: delete the file after the models or the
-defaults have changed.
+(evidence/words.py), normals and edges (evidence/map_tasks.py). Writes docs/evidence/tasks.csv,
+tasks.md, likeness.png and words.png. Rows that tasks.csv has are kept, so a run that was stopped
+continues: delete the file after the models or the defaults have changed.
 """
 
 import sys
@@ -24,6 +24,8 @@ from demo.paths import JUDGE
 from demo.sampling import guide_model, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from evidence.flags import build_parser
+from evidence.map_tasks import MAPS, Maps
+from evidence.map_tasks import planned as planned_maps
 from evidence.quality import measure_quality
 from evidence.tables import read_rows, write_csv
 from evidence.task_rows import NO_GUIDANCE, Key, Measurement, table
@@ -89,24 +91,13 @@ class Pictures:
         return found
 
     def measure(self, key: Key) -> Measurement:
-        kind, method, jacobian, strength = key
+        kind, _, _, strength = key
         num = len(self.references)
         pictures, seconds = self.sample(kind, strength, num)
         quality = measure_quality(self.judge, pictures, self.real)
         target = self.target(kind).target
-        return Measurement(
-            task=kind,
-            method=method,
-            input="x0_hat" if strength else "",
-            jacobian=jacobian,
-            strength=strength,
-            measure=target.wording(()).axis,
-            value=round(target.agreement(pictures).mean().item(), 2),
-            fid=round(quality.fid, 3),
-            kid=round(quality.kid, 2),
-            n=num,
-            seconds=round(seconds, 4),
-        )
+        value = target.agreement(pictures).mean().item()
+        return Measurement.of(key, target.wording(()).axis, value, quality, num, seconds)
 
 
 def draw_pictures(pictures_of: Pictures) -> Image.Image:
@@ -136,22 +127,32 @@ def main() -> None:
     path = args.output / "tasks.csv"
     found = read_rows(Measurement, path)
     words = Words(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
-    keys = {key: pictures for key in planned()} | {key: words for key in planned_words()}
+    maps = Maps(pictures.model, pictures.judge, pictures.references, pictures.real, args.seed)
+    keys = (
+        {key: pictures for key in planned()}
+        | {key: words for key in planned_words()}
+        | {key: maps for key in planned_maps()}
+    )
     for key in tqdm([key for key in keys if key not in {m.key for m in found}], unit="row"):
         found.append(keys[key].measure(key))
         write_csv([asdict(m) for m in found], path)
-    told = [m for m in found if m.task == WORDS]
     parts = (
         HEAD,
-        table([m for m in found if m not in told], "task", lambda m: m.task),
+        table([m for m in found if m.task in KINDS], "task", lambda m: m.task),
         WORDS_HEAD,
-        table(told, "guided by", lambda m: f"{m.method}, {m.jacobian}"),
+        table([m for m in found if m.task == WORDS], "guided by", _way),
+        MAPS_HEAD,
+        table([m for m in found if m.task in MAPS], "task", lambda m: f"{m.task}, {_way(m)}"),
     )
     text = "\n\n".join(parts)
     (args.output / "tasks.md").write_text(f"{text}\n", encoding="utf-8")
     draw_pictures(pictures).save(args.output / "likeness.png")
     words.draw().save(args.output / "words.png")
     sys.stdout.write(text + "\n")
+
+
+def _way(m: Measurement) -> str:
+    return f"{m.method}, {m.jacobian}"
 
 
 HEAD = """# Tasks
@@ -172,6 +173,11 @@ which guide nothing; of real renders they find 91.5 % right. The guider reads th
 picture, and *jvp* or *none* is the Jacobian.
 
 ![Pictures asked to show captions, at strength 1](words.png)"""
+MAPS_HEAD = """## Normals and edges
+
+Pictures are asked for the exact normals of held-out scenes, measured by a judge that guides nothing
+(`python -m demo.normals_models`); or for the edges that the edge filter sees in their pictures,
+measured by the filter itself."""
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from demo.paths import WORDS_EXPERTS, WORDS_GUIDER
 from demo.sampling import sample
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
-from evidence.task_rows import NO_GUIDANCE, Key, Measurement
+from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement
 from ppap_core.expert_file import load_experts
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.guiders import load_guider
@@ -26,7 +26,6 @@ from ppap_core.strength import Strength
 from ppap_core.targets.embedding_lines import build_embedding_target
 
 TASK, MEASURE = "words", "colour, shape and floor as asked (%)"
-ALONE, EXPERTS = "guider alone", "PPAP experts"
 WAYS = ((ALONE, "jvp"), (ALONE, "none"), (EXPERTS, "none"))
 STRENGTHS = (0.5, 1.0, 2.0)
 NUM_HELDOUT, HELDOUT_SEED = 6000, 1  # of demo.scene_files.load_heldout_scenes
@@ -78,19 +77,8 @@ class Words:
         num = len(self.asked.shape)
         pictures, seconds = self.sample(method, jacobian, strength, num)
         quality = measure_quality(self.judge, pictures, self.real)
-        return Measurement(
-            task=TASK,
-            method=method,
-            input="x0_hat" if strength else "",
-            jacobian=jacobian,
-            strength=strength,
-            measure=MEASURE,
-            value=round(100 * self.asked.agreement(judge(pictures))["all"], 2),
-            fid=round(quality.fid, 3),
-            kid=round(quality.kid, 2),
-            n=num,
-            seconds=round(seconds, 4),
-        )
+        value = 100 * self.asked.agreement(judge(pictures))["all"]
+        return Measurement.of(key, MEASURE, value, quality, num, seconds)
 
     def draw(self) -> Image.Image:
         """The first captions, without guidance and in all ways at strength 1."""

@@ -26,6 +26,12 @@ SEARCH_ALIASES = [
     "CLIP",
     "SigLIP",
     "DINO",
+    "normal map",
+    "normals",
+    "canny",
+    "lineart",
+    "edges",
+    "softedge",
     "PPAP",
 ]
 
@@ -47,7 +53,8 @@ class LoadGuider(io.ComfyNode):
                     tooltip="A folder in models/ppap_guiders that holds config.json and "
                     "model.safetensors, such as timm and transformers models on the Hugging Face "
                     "hub; a Depth Anything 3 file in models/geometry_estimation; or a model that "
-                    "can be downloaded: the help page says which suits what.",
+                    "can be downloaded: the help page says which suits what. The edge filter needs "
+                    "no file.",
                 ),
                 io.Boolean.Input(
                     "allow_download",

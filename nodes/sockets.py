@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.errors import SettingError
 from ..ppap_core.targets import Target
+from ..ppap_core.targets.wording import any_of
 from ..ppap_core.tasks import all_tasks, get_task
 from .options import Options
 
@@ -51,7 +52,7 @@ def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
     info = expect_guider(guider, node).guider.info
     if info.task not in tasks:
         raise ValueError(
-            f"{_name(node)} needs {' or '.join(get_task(task).model for task in tasks)} at its "
+            f"{_name(node)} needs {any_of([get_task(task).model for task in tasks])} at its "
             f"socket guider, but {info.source} is {info.asks.model}: connect another guider there, "
             f"or use {info.asks.target_nodes} with this one"
         )

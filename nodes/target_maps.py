@@ -25,6 +25,7 @@ from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
 
 SEARCH_ALIASES = ["depth", "segmentation", "map", "palette", "mask", "control", "guide", "PPAP"]
+MORE_ALIASES = ["normal map", "normals", "canny", "lineart", "edges", "hed", "softedge", "scribble"]
 SHOWN_SIDE = 256  # pixels of the preview on a node
 
 
@@ -34,8 +35,8 @@ def map_outputs() -> list[io.Output]:
         TargetSocket.Output(display_name="target"),
         io.Image.Output(
             display_name="preview",
-            tooltip="A picture of the target: near is white, classes have their colours, and where "
-            "nothing is asked for it is black.",
+            tooltip="A picture of the target: near is white, classes have their colours, normals "
+            "those of OpenGL, edges are white, and where nothing is asked for it is black.",
         ),
         io.String.Output(
             display_name="info", tooltip="What the map contains, and what was done to it."
@@ -59,12 +60,13 @@ class TargetMap(io.ComfyNode):
             node_id="PPAP_TargetMap",
             display_name="Target Depth/Seg Map",
             category=CATEGORY,
-            description="What a depth or segmentation model should see in the picture, taken from "
-            "a reference picture or a ready map.",
-            search_aliases=SEARCH_ALIASES,
+            description="What a model of depth, segments, normals or edges should see in the "
+            "picture, taken from a reference picture or a ready map.",
+            search_aliases=[*SEARCH_ALIASES, *MORE_ALIASES],
             inputs=[
                 GuiderSocket.Input(
-                    "guider", tooltip="The depth or segmentation model that will guide."
+                    "guider",
+                    tooltip="The model of depth, segments, normals or edges that will guide.",
                 ),
                 io.Image.Input(
                     "image",
@@ -75,7 +77,9 @@ class TargetMap(io.ComfyNode):
                     "source",
                     options=list(map_sources()),
                     tooltip="What the image is. A reference picture: the guider, without experts, "
-                    "makes the map from it. A segmentation map has one colour per class.",
+                    "makes the map from it. A segmentation map has one colour per class. Of normal "
+                    "maps, renderers draw green up or down, ControlNet's BAE and DSINE red left. A "
+                    "line drawing is Canny, lineart or soft edges.",
                 ),
                 io.Combo.Input(
                     "palette",

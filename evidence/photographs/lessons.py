@@ -135,4 +135,4 @@ def _answers(
         x_0 = data.x_0(chosen)
         sigma_ve = sample_sigma_ve(noise_range, len(x_0), generator)
         eps = torch.randn(x_0.shape, generator=generator)
-        yield downscale(guider(read(x_0, sigma_ve, eps)))
+        yield downscale(guider(read(x_0, sigma_ve, eps)), guider.info.kind)

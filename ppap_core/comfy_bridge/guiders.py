@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..guiders import (
+    BUILT_IN,
     PRESETS,
     Guider,
     GuiderInfo,
@@ -24,7 +25,7 @@ from ..guiders import (
     fingerprint,
     load_guider,
 )
-from ..guiders.transformers_guider import MIN_DEPTH
+from ..guiders.transformers_answers import MIN_DEPTH
 from .folders import GUIDERS
 
 HOSTS_OWN = "geometry_estimation"  # ComfyUI's name of the folder with its depth models
@@ -33,10 +34,10 @@ SIDE, MULTIPLE = 504, 14  # Depth Anything 3: the side of its training pictures,
 
 
 def guider_names() -> list[str]:
-    """The guiders in the pack's folders, ComfyUI's depth models, then presets to download."""
+    """The guiders in the pack's folders, ComfyUI's depth models, presets, and those built in."""
     here = _folders()
     own = [f"{HOSTS_OWN}/{name}" for name in _own_files()]
-    return [*sorted(here), *own, *(name for name in PRESETS if name not in here)]
+    return [*sorted(here), *own, *(name for name in PRESETS if name not in here), *BUILT_IN]
 
 
 def load_named_guider(name: str, allow_download: bool = False) -> Guider:
@@ -44,6 +45,8 @@ def load_named_guider(name: str, allow_download: bool = False) -> Guider:
 
     ValueError, in one line, for a name that is not found and for a model that is no guider.
     """
+    if name in BUILT_IN:
+        return BUILT_IN[name]()
     if (path := _own_path(name)) is not None:
         return load_depth_anything_3(path)
     if folder := _folders().get(name):

@@ -110,7 +110,7 @@ def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, floa
         with torch.no_grad():
             image = _read(trainer, read, state)
             ready = time.perf_counter()
-            answer = downscale(trainer.guider(image))
+            answer = downscale(trainer.guider(image), trainer.guider.info.kind)
             answer.sum().item()  # waits for the GPU
         answered = time.perf_counter()
         learner.learn([Piece(image, answer, 1 / settings.accumulation)] * settings.accumulation)

@@ -104,7 +104,7 @@ def _of_noise(
         sigma_ve = sample_sigma_ve(noise_range, len(x_0), generator)
         eps = torch.randn(x_0.shape, generator=generator)
         image = read(x_0.to(device), sigma_ve.to(device), eps.to(device))
-        yield downscale(guider(image)).cpu(), chosen
+        yield downscale(guider(image), guider.info.kind).cpu(), chosen
 
 
 def _of_estimates(
@@ -120,7 +120,8 @@ def _of_estimates(
     columns = data.estimates.nearest(noise_range)
     for chosen in torch.arange(len(data)).split(batch_size):
         x0_hat = data.estimates.x0_hat[chosen, columns[chosen]]
-        yield downscale(guider(read.view(x0_hat.to(device).float()))).cpu(), chosen
+        answer = guider(read.view(x0_hat.to(device).float()))
+        yield downscale(answer, guider.info.kind).cpu(), chosen
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:

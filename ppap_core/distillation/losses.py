@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..tasks import comparisons, trainable_kinds
 
@@ -32,13 +31,13 @@ def loss_kind(kind: str, depth_loss: str = "aligned") -> str:
 def loss_function(kind: str, temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
     """(student's answer, teacher's answer) -> loss, a scalar; `kind`: as of `loss_kind`."""
     loss = comparisons()[kind].loss
-    return lambda answer, teacher: loss(downscale(answer), teacher, temperature)
+    return lambda answer, teacher: loss(downscale(answer, kind), teacher, temperature)
 
 
-def downscale(answer: Tensor) -> Tensor:
+def downscale(answer: Tensor, kind: str) -> Tensor:
     """A dense answer at no more than DENSE_SIDE pixels a side; an answer that is no map, as it is.
 
-    A map is (B, h, w) or (B, K, h, w).
+    A map is (B, h, w) or (B, K, h, w). `kind`: as of `loss_kind`, whose comparison says how.
     """
     if answer.ndim < 3 or max(answer.shape[-2:]) <= DENSE_SIDE:
         return answer
@@ -46,7 +45,7 @@ def downscale(answer: Tensor) -> Tensor:
     ratio = DENSE_SIDE / max(height, width)
     size = tuple(max(1, round(side * ratio)) for side in (height, width))
     planes = answer if answer.ndim == 4 else answer[:, None]
-    small = F.interpolate(planes, size, mode="bilinear", antialias=True)
+    small = comparisons()[kind].shrink(planes, size)
     return small if answer.ndim == 4 else small[:, 0]
 
 

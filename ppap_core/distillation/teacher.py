@@ -19,7 +19,7 @@ def teacher_answers(guider: Guider, images: Tensor, batch_size: int = 64) -> Ten
     guider.switch.restore()
     device = next(guider.parameters()).device
     chunks = (bytes_to_image(chunk).to(device) for chunk in images.split(batch_size))
-    return torch.cat([downscale(guider(chunk)).cpu() for chunk in chunks])
+    return torch.cat([downscale(guider(chunk), guider.info.kind).cpu() for chunk in chunks])
 
 
 def check_labels(guider: Guider) -> None:

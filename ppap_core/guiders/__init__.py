@@ -1,7 +1,8 @@
 """Guiders: off-the-shelf vision models that guide a diffusion model.
 
 `load_guider` reads a folder with `config.json` and `model.safetensors` into a `Guider`;
-`find_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`. A `Guider` carries its
+`find_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`; `BUILT_IN` builds
+those that need no weights. A `Guider` carries its
 `Preprocessing`, and a `GuiderInfo` with its task, its labels, what its answer means and the
 `fingerprint` of its weights; `describe` puts them into words. `check_by_trial` asks it about a
 picture once.
@@ -16,6 +17,7 @@ from pathlib import Path
 from ..errors import one_line
 from .card import describe
 from .download import fetch_preset
+from .edge_filter import NAME, edge_filter
 from .guider import Guider, GuiderInfo, fingerprint
 from .listing import find_guiders, list_guiders
 from .model_folder import no_larger_than_its_file, read_settings
@@ -27,6 +29,7 @@ from .transformers_guider import load_transformers_folder
 from .trial import check_by_trial
 
 __all__ = [
+    "BUILT_IN",
     "PRESETS",
     "Guider",
     "GuiderInfo",
@@ -41,6 +44,7 @@ __all__ = [
     "load_guider",
 ]
 
+BUILT_IN = {NAME: edge_filter}  # those without a network, by name
 # A key that only this library writes into config.json -> its loader. The first key found decides.
 _LOADERS = {
     "torchvision": load_torchvision_folder,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 Sides = tuple[int, int]
 INTERPOLATIONS = ("bilinear", "bicubic")
-CROP_MODES = ("center", "squash", "border", "shortest", "fit", "own")
+CROP_MODES = ("center", "squash", "border", "shortest", "fit", "inside", "own")
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue in grey: ITU-R BT.601, as PIL takes them
 
 
@@ -34,6 +34,8 @@ class Preprocessing:
       (Mask2Former).
     - "fit" scales as little as possible so that one side meets `size`, and rounds both sides to a
       `multiple` (DPT, Depth Anything, ZoeDepth).
+    - "inside" scales so that the whole picture just fits into `size`, and rounds both sides to a
+      `multiple` (Sapiens2, without the black borders that its processor adds).
     - "own" keeps the picture's own size, rounded down to a `multiple` (GLPN).
     """
 
@@ -108,7 +110,7 @@ class Preprocessing:
         """To which size a picture of `sides` (height, width) is resized, before any crop."""
         if self.crop_mode == "own":
             return tuple(max(1, side // self.multiple) * self.multiple for side in sides)
-        if self.crop_mode == "fit":
+        if self.crop_mode in ("fit", "inside"):
             return self._fitted(sides)
         wanted = self.resize_to or tuple(math.floor(s / self.crop_fraction) for s in self.size)
         if self.crop_mode == "squash":
@@ -126,9 +128,10 @@ class Preprocessing:
         return height, width
 
     def _fitted(self, sides: Sides) -> Sides:
-        """DPTImageProcessor's rule: of the two sides' scales take the one nearer to 1."""
+        """Inside `size`; or DPTImageProcessor's rule: of both sides' scales the one nearer to 1."""
         scales = [want / side for want, side in zip(self.size, sides, strict=True)]
-        scale = scales[1] if abs(1 - scales[1]) < abs(1 - scales[0]) else scales[0]
+        is_nearer = abs(1 - scales[1]) < abs(1 - scales[0])
+        scale = min(scales) if self.crop_mode == "inside" else scales[is_nearer]
         multiples = (round(scale * side / self.multiple) for side in sides)
         height, width = (max(1, number) * self.multiple for number in multiples)
         return height, width

@@ -1,15 +1,15 @@
-"""transformers models for depth, semantic segmentation and classification, from a local folder."""
+"""transformers models for depth, normals, segmentation and classification, from a local folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
-from ..tasks import CLASS, DEPTH, SEGMENTATION, Task
+from ..tasks import CLASS, DEPTH, NORMALS, SEGMENTATION, Task
 from .answers import (
     class_answer,
     refuse_overlapping_classes,
@@ -20,6 +20,7 @@ from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
 from .model_folder import read_weights
+from .transformers_answers import axes_of, is_metric, read_depth, read_normals
 from .transformers_model import channels_of, load_model
 from .transformers_preprocessing import transformers_preprocessing
 
@@ -27,21 +28,13 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders 
     from transformers import PretrainedConfig
     from transformers.utils import ModelOutput
 
-MIN_DEPTH = 1e-3  # metres
 
-
-def _read_logits(answer: "ModelOutput", is_metric: bool) -> Tensor:
+def _read_logits(answer: "ModelOutput", how: None) -> Tensor:
     return answer.logits
 
 
-def _read_segments(answer: "ModelOutput", is_metric: bool) -> Tensor:
+def _read_segments(answer: "ModelOutput", how: None) -> Tensor:
     return with_background(answer.logits)
-
-
-def _read_depth(answer: "ModelOutput", is_metric: bool) -> Tensor:
-    """Nearness: of `is_metric` models, which answer in metres, 1 / depth."""
-    depth = answer.predicted_depth
-    return 1 / depth.clamp(min=MIN_DEPTH) if is_metric else depth
 
 
 Meaning = tuple[tuple[str, ...], str]  # the labels, and what the answer's numbers are
@@ -59,30 +52,34 @@ def _segment_meaning(config: "PretrainedConfig") -> Meaning:
     return labels, SEGMENTATION.usual
 
 
-def _depth_meaning(config: "PretrainedConfig") -> Meaning:
-    return (), DEPTH.usual
+def _nothing_to_settle(config: dict, folder: Path) -> None:
+    return None
 
 
 @dataclass(frozen=True)
 class Head:
     """What models of one kind do, and how it is read.
 
-    `task`: ours. `read`: (the model's answer, whether it is in metres) -> the guider's. `meaning`:
-    of that, by the model's config. `layers`: names that transformers gives the last layer.
+    `task`: ours. `read`: (the model's answer, `settle`'s) -> the guider's. `meaning`: of that, by
+    the model's config. `settle`: (config.json, folder) -> what `read` has to know of the model.
+    `layers`: names that transformers gives the last layer.
     """
 
     task: Task
-    read: Callable[["ModelOutput", bool], Tensor]
+    read: Callable[["ModelOutput", Any], Tensor]
     meaning: Callable[["PretrainedConfig"], Meaning]
+    settle: Callable[[dict, Path], Any] = _nothing_to_settle
     layers: tuple[str, ...] = ()
 
 
-DEPTH_HEAD = Head(DEPTH, _read_depth, _depth_meaning)
+DEPTH_HEAD = Head(DEPTH, read_depth, lambda config: ((), DEPTH.usual), is_metric)
+NORMALS_HEAD = Head(NORMALS, read_normals, lambda config: ((), NORMALS.usual), axes_of)
 SEGMENTATION_HEAD = Head(SEGMENTATION, _read_segments, _segment_meaning)
-CLASS_HEAD = Head(CLASS, _read_logits, _class_meaning, ("classifier", "fc", "head"))
-HEADS = (DEPTH_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
+CLASS_HEAD = Head(CLASS, _read_logits, _class_meaning, layers=("classifier", "fc", "head"))
+HEADS = (DEPTH_HEAD, NORMALS_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
 KINDS = {  # transformers' name of what a model does: its head, and the class that loads it
     "DEPTH_ESTIMATION": (DEPTH_HEAD, "AutoModelForDepthEstimation"),
+    "NORMAL_ESTIMATION": (NORMALS_HEAD, "AutoModelForNormalEstimation"),
     "SEMANTIC_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForSemanticSegmentation"),
     "UNIVERSAL_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForUniversalSegmentation"),
     "IMAGE_CLASSIFICATION": (CLASS_HEAD, "AutoModelForImageClassification"),
@@ -95,17 +92,17 @@ class TransformersModel(nn.Module):
 
     Class and segmentation logits are passed on, one class of segmentation with its background.
     Universal segmentation models, and DETR, answer with masks and the class of each: these become
-    the logarithms of a semantic map. Depth becomes nearness, larger
-    is nearer: `metric` models answer in metres, so that is 1 / depth.
+    the logarithms of a semantic map. Depth becomes nearness, normals get our axes
+    (transformers_answers.py). `how`: what the head's `settle` says, which its `read` needs.
     ComfyUI's patchers set a module's `device`, which transformers' own modules refuse: this one
     takes it.
     """
 
-    def __init__(self, model: nn.Module, head: Head, metric: bool = False):
+    def __init__(self, model: nn.Module, head: Head, how: Any = None):
         super().__init__()
         self.model = model
         self.head = head
-        self.metric = metric
+        self.how = how
 
     def forward(self, pixels: Tensor) -> Tensor:
         answer = self.model(pixel_values=pixels, return_dict=True)
@@ -113,7 +110,7 @@ class TransformersModel(nn.Module):
             return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
         if "pred_masks" in answer:
             return _semantic_logits(answer.logits, answer.pred_masks)
-        return self.head.read(answer, self.metric)
+        return self.head.read(answer, self.how)
 
     def get_classifier(self) -> nn.Module | None:
         """The last layer of a classifier, by the names that transformers gives it."""
@@ -132,7 +129,7 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
         return load_embedding_folder(folder, config)
     weights = read_weights(folder)
     head, loader = _kind(config, folder)
-    metric = head is DEPTH_HEAD and _is_metric(config, folder)
+    how = head.settle(config, folder)
     model = load_model(loader, folder)
     try:
         labels, answer = head.meaning(model.config)
@@ -149,7 +146,7 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     preprocessing = transformers_preprocessing(
         folder, whole=head.task.is_dense, channels=channels_of(model.config)
     )
-    return Guider(TransformersModel(model, head, metric), preprocessing, info)
+    return Guider(TransformersModel(model, head, how), preprocessing, info)
 
 
 def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
@@ -190,33 +187,12 @@ def _kind(config: dict, folder: Path) -> tuple[Head, str]:
             f"a Mask2Former or MaskFormer"
         )
     for kind, head_and_loader in KINDS.items():
-        names = getattr(modeling_auto, f"MODEL_FOR_{kind}_MAPPING_NAMES").get(model_type, ())
+        mapping = getattr(modeling_auto, f"MODEL_FOR_{kind}_MAPPING_NAMES", {})  # older: no normals
+        names = mapping.get(model_type, ())
         if architecture in ((names,) if isinstance(names, str) else names):
             return head_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
-        f"model for depth estimation, semantic segmentation or image classification, or a CLIP, "
-        f"SigLIP or DINO"
+        f"model for depth or normal estimation, semantic segmentation or image classification, or "
+        f"a CLIP, SigLIP or DINO"
     )
-
-
-def _is_metric(config: dict, folder: Path) -> bool:
-    """Whether the network answers in metres; the others answer with inverse depth.
-
-    DepthPro's network answers with inverse depth, and its processor inverts that. DPT is MiDaS
-    (inverse depth), except DINOv2's heads (NYU, KITTI: metres), which have a projection.
-    """
-    kinds = {
-        "depth_anything": config.get("depth_estimation_type") == "metric",
-        "depth_pro": False,
-        "dpt": bool(config.get("add_projection")),
-        "glpn": True,
-        "zoedepth": True,
-    }
-    model_type = config["model_type"]
-    if model_type not in kinds:
-        raise ValueError(
-            f"guider {folder.name!r}: whether {model_type!r} answers with depth or with nearness "
-            f"is not known to this pack: choose one of {', '.join(kinds)}"
-        )
-    return kinds[model_type]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders 
 
 PROCESSOR, COMMON_PROCESSOR = "preprocessor_config.json", "processor_config.json"
 STATISTICS = ("image_mean", "image_std")
+SAPIENS, PATCH = "Sapiens2", 16  # of whose networks 16 pixels make a patch
 OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
 TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
@@ -29,8 +30,8 @@ def transformers_preprocessing(folder: Path, whole: bool, channels: int = 3) -> 
 
     `channels`: of the pictures that the network reads, 3 (colour) or 1 (grey). `whole`: the model
     answers with maps, so nothing may be cut off or padded. A centre crop becomes a resize of the
-    shorter side; ZoeDepth's padded borders are left out; DINOv2's DPT, which pads to a multiple of
-    14, gets a resize down to one.
+    shorter side; borders that ZoeDepth and Sapiens2 add are left out; DINOv2's DPT, which pads to a
+    multiple of 14, gets a resize down to one.
     ValueError if the file is missing, unknown to transformers, or asks for more than a resize, a
     crop and a normalisation: the result is compared with the processor's own. Another number of
     channels is refused too.
@@ -85,6 +86,8 @@ def _geometry(settings: dict, whole: bool) -> dict:
     if divisor and not (size and settings.get("do_resize", True)):
         return {"size": OWN_SIZE, "crop_mode": "own", "multiple": int(divisor)}
     multiple = max(1, int(settings.get("ensure_multiple_of") or divisor or 1))
+    if settings.get("do_pad") and settings["image_processor_type"].startswith(SAPIENS):
+        return {"size": _sides(size), "crop_mode": "inside", "multiple": PATCH}
     if settings.get("keep_aspect_ratio"):
         return {"size": _sides(size), "crop_mode": "fit", "multiple": multiple}
     if "shortest_edge" not in size:
@@ -109,7 +112,8 @@ def _check(
 ) -> None:
     """ValueError unless `preprocessing` gives what the library's own processor gives."""
     # Some processors pad to a multiple, which ours does not: a picture that needs no padding.
-    sides = (-(-side // preprocessing.multiple) * preprocessing.multiple for side in (96, 128))
+    usual = preprocessing.size if preprocessing.crop_mode == "inside" else (96, 128)
+    sides = (-(-side // preprocessing.multiple) * preprocessing.multiple for side in usual)
     rows, columns = (torch.linspace(0, 1, side) for side in sides)
     picture = torch.stack(
         [rows[:, None] + 0 * columns, 0 * rows[:, None] + columns, rows[:, None] * columns]

@@ -17,6 +17,7 @@ from .palettes import HUES
 from .segmentation_maps import DRAWN
 from .segmentation_target import VOID, SegmentationTarget
 from .target import Target
+from .wording import any_of
 
 __all__ = [
     "DRAWN",
@@ -87,10 +88,10 @@ def build_map_target(
     if source not in sources:
         raise ValueError(f"source is one of {', '.join(sources)}, got {source!r}")
     if task not in sources[source]:
-        fitting = " or ".join(name for name, tasks in sources.items() if task in tasks)
+        fitting = any_of([name for name, tasks in sources.items() if task in tasks])
         source_or = f"choose the source {fitting}, or " if fitting else ""
         raise ValueError(
-            f"a {source} is a target for {' or '.join(sources[source])}, the guider predicts "
+            f"a {source} is a target for {any_of(sources[source])}, the guider predicts "
             f"{task}: {source_or}connect another guider"
         )
     making = get_task(task).maps

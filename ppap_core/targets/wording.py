@@ -53,6 +53,11 @@ def in_wording(name: str) -> str:
     return name.replace("{", "{{").replace("}", "}}")
 
 
+def any_of(names: Sequence[str]) -> str:
+    """ "a, b or c", however many."""
+    return listed(names, "or", most=len(names)) if names else ""
+
+
 def listed(names: Sequence[str], last: str, most: int = 3) -> str:
     """ "a, b or c" for `last` "or"; of more than `most` names the rest is counted."""
     shown = list(names[:most])

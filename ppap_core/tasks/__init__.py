@@ -7,8 +7,10 @@ shown and told, and what is recommended for it. Nothing else in the pack knows a
 
 from .class_task import CLASS, SCORES
 from .depth_task import DEPTH
+from .edges_task import EDGES
 from .embedding_task import EMBEDDING
 from .likeness_task import LIKENESS
+from .normals_task import NORMALS
 from .registry import (
     all_tasks,
     comparisons,
@@ -25,8 +27,10 @@ __all__ = [
     "CLASS",
     "CLASSES",
     "DEPTH",
+    "EDGES",
     "EMBEDDING",
     "LIKENESS",
+    "NORMALS",
     "SCORES",
     "SEGMENTATION",
     "Comparison",
@@ -43,5 +47,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, LIKENESS, EMBEDDING):
+for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS):
     register_task(_task)

@@ -74,7 +74,7 @@ def mean_distribution(teacher: Tensor, temperature: float) -> Tensor:
     return (teacher / temperature).softmax(dim=1).mean(dim=0, keepdim=True).log()
 
 
-def _mean_tags(teacher: Tensor, temperature: float) -> Tensor:
+def mean_tags(teacher: Tensor, temperature: float) -> Tensor:
     return (teacher / temperature).sigmoid().mean(dim=0, keepdim=True).logit(eps=1e-7)
 
 
@@ -121,7 +121,7 @@ CLASS = Task(
         "softmax": Comparison(
             class_loss, class_agreement, "same class", mean_distribution, label_answers
         ),
-        "sigmoid": Comparison(tag_loss, tag_agreement, "classes that both see", _mean_tags),
+        "sigmoid": Comparison(tag_loss, tag_agreement, "classes that both see", mean_tags),
         "score": SCORES,
     },
     preview=preview_classes,

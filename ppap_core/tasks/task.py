@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..targets.map_making import MapMaking
 from ..targets.target import Target
@@ -15,6 +16,10 @@ if TYPE_CHECKING:  # both import the registry of tasks
 
 CLASSES = "K"  # the axis of an answer that has a place for each of the guider's labels
 REQUIRED = ("name", "answers", "shape", "targets", "model", "target_nodes", "recommended")
+
+
+def shrink_smoothly(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps, size, mode="bilinear", antialias=True)
 
 
 class Recommendation(NamedTuple):
@@ -46,7 +51,8 @@ class Comparison:
     temperature) -> the answer, of one row, that has the least loss among those that ignore the
     picture. `labelled`: class labels (N,) and the number of classes -> the answers of a teacher who
     is certain; None where labels cannot take a teacher's place. `variants`: other comparisons, by
-    the value of the trainer's setting that chooses them.
+    the value of the trainer's setting that chooses them. `shrink`: (maps (B, K, h, w), a smaller
+    size) -> maps of that size, at which large ones are compared.
     """
 
     loss: Callable[..., Tensor]
@@ -55,6 +61,7 @@ class Comparison:
     constant: Callable[[Tensor, float], Tensor]
     labelled: Callable[[Tensor, int], Tensor] | None = None
     variants: Mapping[str, "Comparison"] = field(default_factory=dict)
+    shrink: Callable[[Tensor, tuple[int, int]], Tensor] = shrink_smoothly
 
 
 class Preview(NamedTuple):

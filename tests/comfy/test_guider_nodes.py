@@ -33,7 +33,9 @@ def test_presets_are_listed_last_and_need_allow_download(comfyui):
     schema = comfyui.node("PPAP_LoadGuider").define_schema()
     guider, allow_download = schema.inputs
     presets = list(comfyui.module("ppap_core.guiders").PRESETS)
-    assert guider.options[-len(presets) :] == presets and guider.options[0].startswith("demo-")
+    built_in = list(comfyui.module("ppap_core.guiders").BUILT_IN)
+    last = [*presets, *built_in]
+    assert guider.options[-len(last) :] == last and guider.options[0].startswith("demo-")
     assert (allow_download.id, allow_download.default) == ("allow_download", False)
     assert allow_download.optional
     with pytest.raises(ValueError, match="is not here .*or let it be downloaded"):

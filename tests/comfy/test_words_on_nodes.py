@@ -64,9 +64,9 @@ def ask(comfyui, node, guider):
         (
             "PPAP_TargetMap",
             "class",
-            "Target Depth/Seg Map needs a depth model or a segmentation model at its socket "
-            "guider, but {} is a classifier: connect another guider there, or use Target Class "
-            "with this one",
+            "Target Depth/Seg Map needs a depth model, a segmentation model, a normals model or an "
+            "edge detector at its socket guider, but {} is a classifier: connect another guider "
+            "there, or use Target Class with this one",
         ),
         (
             "PPAP_TargetMasks",
@@ -93,7 +93,7 @@ def test_a_guider_of_another_task_is_refused_with_the_socket_to_change(
 @pytest.mark.parametrize(
     ("task", "source", "sources"),
     [
-        ("depth", "segmentation map", "reference picture or depth map (near is bright) or depth"),
+        ("depth", "segmentation map", "reference picture, depth map (near is bright) or depth"),
         ("segmentation", "depth map (near is bright)", "reference picture or segmentation map"),
     ],
 )

@@ -144,6 +144,8 @@ def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
         "depth": depth,
         "depth, mse": depth,
         "embedding": classes / classes.norm(dim=1, keepdim=True),
+        "normals": maps / maps.norm(dim=1, keepdim=True),
+        "edges": maps[:, :1],
     }[task]
     best = constant_loss(task, teacher, 1.0)
     for _ in range(50):
@@ -172,9 +174,17 @@ def test_every_kind_of_guider_has_a_target_and_a_comparison():
 
 
 def test_only_large_dense_answers_are_shrunk():
-    assert downscale(torch.randn(2)).shape == (2,)
-    assert downscale(torch.randn(2, 1000)).shape == (2, 1000)
-    assert downscale(torch.randn(2, 5, 60, 64)).shape == (2, 5, 60, 64)
-    assert downscale(torch.randn(2, 5, 128, 256)).shape == (2, 5, DENSE_SIDE // 2, DENSE_SIDE)
+    assert downscale(torch.randn(2), "class").shape == (2,)
+    assert downscale(torch.randn(2, 1000), "class").shape == (2, 1000)
+    assert downscale(torch.randn(2, 5, 60, 64), "segmentation").shape == (2, 5, 60, 64)
+    small = (2, 5, DENSE_SIDE // 2, DENSE_SIDE)
+    assert downscale(torch.randn(2, 5, 128, 256), "segmentation").shape == small
     constant = torch.full((1, 100, 200), 3.0)
-    torch.testing.assert_close(downscale(constant), torch.full((1, 32, 64), 3.0))
+    torch.testing.assert_close(downscale(constant, "depth"), torch.full((1, 32, 64), 3.0))
+
+
+def test_a_thin_edge_is_as_certain_at_the_size_that_is_compared():
+    odds = torch.full((1, 1, 512, 512), -9.0)
+    odds[..., 100] = 4.0
+    small = downscale(odds, "edges")
+    assert small[..., 12].unique().tolist() == [4.0] and (small > 0).float().mean() == 1 / 64

@@ -130,7 +130,7 @@ def test_padded_border_has_no_target():
         (
             "class",
             REFERENCE,
-            "for depth or segm.* predicts class: connect another guider",
+            "for depth, segm.* or edges, .* predicts class: connect another guider",
         ),
         (
             "segmentation",

@@ -164,6 +164,27 @@ def depth_pro():
     )
 
 
+def sapiens2():
+    head = transformers.Sapiens2HeadConfig(
+        **{"upsample_out_channels": [16, 16, 12, 8], "use_pixel_shuffle": True},
+        **{"conv_out_channels": [8], "conv_kernel_sizes": [3]},
+    )
+    small = vit(image_size=[64, 48], patch_size=16, num_labels=3, initializer_range=0.2)
+    layers = {"num_first_full_attention_layers": 1, "num_last_full_attention_layers": 1}
+    return transformers.Sapiens2Config(
+        **small, **layers, num_key_value_attention_heads=2, head_config=head
+    )
+
+
+def tipsv2():
+    backbone = transformers.Tipsv2VisionConfig(
+        **{"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 2},
+        **{"image_size": 64, "patch_size": 8, "initializer_range": 0.2},
+        **{"out_indices": [1, 2, 3, 4], "reshape_hidden_states": False},
+    )
+    return transformers.Tipsv2DptConfig(backbone_config=backbone, **DPT_HEAD)
+
+
 def size(side):
     return {"size": {"height": side, "width": side}}
 
@@ -248,6 +269,16 @@ TRANSFORMERS = {
         False,
     ),
 }
+if hasattr(transformers, "AutoModelForNormalEstimation"):  # not for Python 3.10
+    TRANSFORMERS |= {
+        "Sapiens2ForNormalEstimation": (
+            sapiens2,
+            "Sapiens2ImageProcessor",
+            {"size": {"height": 64, "width": 48}, "do_pad": True},
+            False,
+        ),
+        "Tipsv2DptForNormalEstimation": (tipsv2, "Tipsv2DptImageProcessor", size(64), False),
+    }
 QUICK_TRANSFORMERS = ("GLPNForDepthEstimation", "UperNetForSemanticSegmentation")
 TORCHVISION = ("resnet18", "vit_b_32", "lraspp_mobilenet_v3_large")
 
