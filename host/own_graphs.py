@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from host import workflow_parts as parts
 from host.workflow_parts import Box, Graph, Link, Node, join
 from ppap_core.guiders import PRESETS
+from ppap_core.guiders.edge_filter import NAME as EDGE_FILTER
 
 CHECKPOINT = {
     "name": "v1-5-pruned-emaonly-fp16.safetensors",
@@ -21,6 +22,7 @@ CLASSES = "timm/convnext_tiny.in12k_ft_in1k"
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 SEGMENTATION = "openmmlab/upernet-convnext-tiny"
 UNWANTED = "Falconsai/nsfw_image_detection"
+WORDS, ASKED = "google/siglip2-base-patch16-224", "a dog with a red scarf"
 SAMPLING = {"steps": 25, "cfg": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "karras", "seed": 4}
 SIDE = 512
 ADE20K = {"sky": 0x06E6E6, "grass": 0x04FA07, "house": 0xFF09E0}  # its colours
@@ -51,9 +53,12 @@ def checkpoint(prompt: str) -> Graph:
 
 def guider(name: str, target: Node, app: Sequence[tuple[str, str]] = ()) -> Graph:
     """The loader of a guider that can be downloaded, and its target."""
+    preset = PRESETS[name]
     weights = {
         "name": "model.safetensors",
-        "url": f"https://huggingface.co/{name}/resolve/{PRESETS[name].revision}/model.safetensors",
+        "url": f"https://huggingface.co/{name}/resolve/{preset.revision}/model.safetensors",
+        "hash": preset.sha256,
+        "hash_type": "SHA256",
         "directory": f"ppap_guiders/{name}",
     }
     loader = Node("PPAP_LoadGuider", {"guider": name}, models=[weights])
@@ -100,6 +105,24 @@ def depth(name: str) -> Graph:
     asked = Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square())
     prompt = "a marble sculpture in a museum, soft light"
     return own_checkpoint(name, prompt, guider(DEPTH, asked), photograph())
+
+
+def words(name: str) -> Graph:
+    asked = guider(WORDS, Node("PPAP_TargetWords", {"text": ASKED}), [("target", "text")])
+    return own_checkpoint(name, "a photograph of a dog in a meadow, morning light", asked)
+
+
+def lines(name: str) -> Graph:
+    """Edges of a photograph, by a filter that is built in."""
+    nodes = {
+        "guider": Node("PPAP_LoadGuider", {"guider": EDGE_FILTER}),
+        "target": Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square()),
+    }
+    asked = Graph(
+        inputs=[Box(title, {n: nodes[n]}) for title, n in ((GUIDER, "guider"), (TARGET, "target"))],
+        links=[(("guider", "guider"), ("target", "guider"))],
+    )
+    return own_checkpoint(name, "a marble sculpture in a museum, soft light", asked, photograph())
 
 
 def likeness(name: str) -> Graph:
@@ -202,6 +225,8 @@ OWN_GRAPHS = {
     "03 Segmentation from a painted map": segmentation,
     "04 Train experts for your checkpoint": train,
     "05 Away from unwanted things": unwanted,
-    "13 Colours and layout of a photograph": likeness,
-    "14 Best of several": best_of_several,
+    "06 In your own words": words,
+    "07 Lines of a drawing": lines,
+    "08 Colours and layout of a photograph": likeness,
+    "09 Best of several": best_of_several,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from torchvision.transforms.functional import to_pil_image
 
 from demo.scenes import render
-from host.own_graphs import ADE20K, CLASSES, DEPTH, SEGMENTATION, UNWANTED
+from host.own_graphs import ADE20K, ASKED, CLASSES, DEPTH, SEGMENTATION, UNWANTED, WORDS
 from host.workflow_graphs import LATENT, LATENT_EXPERTS
 from ppap_core.targets.palettes import HUES
 
@@ -20,6 +20,8 @@ VALUES = {  # of widgets
     CLASSES: "demo-shapes-resnet",
     UNWANTED: "demo-shapes-resnet",
     DEPTH: "demo-scenes-depth",
+    WORDS: "demo-scenes-words",
+    ASKED: "a red cone on a blue floor",
     SEGMENTATION: "demo-scenes-segmentation",
     "golden retriever": "cone",
     "nsfw:-1": "sphere:-1, cube:-1, cylinder:-1",

@@ -19,7 +19,8 @@ class Preset:
 
     `megabytes`: of its weights. `reads`: the size of its pictures, in pixels. `num_classes`: 0 for
     depth and embeddings. `good_for`: in a few words. `files`: those that are downloaded.
-    `revision`: a commit, or the branch whose newest commit is taken.
+    `revision`: a commit, or the branch whose newest commit is taken. `sha256`: of that commit's
+    weights, of presets that templates name: ComfyUI compares it when it downloads them itself.
     """
 
     repo: str
@@ -31,6 +32,7 @@ class Preset:
     good_for: str
     files: tuple[str, ...] = TIMM
     revision: str = "main"
+    sha256: str = ""
 
     @property
     def facts(self) -> str:
@@ -60,6 +62,8 @@ _PRESETS = (
     Preset(
         *("timm/convnext_tiny.in12k_ft_in1k", "class", APACHE, 114, 224, 1000),
         good_for="ImageNet's classes; the best for its cost",
+        revision="aa096f03029c7f0ec052013f64c819b34f8ad790",
+        sha256="a1aefa409b513cf209b085424eb3efffe4e4a9f511491bc2c12ea35209e6bb95",
     ),
     Preset(
         *("timm/convnext_base.fb_in22k_ft_in1k", "class", APACHE, 354, 224, 1000),
@@ -80,11 +84,15 @@ _PRESETS = (
         *("Falconsai/nsfw_image_detection", "class", APACHE, 343, 224, 2),
         good_for="away from nsfw: `nsfw:-1`",
         files=TRANSFORMERS,
+        revision="96cb0d0342c7afb80cab76ecc58b265fa44da256",
+        sha256="97b2ce64ec146884b37f98ee7944ca4891aa72f6827dc0cb10684a1cbecd5830",
     ),
     Preset(
         *("depth-anything/Depth-Anything-V2-Small-hf", "depth", APACHE, 99, 518, 0),
         good_for="layout of any scene; start here",
         files=TRANSFORMERS,
+        revision="5426e4f0f36572d16453bbda7a8389317b1bef99",
+        sha256="3152477ce0d8d6978d76b995120de97cb5b928701fd0f817769f59e249a16b70",
     ),
     Preset(
         *("LiheYoung/depth-anything-base-hf", "depth", APACHE, 390, 518, 0),
@@ -113,6 +121,7 @@ _PRESETS = (
         good_for="ADE20K, free to use",
         files=TRANSFORMERS,
         revision="876ffc56b819a829448f7e81e9f8606deef6fb65",
+        sha256="cd55b1d36c6602d34f8cd300d7f788ea0fa5c3ed928e9ac98f353ecb31c7fa1d",
     ),
     Preset(
         *("facebook/mask2former-swin-tiny-coco-panoptic", "segmentation", META, 190, 384, 133),
@@ -138,6 +147,8 @@ _PRESETS = (
         *("google/siglip2-base-patch16-224", "embedding", APACHE, 1500, 224, 0),
         good_for="words in many languages; start here",
         files=WITH_WORDS,
+        revision="75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+        sha256="612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",
     ),
 )
 PRESETS = {preset.repo: preset for preset in _PRESETS}

@@ -92,6 +92,7 @@ def test_what_a_workflow_loads_is_here_or_says_where_it_comes_from(server, path)
         for model in node.get("properties", {}).get("models", []):
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(".safetensors") and model["directory"] and model["name"]
+            assert model["hash_type"] == "SHA256" and len(bytes.fromhex(model["hash"])) == 32
         if node["type"] in ("CheckpointLoaderSimple", "UNETLoader", "VAELoader"):
             choices = next(iter(info[node["type"]]["input"]["required"].values()))[0]
             assert node["widgets_values"][0] in choices
@@ -164,7 +165,7 @@ def test_a_missing_expert_file_is_refused_before_anything_runs(server):
 
 def test_templates_and_model_folders_are_listed_by_the_server(server):
     templates = request_json(f"{server.url}/workflow_templates")
-    assert "06 Demo class guidance" in templates["comfyui-ppap"]
+    assert "10 Demo class guidance" in templates["comfyui-ppap"]
     assert "demo-shapes-resnet.safetensors" in request_json(f"{server.url}/models/ppap_experts")
 
 
