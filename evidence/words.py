@@ -88,4 +88,5 @@ class Words:
             for method, jacobian, strength in ways
         ]
         words = (caption.split() for caption in self.asked[:SHOWN].captions())
-        return draw_grid([f"{w[1]} {w[2]}, {w[5]}" for w in words], rows)
+        titles = [f"{colour} {shape}" for _, colour, shape, *_ in words]
+        return draw_grid(titles, rows)

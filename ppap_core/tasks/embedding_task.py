@@ -54,8 +54,8 @@ EMBEDDING = Task(
     model="an embedding model (CLIP, SigLIP, DINO)",
     target_nodes="Target Words",
     recommended=Recommended(
-        x_t=Recommendation(0.2),
-        x0_hat=Recommendation(0.3, "half-white"),
+        x_t=Recommendation(0.2),  # that of classes: not measured for embeddings
+        x0_hat=Recommendation(0.4, "wiener"),
         through_model=Recommendation(0.2, "half-white"),
     ),
     comparisons={
