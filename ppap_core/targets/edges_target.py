@@ -22,7 +22,8 @@ class EdgesTarget:
     Both are weighted means over their pixels, and count equally, as in HED's class-balanced
     cross-entropy (Xie and Tu, 2015, equation 2). An edge may lie `reach` pixels beside its place,
     as in the boundary benchmark (Martin et al., 2004): where one is asked for the likeliest within
-    reach counts, and "elsewhere" begins out of reach. A pixel that is SURE counts as certain.
+    reach counts, and "elsewhere" begins out of reach. No pixel has to be surer than the map is, nor
+    than SURE, so that what a guider sees in the reference is the best answer.
     `edges`: (R, H, W) or (H, W) in [0, 1], 1 is an edge; R is 1 or the batch's size. `mask`: where
     they count, (R or 1, H, W) in [0, 1].
     """
@@ -48,8 +49,10 @@ class EdgesTarget:
         """`prediction`: the log-odds of an edge, (B, 1, h, w) -> (B,) in float32."""
         wanted, weight = self._wanted_like(prediction)
         odds, far = prediction.float()[:, 0], self._reach(prediction)
-        there = _mean(_log_p(_nearby(odds, far)), wanted * weight)
-        elsewhere = _mean(_log_p(-odds), (1 - _nearby(wanted, far)) * weight)
+        sure = wanted.logit(eps=1e-6).clamp(-SURE, SURE)
+        there = _mean(_log_p(_nearby(odds, far), sure), wanted * weight)
+        near = _nearby(wanted, far)
+        elsewhere = _mean(_log_p(-odds, -_nearby(sure, far)), (1 - near) * weight)
         return (there + elsewhere) / 2
 
     def agreement(self, prediction: Tensor) -> Tensor:
@@ -85,9 +88,9 @@ class EdgesTarget:
         return tuple(map.to(prediction.device) for map in maps)
 
 
-def _log_p(odds: Tensor) -> Tensor:
-    """The log-probability for log-odds, no more than for SURE."""
-    return F.logsigmoid(odds.clamp(max=SURE))
+def _log_p(odds: Tensor, enough: Tensor) -> Tensor:
+    """The log-probability for log-odds, no more than for `enough`."""
+    return F.logsigmoid(torch.minimum(odds, enough))
 
 
 def reach(maps: Tensor) -> int:

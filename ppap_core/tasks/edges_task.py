@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from ..targets.edge_maps import EDGES_FROM, show_edges
 from ..targets.edges_target import EdgesTarget, f1, reach
 from .class_task import mean_tags, tag_loss
-from .maps import RECOMMENDED, last_answers
-from .task import Comparison, Preview, Task
+from .maps import last_answers
+from .task import Comparison, Preview, Recommendation, Recommended, Task
 
 if TYPE_CHECKING:
     from ..distillation.rows import Rows
@@ -36,7 +36,11 @@ EDGES = Task(
     targets=(EdgesTarget,),
     model="an edge detector",
     target_nodes="Target Depth/Seg Map",
-    recommended=RECOMMENDED,
+    recommended=Recommended(
+        x_t=Recommendation(0.3),
+        x0_hat=Recommendation(1.0),
+        through_model=Recommendation(1.0),
+    ),
     comparisons={
         "edges": Comparison(
             tag_loss,
