@@ -187,7 +187,7 @@ def test_what_cannot_be_compared_is_refused(guider):
 
 def test_what_the_guider_sees_in_a_reference_is_the_best_answer():
     """Fainter or stronger edges are worse: guidance asks for no more contrast than there was."""
-    reference = render(1, seed=3).image
+    reference = render(2, seed=3).pictures()
     odds = BUILT_IN[NAME]()(reference)
     target = EdgesTarget(odds[:, 0].sigmoid())
     best = target.log_likelihood(odds)
