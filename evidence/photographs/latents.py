@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 from evidence.photographs.sources import DECODER, ENCODER
 from ppap_core.pixels import bytes_to_image
@@ -42,16 +43,15 @@ def build_view(name: str, networks: Path, dtype: torch.dtype = torch.float32) ->
     DECODER.check(networks)
     from ppap_core.comfy_bridge.decoders import load_tiny_decoder
 
-    path = networks / DECODER.path
     load = load_tiny_decoder.__wrapped__  # past its cache: a copy for each way to use it
-    decoder = load(path, 0, CHANNELS, is_video=False)
+    decoder = load(networks / DECODER.path, 0, CHANNELS, is_video=False)
     decoder.module.to(dtype)
+    if name == SHRUNK:
+        return DecoderView(lambda latent: decoder(halved(latent)))
     if name == HALF:
-        leave_out_last_doubling(decoder.module.taesd_decoder)
-    return DecoderView(decoder, lambda shape: DecodePlan(shape[0], 0.5 if name == SHRUNK else 1.0))
+        return DecoderView(decoder, lambda shape: DecodePlan(shape[0], left_out=1))
+    return DecoderView(decoder)
 
 
-def leave_out_last_doubling(layers: nn.Sequential) -> None:
-    """The picture has half its size then, from the same weights."""
-    last = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Upsample))
-    layers[last] = nn.Identity()
+def halved(latent: Tensor) -> Tensor:
+    return F.interpolate(latent, scale_factor=0.5, mode="bilinear", antialias=True)
