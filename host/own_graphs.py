@@ -27,7 +27,7 @@ SAMPLING = {"steps": 25, "cfg": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "k
 SIDE = 512
 ADE20K = {"sky": 0x06E6E6, "grass": 0x04FA07, "house": 0xFF09E0}  # its colours
 MODEL, GUIDER, TARGET = "Your checkpoint and prompt", "Guider", "Target"
-BEST = "Best of several"
+BEST = "The best of several"
 SOURCES = parts.Sources(
     model=("checkpoint", "MODEL"),
     positive=("prompt", "CONDITIONING"),
@@ -93,7 +93,7 @@ def a_class(name: str) -> Graph:
 
 def photograph() -> Graph:
     """A picture of the user's, of which "target" asks."""
-    node = Node("LoadImage", {"image": "example.png"}, (280, 280), "Your photograph")
+    node = Node("LoadImage", {"image": "example.png"}, (270, 250), "Your photograph")
     return Graph(
         inputs=[Box("Photograph", {"photograph": node})],
         links=[(("photograph", "IMAGE"), ("target", "image"))],
@@ -144,8 +144,8 @@ def best_of_several(name: str) -> Graph:
         parts.note(name),
         checkpoint("a photograph of a dog in a meadow, morning light"),
         guider(CLASSES, parts.class_target("golden retriever"), [("target", "classes")]),
-        Graph(inputs=[Box(BEST, best)], app=([("best", "particles")], [])),
-        parts.sampler("chosen", SAMPLING, SOURCES, guided=False, title=BEST),
+        Graph(inputs=[Box("Several in flight", best)], app=([("best", "particles")], [])),
+        parts.sampler("chosen", SAMPLING, SOURCES, guided=False, title=BEST, grows=80),
         parts.decoded("chosen", BEST, SOURCES.vae, saved=True),
         parts.sampled("plain", SAMPLING, SOURCES, guided=False),
         links=[

@@ -18,7 +18,9 @@ GROWS = {  # by this many pixels: text and previews that stand on a node after a
     "PPAP_LoadExperts": 250,
     "PPAP_GuidedKSampler": 110,
     "PPAP_ApplyGuidance": 60,
-    "PPAP_TargetMap": 320,
+    "PPAP_TargetMap": 330,
+    "PPAP_TargetWords": 60,
+    "LoadImage": 30,
     "PPAP_TargetMasks": 320,
     "PPAP_GuidanceReport": 190,
     "PPAP_ScaleSweep": 110,
@@ -68,7 +70,7 @@ class Band:
         """A note's width does not count: it lies across the columns."""
         node = self.nodes[name]
         width, height = (COLLAPSED, 0.0) if node.collapsed else self.sizes[name]
-        return (0.0 if is_note(node) else width), height + GROWS.get(node.type, 0)
+        return (0.0 if is_note(node) else width), height + GROWS.get(node.type, 0) + node.grows
 
     def drop(self, box: Box, into: Layout) -> None:
         """Place a box below those that its columns have already."""

@@ -16,7 +16,8 @@ class Node(NamedTuple):
     """`widgets`: the values that differ from the defaults; the name "" is the first widget.
 
     `size`: the front end enlarges it to what its widgets need. `models`: where the files come from
-    that the node loads, as ComfyUI's templates say it.
+    that the node loads, as ComfyUI's templates say it. `grows`: as in workflow_layout.GROWS, of this
+    node alone.
     """
 
     type: str
@@ -25,6 +26,7 @@ class Node(NamedTuple):
     title: str = ""
     collapsed: bool = False
     models: Sequence[dict] = ()
+    grows: int = 0
 
 
 class Box(NamedTuple):
@@ -103,11 +105,13 @@ class Sources(NamedTuple):
     vae: Output
 
 
-def sampler(name: str, widgets: dict, sources: Sources, guided: bool, title: str = "") -> Graph:
+def sampler(
+    name: str, widgets: dict, sources: Sources, guided: bool, title: str = "", grows: int = 0
+) -> Graph:
     """A sampler, linked to model, conditioning and latent; its box has no pictures yet."""
     title = title or (WITH if guided else WITHOUT)
     kind = "PPAP_GuidedKSampler" if guided else "KSampler"
-    node = Node(kind, widgets, WIDE, "" if guided else title)
+    node = Node(kind, widgets, WIDE, "" if guided else title, grows=grows)
     links: list[Link] = [
         (sources.model, (name, "model")),
         (sources.positive, (name, "positive")),

@@ -17,8 +17,9 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
         more = f", ... {info.labels[-1]}" if count > SHOWN else ""
         lines.append(f"classes: {', '.join(info.labels[:SHOWN])}{more}")
     height, width = reads.size
+    size = "pictures in their own size" if reads.size == (1, 1) else f"{width} x {height} pixels"
     order = ", channels blue, green, red" if reads.reverse_channels else ""
-    lines.append(f"reads {width} x {height} pixels, {CHANNELS[len(reads.mean)]}{order}")
+    lines.append(f"reads {size}, {CHANNELS[len(reads.mean)]}{order}")
     if guider.words:
         lines.append("reads words of any kind too")
     lines.append(_memory(guider))
@@ -29,6 +30,8 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
 
 def _memory(guider: Guider) -> str:
     weights = list(guider.backbone.parameters())
+    if sum(weight.numel() for weight in weights) == 1:  # it says where the guider is
+        return "is no network: needs no weights, can have no experts"
     millions = sum(weight.numel() for weight in weights) / 1e6
     megabytes = sum(weight.numel() * weight.element_size() for weight in weights) / 2**20
     return f"{millions:.3g} million parameters, which take {megabytes:.0f} MB of memory"
