@@ -16,8 +16,8 @@ class Node(NamedTuple):
     """`widgets`: the values that differ from the defaults; the name "" is the first widget.
 
     `size`: the front end enlarges it to what its widgets need. `models`: where the files come from
-    that the node loads, as ComfyUI's templates say it. `grows`: as in workflow_layout.GROWS, of this
-    node alone.
+    that the node loads, as ComfyUI's templates say it. `grows`: as workflow_layout.GROWS says of
+    types, of this node alone.
     """
 
     type: str
