@@ -21,14 +21,14 @@ from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget, SegmentationTarget, Target
 
 LEVELS = (0.0, 0.2, 0.6, 2.0, 6.0)  # sigma_ve; 0: what a perfect estimate would give
-BF16 = f"{FULL}, bf16"
 WAYS = {
-    BF16: (FULL, torch.bfloat16),
     HALF: (HALF, torch.float32),
-    f"{HALF}, bf16": (HALF, torch.bfloat16),
     SHRUNK: (SHRUNK, torch.float32),
     LINEAR: (LINEAR, torch.float32),
 }
+if torch.cuda.is_available():  # a CPU takes minutes for a pass in bfloat16
+    for _view in (FULL, HALF):
+        WAYS[f"{_view}, bf16"] = (_view, torch.bfloat16)
 AT_ONCE = 4
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider
 
-NUM_LARGE, LARGE = 16, 224  # pictures for gradients, and their side
+NUM_LARGE, LARGE, READ = 8, 448, 224  # pictures for gradients, their side, and the guiders'
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def run_gradients(study: Study) -> None:
     torch.set_num_threads(1)
     pictures = load_large(study.photographs, NUM_LARGE, LARGE)
     for network in (EFFICIENTNET, DEEPLAB_V3):
-        guider = load_network(network, study.networks, study.cache, LARGE)
+        guider = load_network(network, study.networks, study.cache, READ)
         answers = study.answers(network, guider, "large", pictures).float()
         folder = study.cache / network
         log.info("%s: gradients", network)
