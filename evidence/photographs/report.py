@@ -9,10 +9,12 @@ from torch import Tensor
 
 from evidence.photographs.gradients import WAYS, read_gradients
 from evidence.photographs.lessons import DECILES, Lesson
-from evidence.photographs.networks import NETWORKS
+from evidence.photographs.networks import EFFICIENTNET, NETWORKS
 from evidence.photographs.sources import NETWORKS as NETWORK_SOURCES
 from evidence.photographs.sources import PHOTOGRAPHS
 from evidence.photographs.study import NUM_LARGE, Study
+from evidence.photographs.transfer import GUIDER, JUDGE, STEPS, read_transfer
+from evidence.photographs.transfer import WAYS as TRANSFERRED
 from evidence.tables import markdown, write_csv
 from ppap_core.plot import Curve, Panel, draw_panels
 
@@ -62,7 +64,7 @@ def _tables(study: Study) -> str:
                 parts += [f"## {network}, {num} held-out pictures: {part}", markdown(rows)]
                 parts += _differences(measured)
     if any((study.cache / network).exists() for network in NETWORKS):
-        parts += _gradients(study)
+        parts += [*_gradients(study), *_transfer(study)]
     sources = [source.row() for source in (*PHOTOGRAPHS, *NETWORK_SOURCES)]
     return "\n\n".join([*parts, "## Files", markdown(sources)])
 
@@ -115,6 +117,26 @@ def _gradients(study: Study) -> list[str]:
             title = f"## Gradients of {network}: cosine with the full decoder in float32"
             parts += [title, markdown(rows)]
     return parts
+
+
+def _transfer(study: Study) -> list[str]:
+    """How much surer guider and judge are, with standard errors over pictures."""
+    found = read_transfer(study.cache / EFFICIENTNET)
+    rows = []
+    for way in TRANSFERRED:
+        row = {"decoded by": way}
+        for step in STEPS:
+            for who in (GUIDER, JUDGE):
+                if (gain := found.get(f"{way}, {step:g}, {who}")) is not None:
+                    error = gain.std().item() / len(gain) ** 0.5
+                    row[f"{who}, step {step:g}"] = f"{gain.mean().item():+.2f} ± {error:.2f}"
+        rows.append(row)
+    if not found:
+        return []
+    title = (
+        f"## What a step along {EFFICIENTNET}'s gradient gains, in nats, for itself and for {JUDGE}"
+    )
+    return [title, markdown(rows)]
 
 
 def _plot(study: Study):

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from evidence.photographs.gradients import measure_gradients
 from evidence.photographs.lessons import Lesson, lessons, measure, teach
-from evidence.photographs.networks import DEEPLAB_V3, EFFICIENTNET, load_network
+from evidence.photographs.networks import DEEPLAB_V3, EFFICIENTNET, MOBILENET_V2, load_network
 from evidence.photographs.pictures import Photographs, load_large, load_photographs
+from evidence.photographs.transfer import measure_transfer
 from ppap_core.atomic import save_safetensors
 from ppap_core.distillation.batch import FROM_NOISE
 from ppap_core.distillation.teacher import teacher_answers
@@ -103,5 +104,9 @@ def run_gradients(study: Study) -> None:
         guider = load_network(network, study.networks, study.cache, READ)
         answers = study.answers(network, guider, "large", pictures).float()
         folder = study.cache / network
+        if network == EFFICIENTNET:
+            log.info("%s: transfer", network)
+            judge = load_network(MOBILENET_V2, study.networks, study.cache, READ)
+            measure_transfer(guider, judge, answers, pictures, study.networks, folder)
         log.info("%s: gradients", network)
         measure_gradients(guider, answers, pictures, study.networks, folder)
