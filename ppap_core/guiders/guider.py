@@ -78,7 +78,12 @@ class Guider(nn.Module):
         self.switch = ExpertSwitch(self.backbone)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.backbone(self.preprocessing(image)).float()
+        answer = self.backbone(self.preprocessing(image)).float()
+        return self.on_picture(answer, tuple(image.shape[-2:]))
+
+    def on_picture(self, answer: Tensor, sides: tuple[int, int]) -> Tensor:
+        """The backbone's answer as one about the whole picture of `sides` (h, w), and no more."""
+        return answer
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:

@@ -25,14 +25,10 @@ class PoseGuider(Guider):
     Its answer has no borders: it covers the picture, and its pixels stand for their centres.
     """
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> heatmaps (B, J, h, w)."""
-        heatmaps = super().forward(image)
-        rows, columns = (
-            _picture_part(heatmaps, self.preprocessing, tuple(image.shape[-2:]), axis)
-            for axis in (0, 1)
-        )
-        return rows @ heatmaps @ columns.T
+    def on_picture(self, answer: Tensor, sides: tuple[int, int]) -> Tensor:
+        """Heatmaps (B, J, h, w), of which the borders are left out."""
+        rows, columns = (_picture_part(answer, self.preprocessing, sides, axis) for axis in (0, 1))
+        return rows @ answer @ columns.T
 
 
 def _picture_part(
