@@ -23,6 +23,7 @@ FORMAT = (
     "canvas_height and people, each with pose_keypoints_2d"
 )
 Size = tuple[float, float]  # (width, height)
+LARGEST_SHARE = 2.0  # coordinates up to it are no pixels: joints may lie outside the picture
 
 
 def read_keypoints(value: Any, person: int, confidence: float) -> tuple[Joints, list[Size], str]:
@@ -74,24 +75,22 @@ def _read_frame(frame: Any, number: int) -> tuple[list[Tensor], Size]:
         size = float(frame["canvas_width"]), float(frame["canvas_height"])
         flat = [person["pose_keypoints_2d"] for person in frame["people"]]
         people = [
-            torch.tensor(_numbers(values)).view(len(OPENPOSE), 3) for values in flat if values
+            torch.tensor([float(v) for v in values]).view(len(OPENPOSE), 3)
+            for values in flat
+            if values
         ]
         if min(size) <= 0 or not all(person.isfinite().all() for person in people):
             raise ValueError
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError):
+    except (KeyError, TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"{FORMAT} of {len(OPENPOSE)} joints (x, y, confidence); its frame {number} is none: "
-            f"connect another pose detector"
+            f"{FORMAT} of {len(OPENPOSE)} joints (x, y, confidence); its frame {number} is not "
+            f"like that: connect another pose detector"
         ) from None
     for person in people:
         seen = person[person[:, 2] > 0, :2]
-        if seen.numel() and seen.max() > 1:
+        if seen.numel() and seen.max() > LARGEST_SHARE:
             person[:, :2] /= torch.tensor(size)
     return people, size
-
-
-def _numbers(values: Any) -> list[float]:
-    return [float(value) for value in values]
 
 
 def _choose(people: list[Tensor], person: int, confidence: float, size: Size, frame: int) -> Tensor:

@@ -115,7 +115,8 @@ def test_openpose_joints_find_their_names():
 
 
 def test_coordinates_in_0_to_1_are_the_same():
-    pixels = person()
+    """One joint lies outside the picture, at 1.1325 of the width."""
+    pixels = person(300)
     shares = [v / (400, 300, 1)[i % 3] for i, v in enumerate(pixels)]
     (one, _, _), (other, _, _) = (read_keypoints([frame(p)], 0, 0.3) for p in (pixels, shares))
     torch.testing.assert_close(one.points, other.points)
@@ -165,10 +166,14 @@ def test_unsure_joints_and_those_outside_ask_for_nothing():
     [
         ([], 0, "OpenPose's format: frames .* it got no frames: connect a pose detector"),
         ("{}", 0, "it got a str"),
-        ([{"people": []}], 0, "its frame 1 is none"),
-        ([frame([1.0, 2.0])], 0, r"of 18 joints \(x, y, confidence\); its frame 1 is none"),
-        ([frame(person(math.nan))], 0, "its frame 1 is none"),
-        ([frame(person(), size=(0, 9))], 0, "its frame 1 is none"),
+        ([{"people": []}], 0, "its frame 1 is not like that"),
+        (
+            [frame([1.0, 2.0])],
+            0,
+            r"of 18 joints \(x, y, confidence\); its frame 1 is not like that",
+        ),
+        ([frame(person(math.nan))], 0, "its frame 1 is not like that"),
+        ([frame(person(), size=(0, 9))], 0, "its frame 1 is not like that"),
         ([frame(person()), frame()], 0, "'keypoints' has no person in frame 2"),
         ([frame(person())], 2, "widget person is 2, but frame 1 of .* has 1 person: choose 1"),
     ],
