@@ -13,6 +13,7 @@ from .guiders import GuiderClasses, LoadGuider
 from .likeness import TargetLikeness
 from .models import LoadPixelModel
 from .options import GuidanceOptions
+from .pose import TargetPose
 from .report import GuidanceReport
 from .sampling import ApplyGuidance, GuidedKSampler
 from .sweep import ScaleSweep
@@ -41,6 +42,7 @@ class PPAPExtension(ComfyExtension):
             BestOfSeveral,
             TargetLikeness,
             TargetWords,
+            TargetPose,
         ]
 
 

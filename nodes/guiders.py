@@ -32,6 +32,8 @@ SEARCH_ALIASES = [
     "lineart",
     "edges",
     "softedge",
+    "pose",
+    "ViTPose",
     "PPAP",
 ]
 

@@ -23,7 +23,7 @@ class Learner:
         self, guider: Guider, settings: DistillSettings, steps: int, start: dict | None = None
     ):
         self.settings, self.steps, self.step = settings, steps, 0
-        self.preprocessing = guider.preprocessing
+        self.preprocessing, self.on_picture = guider.preprocessing, guider.on_picture
         kind = loss_kind(guider.info.kind, settings.depth_loss)
         self.loss = loss_function(kind, settings.temperature)
         self.student = Student(guider.backbone, settings.adapter)
@@ -44,11 +44,13 @@ class Learner:
 
     def answer(self, image: Tensor) -> Tensor:
         """The student's answer in float32 to `image` (B, 3, H, W) in [-1, 1]."""
+        sides = tuple(image.shape[-2:])
         image = self.preprocessing(image)
         if self.settings.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            return self.student(image).float()
+            answer = self.student(image).float()
+        return self.on_picture(answer, sides)
 
     def _autocast(self):
         dtype = PRECISIONS.get(self.settings.precision)

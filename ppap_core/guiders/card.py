@@ -11,11 +11,12 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
     """A few lines for a node's card. `preset`: the one that the guider is, if it is one."""
     info, reads = guider.info, guider.preprocessing
     meaning, count = info.asks.answers[info.answer], len(info.labels)
-    classes = f"{count} class{'es' * (count > 1)}, " if count else ""
+    named = info.asks.label_names
+    classes = f"{count} {named[count > 1]}, " if count else ""
     lines = [f"{info.source}: {info.architecture}", f"predicts {info.task}: {classes}{meaning}"]
     if count:
         more = f", ... {info.labels[-1]}" if count > SHOWN else ""
-        lines.append(f"classes: {', '.join(info.labels[:SHOWN])}{more}")
+        lines.append(f"{named[1]}: {', '.join(info.labels[:SHOWN])}{more}")
     height, width = reads.size
     size = "pictures in their own size" if reads.size == (1, 1) else f"{width} x {height} pixels"
     order = ", channels blue, green, red" if reads.reverse_channels else ""

@@ -57,7 +57,8 @@ class Guider(nn.Module):
     Called with images (B, 3, H, W) in [-1, 1], it answers in float32 by its task, in the shape and
     with the meaning that its `Task` says. class: logits or scores (B, K), as `info.answer` says;
     depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w); normals: unit
-    vectors (B, 3, h, w), x right, y up, z towards the viewer; edges: log-odds (B, 1, h, w);
+    vectors (B, 3, h, w), x right, y up, z towards the viewer; edges: log-odds (B, 1, h, w); pose:
+    heatmaps (B, J, h, w), which cover the picture;
     embedding: unit vectors (B, D), which `words` gives of texts too, where the model knows any. If
     `backbone` has `get_classifier()`, as timm's models have, training leaves LoRA off that layer.
     """
@@ -77,7 +78,12 @@ class Guider(nn.Module):
         self.switch = ExpertSwitch(self.backbone)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.backbone(self.preprocessing(image)).float()
+        answer = self.backbone(self.preprocessing(image)).float()
+        return self.on_picture(answer, tuple(image.shape[-2:]))
+
+    def on_picture(self, answer: Tensor, sides: tuple[int, int]) -> Tensor:
+        """The backbone's answer as one about the whole picture of `sides` (h, w), and no more."""
+        return answer
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:

@@ -26,7 +26,8 @@ class Preprocessing:
 
     - "center" keeps the picture's proportions and cuts off what is outside `size`.
     - "squash" stretches the whole picture to `size`.
-    - "border" keeps the whole picture and its proportions inside `size`, and fills up with `mean`.
+    - "border" keeps the whole picture and its proportions inside `size`, and fills up with `mean`,
+      or with black if `black_border`.
 
     The other modes keep the whole picture and its proportions, so the input's size varies:
 
@@ -51,6 +52,7 @@ class Preprocessing:
     align_corners: bool = False
     floor_crop: bool = False
     reverse_channels: bool = False
+    black_border: bool = False
 
     def __post_init__(self) -> None:
         numbers = (*self.size, *(self.resize_to or ()), *self.mean, *self.std)
@@ -137,11 +139,12 @@ class Preprocessing:
         return height, width
 
     def _add_borders(self, image: Tensor) -> Tensor:
-        """At least `size`, the picture in the middle of a frame of colour `mean` in 8 bits."""
+        """At least `size`, the picture in the middle of a frame of black, or `mean` in 8 bits."""
         down, across = (
             max(0, want - have) for have, want in zip(image.shape[-2:], self.size, strict=True)
         )
-        mean = image.new_tensor([round(255 * value) for value in self.mean]) / 127.5 - 1
+        colour = [0.0 if self.black_border else round(255 * value) for value in self.mean]
+        mean = image.new_tensor(colour) / 127.5 - 1
         frame = (mean.flip(0) if self.reverse_channels else mean)[:, None, None]
         sides = (across // 2, across - across // 2, down // 2, down - down // 2)
         return F.pad(image - frame, sides) + frame

@@ -150,5 +150,10 @@ _PRESETS = (
         revision="75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
         sha256="612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",
     ),
+    Preset(
+        *("usyd-community/vitpose-base-simple", "pose", APACHE, 344, 256, 17),
+        good_for="the pose of one person",
+        files=TRANSFORMERS,
+    ),
 )
 PRESETS = {preset.repo: preset for preset in _PRESETS}

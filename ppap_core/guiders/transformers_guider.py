@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
-from ..tasks import CLASS, DEPTH, NORMALS, SEGMENTATION, Task
+from ..tasks import CLASS, DEPTH, NORMALS, POSE, SEGMENTATION, Task
 from .answers import (
     class_answer,
     refuse_overlapping_classes,
@@ -20,6 +20,7 @@ from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
 from .model_folder import read_weights
+from .pose_guider import PoseGuider, joint_names, needs_data_set
 from .transformers_answers import axes_of, is_metric, read_depth, read_normals
 from .transformers_model import channels_of, load_model
 from .transformers_preprocessing import transformers_preprocessing
@@ -52,6 +53,20 @@ def _segment_meaning(config: "PretrainedConfig") -> Meaning:
     return labels, SEGMENTATION.usual
 
 
+def _read_heatmaps(answer: "ModelOutput", how: bool) -> Tensor:
+    return answer.heatmaps
+
+
+def _of_coco(pixels: Tensor, is_needed: bool) -> dict[str, Tensor]:
+    """ViTPose+ has layers for each data set that it learned; COCO's are the first."""
+    index = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
+    return {"dataset_index": index} if is_needed else {}
+
+
+def _no_inputs(pixels: Tensor, how: Any) -> dict[str, Tensor]:
+    return {}
+
+
 def _nothing_to_settle(config: dict, folder: Path) -> None:
     return None
 
@@ -62,7 +77,8 @@ class Head:
 
     `task`: ours. `read`: (the model's answer, `settle`'s) -> the guider's. `meaning`: of that, by
     the model's config. `settle`: (config.json, folder) -> what `read` has to know of the model.
-    `layers`: names that transformers gives the last layer.
+    `layers`: names that transformers gives the last layer. `inputs`: (pixels, `settle`'s) -> what
+    the model reads beside them. `boxed`: it reads the box around a person.
     """
 
     task: Task
@@ -70,16 +86,27 @@ class Head:
     meaning: Callable[["PretrainedConfig"], Meaning]
     settle: Callable[[dict, Path], Any] = _nothing_to_settle
     layers: tuple[str, ...] = ()
+    inputs: Callable[[Tensor, Any], dict[str, Tensor]] = _no_inputs
+    boxed: bool = False
 
 
 DEPTH_HEAD = Head(DEPTH, read_depth, lambda config: ((), DEPTH.usual), is_metric)
 NORMALS_HEAD = Head(NORMALS, read_normals, lambda config: ((), NORMALS.usual), axes_of)
 SEGMENTATION_HEAD = Head(SEGMENTATION, _read_segments, _segment_meaning)
 CLASS_HEAD = Head(CLASS, _read_logits, _class_meaning, layers=("classifier", "fc", "head"))
-HEADS = (DEPTH_HEAD, NORMALS_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
+POSE_HEAD = Head(
+    POSE,
+    _read_heatmaps,
+    lambda config: (joint_names(config), POSE.usual),
+    needs_data_set,
+    inputs=_of_coco,
+    boxed=True,
+)
+HEADS = (DEPTH_HEAD, NORMALS_HEAD, POSE_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
 KINDS = {  # transformers' name of what a model does: its head, and the class that loads it
     "DEPTH_ESTIMATION": (DEPTH_HEAD, "AutoModelForDepthEstimation"),
     "NORMAL_ESTIMATION": (NORMALS_HEAD, "AutoModelForNormalEstimation"),
+    "POSE_ESTIMATION": (POSE_HEAD, "AutoModelForPoseEstimation"),
     "SEMANTIC_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForSemanticSegmentation"),
     "UNIVERSAL_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForUniversalSegmentation"),
     "IMAGE_CLASSIFICATION": (CLASS_HEAD, "AutoModelForImageClassification"),
@@ -105,7 +132,8 @@ class TransformersModel(nn.Module):
         self.how = how
 
     def forward(self, pixels: Tensor) -> Tensor:
-        answer = self.model(pixel_values=pixels, return_dict=True)
+        inputs = self.head.inputs(pixels, self.how)
+        answer = self.model(pixel_values=pixels, return_dict=True, **inputs)
         if "masks_queries_logits" in answer:
             return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
         if "pred_masks" in answer:
@@ -144,9 +172,10 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
         answer=answer,
     )
     preprocessing = transformers_preprocessing(
-        folder, whole=head.task.is_dense, channels=channels_of(model.config)
+        folder, whole=head.task.is_dense, channels=channels_of(model.config), boxed=head.boxed
     )
-    return Guider(TransformersModel(model, head, how), preprocessing, info)
+    kind = PoseGuider if head.boxed else Guider
+    return kind(TransformersModel(model, head, how), preprocessing, info)
 
 
 def _semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
@@ -193,6 +222,6 @@ def _kind(config: dict, folder: Path) -> tuple[Head, str]:
             return head_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
-        f"model for depth or normal estimation, semantic segmentation or image classification, or "
-        f"a CLIP, SigLIP or DINO"
+        f"model for depth, normal or pose estimation, semantic segmentation or image "
+        f"classification, or a CLIP, SigLIP or DINO"
     )

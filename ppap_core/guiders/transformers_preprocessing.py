@@ -4,6 +4,7 @@ Older folders keep these in preprocessor_config.json, newer ones may keep them i
 processor_config.json, under "image_processor".
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,20 @@ PROCESSOR, COMMON_PROCESSOR = "preprocessor_config.json", "processor_config.json
 STATISTICS = ("image_mean", "image_std")
 SAPIENS, PATCH = "Sapiens2", 16  # of whose networks 16 pixels make a patch
 OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
+MARGIN = 1.25  # times a person's box: what ViTPose and Sapiens2 read around it
 TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
 
-def transformers_preprocessing(folder: Path, whole: bool, channels: int = 3) -> Preprocessing:
+def transformers_preprocessing(
+    folder: Path, whole: bool, channels: int = 3, boxed: bool = False
+) -> Preprocessing:
     """What `folder`/preprocessor_config.json or processor_config.json describes.
 
     `channels`: of the pictures that the network reads, 3 (colour) or 1 (grey). `whole`: the model
     answers with maps, so nothing may be cut off or padded. A centre crop becomes a resize of the
     shorter side; borders that ZoeDepth and Sapiens2 add are left out; DINOv2's DPT, which pads to a
-    multiple of 14, gets a resize down to one.
+    multiple of 14, gets a resize down to one. `boxed`: the model reads the box around a person,
+    with a margin; the whole picture, with black borders, stands for that.
     ValueError if the file is missing, unknown to transformers, or asks for more than a resize, a
     crop and a normalisation: the result is compared with the processor's own. Another number of
     channels is refused too.
@@ -51,14 +56,14 @@ def transformers_preprocessing(folder: Path, whole: bool, channels: int = 3) -> 
             processor = AutoImageProcessor.from_pretrained(
                 readable, local_files_only=True, trust_remote_code=False
             )
-        preprocessing = _from_settings(processor.to_dict(), whole, channels)
+        preprocessing = _from_settings(processor.to_dict(), whole, channels, boxed)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{folder / files[0]} is not understood: {one_line(error)}") from None
-    _check(preprocessing, processor, folder, whole)
+    _check(preprocessing, processor, folder, whole, boxed)
     return preprocessing
 
 
-def _from_settings(settings: dict, whole: bool, channels: int) -> Preprocessing:
+def _from_settings(settings: dict, whole: bool, channels: int, boxed: bool) -> Preprocessing:
     processor = settings.get("image_processor_type", "")
     # Ours normalises pixels in [0, 1]; a processor those in [0, 255] or what it has rescaled.
     scale = 255 * (settings["rescale_factor"] if settings.get("do_rescale") else 1)
@@ -75,6 +80,9 @@ def _from_settings(settings: dict, whole: bool, channels: int) -> Preprocessing:
         "floor_crop": True,
         "reverse_channels": bool(settings.get("do_flip_channel_order")),
     }
+    if boxed:
+        size = _sides(settings["size"])
+        return Preprocessing(**common, size=size, crop_mode="border", black_border=True)
     return Preprocessing(**common, **_geometry(settings, whole))
 
 
@@ -107,12 +115,26 @@ def _sides(size: dict) -> tuple[int, int]:
     return int(size["height"]), int(size["width"])
 
 
+def whole_picture(sides: Sequence[int]) -> list[float]:
+    """The box (left, top, width, height) that, with a processor's margin, is the whole picture.
+
+    These processors measure from the centre of the first pixel to that of the last.
+    """
+    height, width = (side - 1 for side in sides)
+    left, top = (side * (1 - 1 / MARGIN) / 2 for side in (width, height))
+    return [left, top, width / MARGIN, height / MARGIN]
+
+
 def _check(
-    preprocessing: Preprocessing, processor: "BaseImageProcessor", folder: Path, whole: bool
+    preprocessing: Preprocessing,
+    processor: "BaseImageProcessor",
+    folder: Path,
+    whole: bool,
+    boxed: bool,
 ) -> None:
     """ValueError unless `preprocessing` gives what the library's own processor gives."""
     # Some processors pad to a multiple, which ours does not: a picture that needs no padding.
-    usual = preprocessing.size if preprocessing.crop_mode == "inside" else (96, 128)
+    usual = preprocessing.size if boxed or preprocessing.crop_mode == "inside" else (96, 128)
     sides = (-(-side // preprocessing.multiple) * preprocessing.multiple for side in usual)
     rows, columns = (torch.linspace(0, 1, side) for side in sides)
     picture = torch.stack(
@@ -122,10 +144,14 @@ def _check(
     if grey := len(preprocessing.mean) == 1:
         picture = picture[:1].expand(3, -1, -1)
         options |= {k: for_channels(getattr(processor, k) or (0.0,), 1) for k in STATISTICS}
+    if boxed:
+        options["boxes"] = [[whole_picture(picture.shape[-2:])]]
     pixels = (picture * 255).round().to(torch.uint8)
     shown = pixels[:1] if grey else pixels
     wanted = processor(images=[shown.numpy()], return_tensors="pt", **options).get("pixel_values")
     got = preprocessing(bytes_to_image(pixels[None]))
+    if boxed and wanted is not None:  # a processor may round the outermost pixels to black
+        got, wanted = (x[..., 1:-1, 1:-1] for x in (got, wanted))
     if wanted is None or got.shape != wanted.shape or (got - wanted).abs().max() > TOLERANCE:
         raise ValueError(
             f"guider {folder.name!r}: {type(processor).__name__} does more than resize, crop and "

@@ -11,6 +11,7 @@ from .edges_task import EDGES
 from .embedding_task import EMBEDDING
 from .likeness_task import LIKENESS
 from .normals_task import NORMALS
+from .pose_task import POSE
 from .registry import (
     all_tasks,
     comparisons,
@@ -31,6 +32,7 @@ __all__ = [
     "EMBEDDING",
     "LIKENESS",
     "NORMALS",
+    "POSE",
     "SCORES",
     "SEGMENTATION",
     "Comparison",
@@ -47,5 +49,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS):
+for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE):
     register_task(_task)

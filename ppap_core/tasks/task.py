@@ -85,7 +85,8 @@ class Task:
     `target_nodes`: the names of the nodes that make its targets. `comparisons`: for each of
     `answers`; none where no experts can be trained. `preview`: (the guider's info, the teacher's
     answers, how many pictures) -> what a training's sheet asks for. `maps`: how targets are made
-    from pictures, where they are maps. ValueError, in one line, for a task that lacks something.
+    from pictures, where they are maps. `label_names`: what one of the guider's labels is called,
+    and what several are. ValueError, in one line, for a task that lacks something.
     """
 
     name: str | None = None
@@ -98,6 +99,7 @@ class Task:
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     preview: Callable[["GuiderInfo", "Rows", int], Preview] | None = None
     maps: MapMaking | None = None
+    label_names: tuple[str, str] = ("class", "classes")
 
     def __post_init__(self) -> None:
         needed = [*REQUIRED, "preview"] if self.comparisons else REQUIRED

@@ -146,6 +146,7 @@ def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
         "embedding": classes / classes.norm(dim=1, keepdim=True),
         "normals": maps / maps.norm(dim=1, keepdim=True),
         "edges": maps[:, :1],
+        "pose": maps,
     }[task]
     best = constant_loss(task, teacher, 1.0)
     for _ in range(50):
@@ -169,8 +170,8 @@ def test_every_kind_of_guider_has_a_target_and_a_comparison():
         COMPARISONS
     )
     assert all(loss_kind(kind) == kind for kind in kinds)
-    with pytest.raises(ValueError, match="cannot be trained for a guider that predicts pose"):
-        loss_kind("pose")
+    with pytest.raises(ValueError, match="cannot be trained for a guider that predicts gaze"):
+        loss_kind("gaze")
 
 
 def test_only_large_dense_answers_are_shrunk():

@@ -23,33 +23,33 @@ def own_registry(monkeypatch):
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
 
 
-class PoseTarget:
-    task = "pose"
+class GazeTarget:
+    task = "gaze"
 
     def log_likelihood(self, answer):
         return -answer.square().flatten(1).mean(1)
 
 
-def pose(**changes) -> Task:
+def gaze(**changes) -> Task:
     parts = {field.name: getattr(CLASS, field.name) for field in fields(Task)}
-    parts |= {"name": "pose", "targets": (PoseTarget,), "shape": (17, "h", "w")}
+    parts |= {"name": "gaze", "targets": (GazeTarget,), "shape": (17, "h", "w")}
     return Task(**parts | changes)
 
 
 def test_a_registered_task_is_known_everywhere():
-    register_task(pose())
-    info = ppap_core.GuiderInfo("mine", "net", "pose", (), "f" * 64)
-    assert info.kind == "pose" and replace(info, answer="score").kind == "pose, score"
-    assert names()[-1] == "pose" and registry.comparisons()["pose, score"] is SCORES
-    with pytest.raises(ValueError, match="a task 'pose' is registered already: register it once"):
-        register_task(pose())
+    register_task(gaze())
+    info = ppap_core.GuiderInfo("mine", "net", "gaze", (), "f" * 64)
+    assert info.kind == "gaze" and replace(info, answer="score").kind == "gaze, score"
+    assert names()[-1] == "gaze" and registry.comparisons()["gaze, score"] is SCORES
+    with pytest.raises(ValueError, match="a task 'gaze' is registered already: register it once"):
+        register_task(gaze())
 
 
 @pytest.mark.parametrize("part", [*REQUIRED, "preview"])
 def test_a_task_without_a_part_is_refused(part):
-    told = "a task" if part == "name" else "the task 'pose'"
+    told = "a task" if part == "name" else "the task 'gaze'"
     with pytest.raises(ValueError, match=f"^{told} lacks {part}: a task is made of name, answers"):
-        pose(**{part: None})
+        gaze(**{part: None})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_task_without_a_part_is_refused(part):
         ({"targets": ()}, "lacks targets"),
         ({"comparisons": {"softmax": SCORES}}, "lacks a comparison of answers that are 'sigmoid'"),
         ({"comparisons": {"joint": SCORES}}, "compares answers that it does not have: 'joint'"),
-        ({"targets": (ClassTarget,)}, "its target ClassTarget needs .* attribute task = 'pose'"),
+        ({"targets": (ClassTarget,)}, "its target ClassTarget needs .* attribute task = 'gaze'"),
         ({"targets": (Path,)}, "its target Path needs a method log_likelihood"),
         ({"shape": (0, "h")}, "its shape is made of whole numbers above 0 and names of axes"),
         ({"shape": "hw"}, "its shape is made of whole numbers above 0 and names of axes"),
@@ -68,16 +68,16 @@ def test_a_task_without_a_part_is_refused(part):
 )
 def test_a_task_whose_parts_do_not_fit_is_refused(changes, line):
     with pytest.raises(ValueError, match=line) as error:
-        pose(**changes)
+        gaze(**changes)
     assert "\n" not in str(error.value)
 
 
 def test_without_comparisons_no_experts_can_be_trained():
     from ppap_core.distillation.losses import loss_kind
 
-    register_task(pose(comparisons={}, preview=None))
-    with pytest.raises(ValueError, match="experts cannot be trained .* that predicts pose: use"):
-        loss_kind("pose")
+    register_task(gaze(comparisons={}, preview=None))
+    with pytest.raises(ValueError, match="experts cannot be trained .* that predicts gaze: use"):
+        loss_kind("gaze")
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_without_comparisons_no_experts_can_be_trained():
     [
         ((17, "h", "w"), (1, 17, 4, 4), ""),
         ((17, "h", "w"), (1, 16, 4, 4), r"answers \(1, 16, 4, 4\) about one .* \(1, 17, h, w\)"),
-        ((17, "h", "w"), (1, 17), r"answers \(1, 17\) about one picture; pose .* \(1, 17, h, w\)"),
+        ((17, "h", "w"), (1, 17), r"answers \(1, 17\) about one picture; gaze .* \(1, 17, h, w\)"),
         (("K", 2), (1, 3, 2), ""),
-        (("K", 2), (1, 2, 2), r"pose guiders answer \(1, 3, 2\)"),
+        (("K", 2), (1, 2, 2), r"gaze guiders answer \(1, 3, 2\)"),
         ((), (1,), ""),
-        ((), (1, 1), r"pose guiders answer \(1,\)"),
+        ((), (1, 1), r"gaze guiders answer \(1,\)"),
     ],
 )
 def test_a_guider_is_tried_against_the_shape_of_its_task(shape, answer, line):
@@ -97,8 +97,8 @@ def test_a_guider_is_tried_against_the_shape_of_its_task(shape, answer, line):
         def forward(self, pixels):
             return torch.randn(answer) + pixels.mean()
 
-    register_task(pose(shape=shape))
-    info = ppap_core.GuiderInfo("mine", "net", "pose", tuple("abc"), "f" * 64)
+    register_task(gaze(shape=shape))
+    info = ppap_core.GuiderInfo("mine", "net", "gaze", tuple("abc"), "f" * 64)
     reads = ppap_core.Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3, crop_mode="squash")
     guider = ppap_core.Guider(Answers(), reads, info)
     if not line:
@@ -109,14 +109,14 @@ def test_a_guider_is_tried_against_the_shape_of_its_task(shape, answer, line):
 
 
 def test_experts_for_a_task_that_nobody_brings_are_refused_in_one_line(tmp_path, monkeypatch):
-    register_task(pose())
+    register_task(gaze())
     made = load_experts(ROOT / "demo/models/ppap_experts/demo-shapes-resnet.safetensors")
     file = tmp_path / "p.safetensors"
-    save_experts(replace(made, header=replace(made.header, task="pose")), file)
-    assert load_experts(file).header.task == "pose"
-    monkeypatch.delitem(registry._TASKS, "pose")
+    save_experts(replace(made, header=replace(made.header, task="gaze")), file)
+    assert load_experts(file).header.task == "gaze"
+    monkeypatch.delitem(registry._TASKS, "gaze")
     line = (
-        r"^expert file 'p.safetensors': its experts are for the task 'pose', which no pack that is "
+        r"^expert file 'p.safetensors': its experts are for the task 'gaze', which no pack that is "
         r"loaded brings: install or enable the pack that does, and load its guider first$"
     )
     with pytest.raises(ValueError, match=line):
@@ -124,8 +124,8 @@ def test_experts_for_a_task_that_nobody_brings_are_refused_in_one_line(tmp_path,
 
 
 def test_an_unknown_task_is_told_the_known_ones():
-    with pytest.raises(ValueError, match="task is one of class, depth, segmentation.*got 'pose'"):
-        get_task("pose")
+    with pytest.raises(ValueError, match="task is one of class, depth, segmentation.*got 'gaze'"):
+        get_task("gaze")
 
 
 def asks_for_a_task(node: ast.AST, tasks: set[str]) -> bool:

@@ -185,6 +185,16 @@ def tipsv2():
     return transformers.Tipsv2DptConfig(backbone_config=backbone, **DPT_HEAD)
 
 
+def vitpose(**experts):
+    backbone = transformers.VitPoseBackboneConfig(
+        **vit(image_size=[64, 48], patch_size=[16, 16], mlp_ratio=2, initializer_range=0.2),
+        **{"out_indices": [4], **experts},
+    )
+    return transformers.VitPoseConfig(
+        backbone_config=backbone, initializer_range=0.2, num_labels=17
+    )
+
+
 def size(side):
     return {"size": {"height": side, "width": side}}
 
@@ -269,8 +279,11 @@ TRANSFORMERS = {
         False,
     ),
 }
+PERSON = {"size": {"height": 64, "width": 48}}
 if hasattr(transformers, "AutoModelForNormalEstimation"):  # not for Python 3.10
     TRANSFORMERS |= {
+        "VitPoseForPoseEstimation": (vitpose, "VitPoseImageProcessor", PERSON, False),
+        "Sapiens2ForPoseEstimation": (sapiens2, "Sapiens2ImageProcessor", PERSON, False),
         "Sapiens2ForNormalEstimation": (
             sapiens2,
             "Sapiens2ImageProcessor",

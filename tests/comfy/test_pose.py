@@ -1,0 +1,135 @@
+"""Target Pose in the real ComfyUI: its own detector's keypoints, experts, pictures, errors."""
+
+import re
+
+import numpy
+import pytest
+import torch
+import transformers
+
+from demo.scenes import render
+from ppap_core.guiders.pose_guider import COCO
+from tests.core.tiny_guiders import transformers_folder
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(transformers, "AutoModelForPoseEstimation"),
+    reason="this transformers has no pose models by task",
+)
+TRAINING = {
+    **{"num_images": 12, "width": 32, "height": 32, "sampling_steps": 2, "num_experts": 1},
+    **{"steps": 2, "batch_size": 4, "guider_input": "x0_hat", "seed": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def call(comfyui):
+    """A node by its id, as a server runs it."""
+
+    def run(name, *args, **inputs):
+        with torch.inference_mode():
+            return comfyui.node(name).execute(*args, **inputs).args
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def world(call):
+    return call("PPAP_LoadPixelModel", "demo-scenes.safetensors")
+
+
+@pytest.fixture(scope="module")
+def guider(comfyui, call):
+    folder = comfyui.base / "models" / "ppap_guiders" / "tiny-pose"
+    transformers_folder(folder, "VitPoseForPoseEstimation")
+    return call("PPAP_LoadGuider", "tiny-pose")[0]
+
+
+def coco_person(seed=0, low=0.2, high=0.8):
+    """COCO's 17 joints in [0, 1], in their order."""
+    return low + (high - low) * torch.rand(17, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def detected(comfyui, *people, size=(640, 480), sure=0.9):
+    """POSE_KEYPOINT of one frame per person, as ComfyUI's SDPose makes it of 133 joints."""
+    from comfy_extras.nodes_sdpose import _to_openpose_frames
+
+    whole = numpy.zeros((len(people), 133, 2), numpy.float32)
+    whole[:, :17] = torch.stack(people).numpy() * size
+    scores = numpy.full((len(people), 133), sure, numpy.float32)
+    return _to_openpose_frames([[w] for w in whole], [[s] for s in scores], size[1], size[0])
+
+
+def pose(call, guider, person=0, confidence=0.3, **inputs):
+    settings = {"fit": "stretch", "width": 0, "height": 0} | inputs
+    return call("PPAP_TargetPose", guider, person, confidence, **settings)
+
+
+def sample(call, world, guider=None, target=None):
+    model, empty = world
+    return call(
+        "PPAP_GuidedKSampler",
+        **{"model": model, "positive": empty, "negative": empty, "seed": 5, "steps": 6, "cfg": 1.0},
+        **{"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0},
+        **{"guider": guider, "target": target},
+        latent_image={"samples": torch.zeros(2, 3, 32, 32)},
+    )
+
+
+def test_the_hosts_own_keypoints_ask_for_coco_joints(comfyui, call, guider):
+    people = coco_person(0), coco_person(1)
+    target, preview, info = pose(call, guider, keypoints=detected(comfyui, *people))
+    torch.testing.assert_close(target.points, torch.stack(people))
+    assert preview.shape == (2, 384, 512, 3) and guider.guider.info.labels == COCO
+    assert info == (
+        "pose target for 2 pictures: 17, 17 of 17 joints\n"
+        "keypoints has 1 person in a picture: the largest is taken"
+    )
+
+
+def test_a_reference_is_met_by_its_own_picture(call, guider):
+    image = (render(2, seed=3).pictures().movedim(1, -1) + 1) / 2
+    target, preview, info = pose(call, guider, image=image, confidence=0.0)
+    assert preview.shape == (2, 512, 512, 3) and info.startswith("pose target for 2 pictures")
+    guider.guider.switch.restore()
+    with torch.no_grad():
+        heatmaps = guider.guider(image.movedim(-1, 1) * 2 - 1)
+    assert target.agreement(heatmaps).tolist() == [1.0, 1.0]
+
+
+def test_experts_are_trained_and_pictures_follow_the_pose(comfyui, call, world, guider):
+    experts, preview, told = call("PPAP_TrainExperts", *world, guider, "poses", **TRAINING)
+    assert "agreement with the guider on 1 picture" in told and preview.std() > 0.05
+    target, _, _ = pose(call, guider, keypoints=detected(comfyui, coco_person()))
+    plain = sample(call, world)[0]["samples"]
+    for used in (experts, guider):
+        latent, guided = sample(call, world, used, target)
+        report = call("PPAP_GuidanceReport", guided, latent, 3)[2]
+        assert re.search(r"[\d.]+ % of the joints were as asked, now [\d.]+ %", report), report
+    guider.guider.switch.restore()
+    with torch.no_grad():
+        before, after = (
+            target.log_likelihood(guider.guider(seen.clone())).mean().item()
+            for seen in (plain, latent["samples"])
+        )
+    assert after > before + 0.02, (before, after)
+
+
+def test_what_does_not_fit_is_said_before_sampling(comfyui, call, world, guider):
+    keypoints = detected(comfyui, coco_person())
+    image = torch.rand(1, 32, 32, 3)
+    both = {"image": image, "keypoints": keypoints}
+    for inputs in ({}, both):
+        with pytest.raises(ValueError, match="reads its socket image or its socket keypoints"):
+            pose(call, guider, **inputs)
+    with pytest.raises(ValueError, match="widget person is 2, but in image the guider sees one"):
+        pose(call, guider, person=2, image=image)
+    edges, _ = call("PPAP_LoadGuider", "edge filter (Canny, no network)")
+    line = "Target Pose needs a pose model at its socket guider, but edge filter .* use Target"
+    with pytest.raises(ValueError, match=line):
+        pose(call, edges, keypoints=keypoints)
+    target, _, _ = pose(call, guider, keypoints=keypoints)
+    with pytest.raises(ValueError, match="the guider predicts edges, the target is for pose"):
+        sample(call, world, edges, target)
+    three = detected(comfyui, *[coco_person()] * 3)
+    with pytest.raises(ValueError, match="the target is for 3 pictures, the batch has 2"):
+        sample(call, world, guider, pose(call, guider, keypoints=three)[0])
