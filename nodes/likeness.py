@@ -5,11 +5,10 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.comfy_bridge.sockets import read_image, read_mask
 from ..ppap_core.guiders.picture_itself import picture_itself
-from ..ppap_core.maps import FITS
 from ..ppap_core.targets.likeness import KINDS, build_likeness
 from ..ppap_core.targets.map_target import Frame
 from .shown import shows_text
-from .target_maps import map_output, map_outputs
+from .target_maps import frame_inputs, map_output, map_outputs
 from .types import CATEGORY, GuiderSocket
 
 SEARCH_ALIASES = [
@@ -59,29 +58,7 @@ class TargetLikeness(io.ComfyNode):
                     "compared; 0 is every pixel of the reference. Of mean and contrast: how many "
                     "regions; 0 is the whole picture as one.",
                 ),
-                io.Combo.Input(
-                    "fit",
-                    options=list(FITS),
-                    tooltip="How a reference of other proportions is fitted to width x height: "
-                    "stretch distorts it, crop keeps its middle, pad adds borders that ask for "
-                    "nothing.",
-                ),
-                io.Int.Input(
-                    "width",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Width of the picture to be made; only the proportions matter. 0: "
-                    "those of the reference.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Height of the picture to be made; only the proportions matter. 0: "
-                    "those of the reference.",
-                ),
+                *frame_inputs("reference"),
                 io.Mask.Input(
                     "mask",
                     optional=True,

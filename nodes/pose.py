@@ -4,7 +4,6 @@ import torch
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.sockets import read_image
-from ..ppap_core.maps import FITS
 from ..ppap_core.targets.heatmaps import Joints, read_joints
 from ..ppap_core.targets.keypoints import Size, in_labels_order, read_keypoints
 from ..ppap_core.targets.map_target import Frame
@@ -13,7 +12,7 @@ from ..ppap_core.targets.pose_target import PoseTarget
 from .pictures import ask_guider, images_in_a_pass
 from .shown import shows_text
 from .sockets import expect_task
-from .target_maps import map_output, map_outputs
+from .target_maps import frame_inputs, map_output, map_outputs
 from .types import CATEGORY, GuiderSocket
 
 SEARCH_ALIASES = [
@@ -58,28 +57,7 @@ class TargetPose(io.ComfyNode):
                     tooltip="Joints that the detector, or the guider in a reference picture, is "
                     "less sure of ask for nothing.",
                 ),
-                io.Combo.Input(
-                    "fit",
-                    options=list(FITS),
-                    tooltip="How a pose of other proportions is fitted to width x height: stretch "
-                    "distorts it, crop keeps the middle, pad adds borders.",
-                ),
-                io.Int.Input(
-                    "width",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Width of the picture to be made; only the proportions matter. 0: "
-                    "those of the pose.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Height of the picture to be made; only the proportions matter. 0: "
-                    "those of the pose.",
-                ),
+                *frame_inputs("pose"),
                 io.Image.Input(
                     "image",
                     optional=True,

@@ -29,6 +29,29 @@ MORE_ALIASES = ["normal map", "normals", "canny", "lineart", "edges", "hed", "so
 SHOWN_SIDE = 256  # pixels of the preview on a node
 
 
+def frame_inputs(of: str) -> list[io.Input]:
+    """How what is asked for, "map" or the like, is fitted to the picture that is to be made."""
+    return [
+        io.Combo.Input(
+            "fit",
+            options=list(FITS),
+            tooltip=f"How a {of} of other proportions is fitted to width x height: stretch "
+            f"distorts it, crop keeps its middle, pad adds borders that ask for nothing.",
+        ),
+        *(
+            io.Int.Input(
+                side,
+                default=0,
+                min=0,
+                max=16384,
+                tooltip=f"{side.capitalize()} of the picture to be made; only the proportions "
+                f"matter. 0: those of the {of}.",
+            )
+            for side in ("width", "height")
+        ),
+    ]
+
+
 def map_outputs() -> list[io.Output]:
     """The outputs that both nodes have."""
     return [
@@ -88,28 +111,7 @@ class TargetMap(io.ComfyNode):
                     "colour ask for nothing; info says how many they are. Grey files of a data "
                     "set have numbers of their own: ADE20K's begin at 1, Cityscapes has ids.",
                 ),
-                io.Combo.Input(
-                    "fit",
-                    options=list(FITS),
-                    tooltip="How a map of other proportions is fitted to width x height: stretch "
-                    "distorts it, crop keeps its middle, pad adds borders that ask for nothing.",
-                ),
-                io.Int.Input(
-                    "width",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Width of the picture to be made; only the proportions matter. 0: "
-                    "those of the map.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Height of the picture to be made; only the proportions matter. 0: "
-                    "those of the map.",
-                ),
+                *frame_inputs("map"),
                 io.Mask.Input(
                     "mask",
                     optional=True,
