@@ -91,8 +91,12 @@ def test_it_guides_by_imagenets_names(comfyui, model, trained):
         guided, plain = (sample(comfyui, model, guider, target, s) for s in (1.0, 0.0))
     alone = guider.without_experts().guider
     alone.switch.restore()
+    place = next(alone.parameters()).device
     with torch.no_grad():
-        seen = [target.log_likelihood(alone(pictures)).mean() for pictures in (guided, plain)]
+        seen = [
+            target.log_likelihood(alone(pictures.to(place))).mean()
+            for pictures in (guided, plain)
+        ]
     assert guided.isfinite().all() and seen[0] > seen[1] + 1
 
 

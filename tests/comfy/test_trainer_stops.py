@@ -225,12 +225,12 @@ def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
     pressed, ended, presses = [], [], []
 
     def in_the_backward_pass(module, grads, _):
-        pressed.append(time.thread_time())
+        pressed.append(time.process_time())
         if presses:
             management.interrupt_current_processing(True)
 
     def first_conv(module, grads, _):
-        ended.append(time.thread_time())
+        ended.append(time.process_time())
 
     from host.tiny_checkpoints import conditioning
 
@@ -249,7 +249,7 @@ def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
         presses.append(True)
         with pytest.raises(management.InterruptProcessingException):
             sample(*call)
-        left = time.thread_time() - pressed[1]
+        left = time.process_time() - pressed[1]
     for handle in handles:
         handle.remove()
     assert whole > 0.5 and left < min(1.0, whole / 3), (whole, left)
