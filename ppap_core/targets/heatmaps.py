@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# What makes logits of heatmaps: a peak of 0.5 in an empty heatmap of 64 x 48 then has 95 % of the
-# softmax, and one of 0.2 is lost among the places.
+# What makes logits of heatmaps: in an empty heatmap of 64 x 48 a peak of 0.5 then has 95 % of the
+# softmax, and one of 0.2 has 14 %.
 SHARPNESS = 20.0
 AROUND = 2  # pixels on each side of a peak, from which its place is read
 
