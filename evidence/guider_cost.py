@@ -20,6 +20,7 @@ from torch import nn
 from evidence.flags import add_output
 from evidence.tables import markdown
 from ppap_core.guiders import PRESETS, Preset
+from ppap_core.guiders.embedding_guider import EmbeddingModel
 from ppap_core.guiders.transformers_guider import HEADS, TransformersModel
 
 REFERENCE = "timm/resnet50.a1_in1k"
@@ -95,6 +96,32 @@ def build_mask2former(preset: Preset) -> nn.Module:
     return Mask2FormerForUniversalSegmentation(config)
 
 
+def build_dinov2(preset: Preset) -> nn.Module:
+    from transformers import Dinov2Config, Dinov2Model
+
+    return EmbeddingModel(Dinov2Model(Dinov2Config(image_size=518, patch_size=14)))
+
+
+def build_clip(preset: Preset) -> nn.Module:
+    from transformers import CLIPConfig, CLIPModel
+
+    return EmbeddingModel(CLIPModel(CLIPConfig()))
+
+
+def build_siglip2(preset: Preset) -> nn.Module:
+    from transformers import SiglipConfig, SiglipModel
+
+    return EmbeddingModel(SiglipModel(SiglipConfig(text_config={"vocab_size": 256_000})))
+
+
+def build_vitpose(preset: Preset) -> nn.Module:
+    from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
+
+    backbone = VitPoseBackboneConfig(image_size=[preset.reads, preset.reads], out_indices=[12])
+    config = VitPoseConfig(backbone_config=backbone, num_labels=preset.num_classes)
+    return VitPoseForPoseEstimation(config)
+
+
 BUILDERS: dict[str, Callable[[Preset], nn.Module]] = {  # by a part of the repository's name
     "epth-": build_depth_anything,
     "dpt": build_dpt,
@@ -102,6 +129,10 @@ BUILDERS: dict[str, Callable[[Preset], nn.Module]] = {  # by a part of the repos
     "segformer": build_segformer,
     "upernet": build_upernet,
     "mask2former": build_mask2former,
+    "dinov2": build_dinov2,
+    "CLIP": build_clip,
+    "siglip2": build_siglip2,
+    "vitpose": build_vitpose,
 }
 
 
@@ -113,8 +144,11 @@ def build(preset: Preset) -> nn.Module:
     if "tagger" in preset.repo:
         return timm.create_model("vit_base_patch16_224", img_size=448, num_classes=10861)
     kind = next(part for part in BUILDERS if part in preset.repo)
+    network = BUILDERS[kind](preset)
+    if isinstance(network, EmbeddingModel):
+        return network
     head = next(head for head in HEADS if head.task.name == preset.task)
-    return TransformersModel(BUILDERS[kind](preset), head)
+    return TransformersModel(network, head)
 
 
 def step_seconds(network: nn.Module, size: int, repeats: int) -> float:

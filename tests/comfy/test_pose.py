@@ -86,13 +86,18 @@ def test_the_hosts_own_keypoints_ask_for_coco_joints(comfyui, call, guider):
     )
 
 
+def there(guider, images):
+    """A copy where the guider is."""
+    return images.clone().to(next(guider.guider.parameters()).device)
+
+
 def test_a_reference_is_met_by_its_own_picture(call, guider):
     image = (render(2, seed=3).pictures().movedim(1, -1) + 1) / 2
     target, preview, info = pose(call, guider, image=image, confidence=0.0)
     assert preview.shape == (2, 512, 512, 3) and info.startswith("pose target for 2 pictures")
     guider.guider.switch.restore()
     with torch.no_grad():
-        heatmaps = guider.guider(image.movedim(-1, 1) * 2 - 1)
+        heatmaps = guider.guider(there(guider, image.movedim(-1, 1) * 2 - 1))
     assert target.agreement(heatmaps).tolist() == [1.0, 1.0]
 
 
@@ -108,7 +113,7 @@ def test_experts_are_trained_and_pictures_follow_the_pose(comfyui, call, world, 
     guider.guider.switch.restore()
     with torch.no_grad():
         before, after = (
-            target.log_likelihood(guider.guider(seen.clone())).mean().item()
+            target.log_likelihood(guider.guider(there(guider, seen))).mean().item()
             for seen in (plain, latent["samples"])
         )
     assert after > before + 0.02, (before, after)

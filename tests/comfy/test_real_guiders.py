@@ -94,8 +94,7 @@ def test_it_guides_by_imagenets_names(comfyui, model, trained):
     place = next(alone.parameters()).device
     with torch.no_grad():
         seen = [
-            target.log_likelihood(alone(pictures.to(place))).mean()
-            for pictures in (guided, plain)
+            target.log_likelihood(alone(pictures.to(place))).mean() for pictures in (guided, plain)
         ]
     assert guided.isfinite().all() and seen[0] > seen[1] + 1
 

@@ -11,6 +11,7 @@ import pytest
 import timm
 from safetensors.torch import save
 
+from evidence.guider_cost import BUILDERS
 from ppap_core.guiders import PRESETS, Preset, fetch_preset, list_guiders, load_guider
 
 PRESET = Preset("timm/tiny", "class", "Apache-2.0", 1, 64, 4, "trying")
@@ -156,3 +157,9 @@ def test_timm_knows_the_presets_architecture_classes_size_and_licence():
         assert known.hf_hub_id == preset.repo and known.num_classes == preset.num_classes
         assert known.input_size == (3, preset.reads, preset.reads)
         assert known.license == preset.licence.lower()
+
+
+def test_the_cost_of_every_preset_can_be_measured():
+    for repo in PRESETS:
+        is_timms = "timm" in repo or "tagger" in repo
+        assert is_timms or any(part in repo for part in BUILDERS), repo
