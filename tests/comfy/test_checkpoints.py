@@ -217,7 +217,7 @@ def test_an_unknown_vae_is_refused_with_the_known_ones(comfyui, checkpoint_file)
     [
         ({"sampler_name": "eulr"}, "class", "no sampler 'eulr': did you mean euler"),
         ({"scheduler": "nope"}, "class", "no scheduler 'nope': choose one of .*karras"),
-        ({}, "pose", "cannot be trained for a guider that predicts pose"),
+        ({}, "gaze", "cannot be trained for a guider that predicts gaze"),
     ],
 )
 def test_what_comfyui_or_the_trainer_does_not_know_is_refused_when_the_trainer_is_made(

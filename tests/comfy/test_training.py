@@ -220,14 +220,14 @@ def test_a_view_that_cannot_be_had_is_refused_before_sampling(comfyui, inputs, v
     assert not (comfyui.base / "output/ppap_training/no_view").exists()
 
 
-@pytest.mark.parametrize("task", ["class", "depth", "segmentation", "pose"])
+@pytest.mark.parametrize("task", ["class", "depth", "segmentation", "pose", "gaze"])
 def test_a_preview_asks_for_each_task(comfyui, task):
     info = SimpleNamespace(task=task, answer="softmax", labels=tuple("abc"))
     answers = {"class": torch.randn(9, 3), "depth": torch.rand(9, 8, 8)}
     answers = answers.get(task, torch.randn(9, 3, 8, 8))
     preview_targets = comfyui.module("ppap_core.comfy_bridge.preview").preview_targets
     if task not in comfyui.module("ppap_core.tasks").task_names():
-        with pytest.raises(ValueError, match="cannot ask for an answer of the task pose yet"):
+        with pytest.raises(ValueError, match="cannot ask for an answer of the task gaze yet"):
             preview_targets(info, answers, 2)
         return
     target, names, maps = preview_targets(info, answers, 2)
