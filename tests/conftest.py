@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -201,12 +202,17 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def browser_page(browser):
-    """An empty page of its own that reaches nothing but this machine."""
+@contextmanager
+def front_end(browser, url: str):
+    """ComfyUI's front end on a page of its own, ready for `window.app`; it reaches nothing else."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
     page.route("**/*", only_this_machine)
+    page.goto(url)
+    page.wait_for_function(
+        "() => window.app && window.app.graph && window.app.extensionManager", timeout=120_000
+    )
+    page.wait_for_timeout(2000)  # the default workflow comes in after that
     yield page
     context.close()
 
@@ -219,11 +225,13 @@ def only_this_machine(route) -> None:
 
 
 @pytest.fixture
-def comfyui_page(browser_page, server: ComfyServer):
-    """ComfyUI's front end, loaded and ready for `window.app`."""
-    browser_page.goto(server.url)
-    browser_page.wait_for_function(
-        "() => window.app && window.app.graph && window.app.extensionManager", timeout=120_000
-    )
-    browser_page.wait_for_timeout(2000)  # the default workflow comes in after that
-    return browser_page
+def comfyui_page(browser, server: ComfyServer):
+    with front_end(browser, server.url) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser, server: ComfyServer):
+    """One page for all tests of a file."""
+    with front_end(browser, server.url) as page:
+        yield page

@@ -17,11 +17,11 @@ SAVED = """() => {
 }"""
 
 
-@pytest.fixture
-def workflow_page(comfyui_page):
-    comfyui_page.evaluate(LOAD, json.loads(WORKFLOW.read_text("utf-8")))
-    comfyui_page.wait_for_timeout(1500)
-    return comfyui_page
+@pytest.fixture(scope="module")
+def workflow_page(shared_page):
+    shared_page.evaluate(LOAD, json.loads(WORKFLOW.read_text("utf-8")))
+    shared_page.wait_for_timeout(1500)
+    return shared_page
 
 
 def test_the_workflow_loads_without_missing_nodes(workflow_page):
