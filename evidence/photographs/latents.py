@@ -16,7 +16,7 @@ from ppap_core.pixels import bytes_to_image
 from ppap_core.views import DecodePlan, DecoderView, LinearRgb, View
 
 CHANNELS = 128
-FULL, HALF = "decoder", "decoder without its last doubling"
+FULL, HALF = "decoder", "decoder without one doubling"
 SHRUNK, LINEAR = "decoder of the latent at half size", "linear map"
 VIEWS = (FULL, HALF, SHRUNK, LINEAR)
 
