@@ -39,6 +39,22 @@ GUIDER_DESCRIPTION = {
     "license": None,
     "origin_url": None,
 }
+# What the demo's transformers for maps share, as transformers' configurations name it.
+SMALL_BACKBONE = {
+    "image_size": 32,
+    "patch_size": 4,
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 3,
+    "mlp_ratio": 3,
+    "out_indices": [1, 2, 3, 4],
+    "reshape_hidden_states": False,
+}
+SMALL_NECK = {
+    "reassemble_factors": [2, 1, 0.5, 0.25],
+    "neck_hidden_sizes": [32, 48, 64, 64],
+    "fusion_hidden_size": 32,
+}
 REPORTED_SIGMAS = (0.0, 0.1, 0.3, 0.7, 1.5, 4.0)
 
 log = logging.getLogger(__name__)
@@ -171,7 +187,12 @@ def train_judge(scenes: Scenes, recipe: Recipe, path: Path) -> None:
     torch.manual_seed(recipe.seed)
     judge = Judge(len(SHAPES))
     train_classifier(judge, scenes, recipe, path.stem)
-    save_safetensors({k: v.half() for k, v in judge.state_dict().items()}, path)
+    save_safetensors(half_weights(judge), path)
+
+
+def half_weights(model: nn.Module) -> dict[str, Tensor]:
+    """What the demo's files hold: float16 for floats."""
+    return {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
 
 
 def is_trained(path: Path) -> bool:

@@ -22,7 +22,17 @@ from transformers import (
     SegformerImageProcessor,
 )
 
-from demo.clean_models import Recipe, halves, is_trained, move, relight, train_model
+from demo.clean_models import (
+    SMALL_BACKBONE,
+    SMALL_NECK,
+    Recipe,
+    half_weights,
+    halves,
+    is_trained,
+    move,
+    relight,
+    train_model,
+)
 from demo.judges import Dense, DenseJudge
 from demo.measures import aligned_rmse, intersection_over_union, judge_answer, nearness_of
 from demo.paths import DENSE_JUDGE, DEPTH_GUIDER, SEGMENTATION_GUIDER
@@ -36,23 +46,12 @@ log = logging.getLogger(__name__)
 
 
 def build_depth_guider() -> DepthAnythingForDepthEstimation:
-    backbone = Dinov2Config(
-        image_size=32,
-        patch_size=4,
-        hidden_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=3,
-        mlp_ratio=3,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-    )
+    backbone = Dinov2Config(**SMALL_BACKBONE)
     config = DepthAnythingConfig(
         backbone_config=backbone,
         patch_size=4,
         reassemble_hidden_size=96,
-        reassemble_factors=[2, 1, 0.5, 0.25],
-        neck_hidden_sizes=[32, 48, 64, 64],
-        fusion_hidden_size=32,
+        **SMALL_NECK,
         head_hidden_size=16,
     )
     model = DepthAnythingForDepthEstimation(config)
@@ -134,7 +133,7 @@ def train_network(path: Path, scenes: Scenes) -> nn.Module:
 
 def save_network(model: nn.Module, path: Path) -> None:
     """The file holds float16; a guider's config.json says float32, so that loaders restore it."""
-    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    weights = half_weights(model)
     if path == DENSE_JUDGE:
         return save_safetensors(weights, path)
     model.save_pretrained(path, state_dict=weights)

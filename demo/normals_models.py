@@ -15,7 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.clean_models import Recipe, is_trained, move, relight, train_model
+from demo.clean_models import (
+    SMALL_BACKBONE,
+    SMALL_NECK,
+    Recipe,
+    half_weights,
+    is_trained,
+    move,
+    relight,
+    train_model,
+)
 from demo.judges import DenseJudge
 from demo.normals import scene_normals
 from demo.paths import NORMALS_GUIDER, NORMALS_JUDGE
@@ -42,23 +51,8 @@ class NormalsJudge(DenseJudge):
 def build_guider() -> nn.Module:
     from transformers import Tipsv2DptConfig, Tipsv2DptForNormalEstimation, Tipsv2VisionConfig
 
-    backbone = Tipsv2VisionConfig(
-        image_size=32,
-        patch_size=4,
-        hidden_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=3,
-        mlp_ratio=3,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-    )
-    config = Tipsv2DptConfig(
-        backbone_config=backbone,
-        reassemble_factors=[2, 1, 0.5, 0.25],
-        neck_hidden_sizes=[32, 48, 64, 64],
-        fusion_hidden_size=32,
-    )
-    return Tipsv2DptForNormalEstimation(config)
+    backbone = Tipsv2VisionConfig(**SMALL_BACKBONE)
+    return Tipsv2DptForNormalEstimation(Tipsv2DptConfig(backbone_config=backbone, **SMALL_NECK))
 
 
 def guider_answer(model: nn.Module, image: Tensor) -> Tensor:
@@ -85,16 +79,14 @@ def train_missing() -> None:
         torch.manual_seed(RECIPE.seed)
         model = build_guider()
         train(model, guider_answer, GUIDERS_SEED, RECIPE, NORMALS_GUIDER.name)
-        model.save_pretrained(
-            NORMALS_GUIDER, state_dict={k: v.half() for k, v in model.state_dict().items()}
-        )
+        model.save_pretrained(NORMALS_GUIDER, state_dict=half_weights(model))
         size = {"height": 32, "width": 32}
         Tipsv2DptImageProcessor(size=size).save_pretrained(NORMALS_GUIDER)
     if not is_trained(NORMALS_JUDGE):
         torch.manual_seed(JUDGE_RECIPE.seed)
         judge = NormalsJudge()
         train(judge, lambda m, image: m(image), JUDGES_SEED, JUDGE_RECIPE, NORMALS_JUDGE.stem)
-        save_safetensors({k: v.half() for k, v in judge.state_dict().items()}, NORMALS_JUDGE)
+        save_safetensors(half_weights(judge), NORMALS_JUDGE)
 
 
 def load_normals_judge() -> NormalsJudge:

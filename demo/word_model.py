@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from demo.captions import NAMES, VOCABULARY, Seen, describe
-from demo.clean_models import Recipe, halves, is_trained, move, relight, train_model
+from demo.clean_models import Recipe, half_weights, halves, is_trained, move, relight, train_model
 from demo.paths import WORDS_GUIDER
 from demo.scene_files import load_heldout_scenes, load_training_scenes
 from demo.scenes import random_parameters
@@ -86,8 +86,7 @@ def train_missing() -> None:
         return contrastive_loss(answer.logits_per_image, is_true)
 
     train_model(model, loss_of, len(scenes), RECIPE, WORDS_GUIDER.name)
-    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    model.save_pretrained(WORDS_GUIDER, state_dict=weights)
+    model.save_pretrained(WORDS_GUIDER, state_dict=half_weights(model))
     CLIPImageProcessor(**FRAME, **PIXELS).save_pretrained(WORDS_GUIDER)
     save_tokenizer(tokenizer, WORDS_GUIDER)
 

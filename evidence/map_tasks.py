@@ -5,7 +5,6 @@ Normals are measured by a judge that guides nothing, edges by the edge filter, w
 experts of normals learned from 800 pictures (`demo.train`'s flags, and --num-images 800).
 """
 
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -16,10 +15,9 @@ from demo.judges import Judge
 from demo.normals import render_normals
 from demo.normals_models import load_normals_judge
 from demo.paths import NORMALS_EXPERTS, NORMALS_GUIDER
-from demo.sampling import sample
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement
+from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import BUILT_IN, Guider, load_guider
 from ppap_core.guiders.edge_filter import NAME as EDGE_FILTER
@@ -30,7 +28,6 @@ from ppap_core.targets.edges_target import EdgesTarget
 from ppap_core.targets.normals_target import NormalsTarget
 
 HELDOUT = (6000, 1)  # of demo.scene_files.load_heldout_scenes: number and seed
-BATCH = 50
 
 
 def planned() -> Iterator[Key]:
@@ -85,11 +82,7 @@ class Maps:
 
     def sample(self, key: Key) -> tuple[Tensor, float]:
         """Pictures (N, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        begin, parts, num = time.process_time(), [], len(self.references)
-        for rows in torch.arange(num).split(BATCH):
-            model = self._guided(key, self.references[rows], int(rows[0]))
-            parts.append(sample(model, (self.seed + rows).tolist()))
-        return torch.cat(parts), (time.process_time() - begin) / num
+        return sample_rows(lambda rows: self._guided(key, rows), self.seed, len(self.references))
 
     def measure(self, key: Key) -> Measurement:
         pictures, seconds = self.sample(key)
@@ -102,8 +95,8 @@ class Maps:
         mean = value.mean().item()
         return Measurement.of(key, wording.axis, mean, quality, len(pictures), seconds)
 
-    def _guided(self, key: Key, references: Tensor, first: int):
-        """MODEL, asked for the references, of which the number of the first is `first`."""
+    def _guided(self, key: Key, rows: Tensor):
+        """MODEL, asked for the references with the numbers `rows`."""
         from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
@@ -113,6 +106,6 @@ class Maps:
         guider = LoadedGuider.of(MAPS[task].guider())
         if method == EXPERTS:
             guider = guider.with_experts(load_experts(NORMALS_EXPERTS))
-        target = MAPS[task].target(references, first)
+        target = MAPS[task].target(self.references[rows], int(rows[0]))
         how = {"reading": Reading("x0_hat", "identity"), "jacobian": jacobian}
         return guide(self.model, guider, target, Strength(strength), **how)

@@ -1,12 +1,18 @@
 """The rows of docs/evidence/tasks.csv, and their tables."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from demo.sampling import sample
 from evidence.quality import Quality
 from evidence.tables import markdown
 
 NO_GUIDANCE, ALONE, EXPERTS = "no guidance", "guider alone", "PPAP experts"
+BATCH = 50
 Key = tuple[str, str, str, float]
 
 
@@ -48,6 +54,19 @@ class Measurement:
             n=n,
             seconds=round(seconds, 4),
         )
+
+
+def sample_rows(model_of: Callable[[Tensor], object], seed: int, num: int) -> tuple[Tensor, float]:
+    """(num, 3, 32, 32) in [-1, 1], one for each seed from `seed` on, and seconds of the processor
+    for each. `model_of`: numbers of some pictures (B,) -> the MODEL that makes them; what that
+    takes, such as loading a guider, does not count.
+    """
+    parts, seconds = [], 0.0
+    for rows in torch.arange(num).split(BATCH):
+        model, begin = model_of(rows), time.process_time()
+        parts.append(sample(model, (seed + rows).tolist()))
+        seconds += time.process_time() - begin
+    return torch.cat(parts), seconds / num
 
 
 def table(found: list[Measurement], column: str, name: Callable[[Measurement], str]) -> str:

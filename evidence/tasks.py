@@ -9,7 +9,6 @@ continues: delete the file after the models or the defaults have changed.
 """
 
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -21,14 +20,14 @@ from tqdm import tqdm
 
 from demo.judges import load_judge
 from demo.paths import JUDGE
-from demo.sampling import guide_model, load_model, sample
+from demo.sampling import guide_model, load_model
 from demo.scene_files import load_heldout_scenes
 from evidence.flags import build_parser
 from evidence.map_tasks import MAPS, Maps
 from evidence.map_tasks import planned as planned_maps
 from evidence.quality import measure_quality
 from evidence.tables import read_rows, write_csv
-from evidence.task_rows import NO_GUIDANCE, Key, Measurement, table
+from evidence.task_rows import NO_GUIDANCE, Key, Measurement, sample_rows, table
 from evidence.words import TASK as WORDS
 from evidence.words import Words
 from evidence.words import planned as planned_words
@@ -43,7 +42,7 @@ STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 CELLS = {"low resolution": 8}
 FREE = slice(8, 24)  # rows and columns that are not known
 LIKE = "likeness"
-SHOWN, BATCH = 8, 50
+SHOWN = 8
 JACOBIAN = LIKENESS.recommended.jacobian
 
 
@@ -64,7 +63,7 @@ class Pictures:
         self.real = scenes.pictures(slice(-2000, None))
         self._plain: dict[int, tuple[Tensor, float]] = {}
 
-    def target(self, kind: str, rows: slice = slice(None)):
+    def target(self, kind: str, rows: Tensor | slice = slice(None)):
         """What asks that pictures be like the references in `rows`."""
         mask = None
         if kind == "known region":
@@ -76,19 +75,19 @@ class Pictures:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
         if not strength and num in self._plain:
             return self._plain[num]
-        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-
-        begin, parts = time.process_time(), []
-        for start in range(0, num, BATCH):
-            rows, model = slice(start, min(start + BATCH, num)), self.model
-            if strength:
-                guider = LoadedGuider.of(picture_itself(kind))
-                model = guide_model(model, guider, self.target(kind, rows).target, strength)
-            parts.append(sample(model, [self.seed + row for row in range(rows.start, rows.stop)]))
-        found = torch.cat(parts), (time.process_time() - begin) / num
+        found = sample_rows(lambda rows: self._guided(kind, strength, rows), self.seed, num)
         if not strength:
             self._plain[num] = found
         return found
+
+    def _guided(self, kind: str, strength: float, rows: Tensor):
+        """MODEL, asked to be like the references with the numbers `rows`."""
+        from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+
+        if not strength:
+            return self.model
+        guider = LoadedGuider.of(picture_itself(kind))
+        return guide_model(self.model, guider, self.target(kind, rows).target, strength)
 
     def measure(self, key: Key) -> Measurement:
         kind, _, _, strength = key

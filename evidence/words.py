@@ -4,21 +4,18 @@ The captions are those of held-out scenes. Judges, which guide nothing, look whe
 and floor are as asked; of real renders they find 91.5 % right.
 """
 
-import time
 from collections.abc import Iterator
 from functools import cache
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from demo.captions import describe, judge
 from demo.judges import Judge
 from demo.paths import WORDS_EXPERTS, WORDS_GUIDER
-from demo.sampling import sample
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement
+from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
 from ppap_core.expert_file import load_experts
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.guiders import load_guider
@@ -29,7 +26,7 @@ TASK, MEASURE = "words", "colour, shape and floor as asked (%)"
 WAYS = ((ALONE, "jvp"), (ALONE, "none"), (EXPERTS, "none"))
 STRENGTHS = (0.5, 1.0, 2.0)
 NUM_HELDOUT, HELDOUT_SEED = 6000, 1  # of demo.scene_files.load_heldout_scenes
-BATCH, SHOWN = 50, 8
+SHOWN = 8
 
 
 def planned() -> Iterator[Key]:
@@ -57,20 +54,20 @@ class Words:
 
     def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        return sample_rows(
+            lambda rows: self._guided(method, jacobian, strength, rows), self.seed, num
+        )
+
+    def _guided(self, method: str, jacobian: str, strength: float, rows: Tensor):
+        """MODEL, asked for the captions with the numbers `rows`."""
         from ppap_core.comfy_bridge.guide import guide
 
-        begin, parts = time.process_time(), []
-        for rows in torch.arange(num).split(BATCH):
-            model = self.model
-            if strength:
-                guider = load_words_guider(method)
-                captions = "\n".join(self.asked[rows].captions())
-                target, _ = build_embedding_target(
-                    guider.guider, captions, "", line_per_picture=True
-                )
-                model = guide(model, guider, target, Strength(strength), jacobian=jacobian)
-            parts.append(sample(model, (self.seed + rows).tolist()))
-        return torch.cat(parts), (time.process_time() - begin) / num
+        if not strength:
+            return self.model
+        guider = load_words_guider(method)
+        captions = "\n".join(self.asked[rows].captions())
+        target, _ = build_embedding_target(guider.guider, captions, "", line_per_picture=True)
+        return guide(self.model, guider, target, Strength(strength), jacobian=jacobian)
 
     def measure(self, key: Key) -> Measurement:
         _, method, jacobian, strength = key

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from host import workflow_parts as parts
 from host.workflow_parts import Box, Graph, Link, Node, join
-from ppap_core.guiders import PRESETS
+from ppap_core.guiders import PRESETS, Preset
 from ppap_core.guiders.edge_filter import NAME as EDGE_FILTER
 
 CHECKPOINT = {
@@ -52,21 +52,26 @@ def checkpoint(prompt: str) -> Graph:
 
 
 def guider(name: str, target: Node, app: Sequence[tuple[str, str]] = ()) -> Graph:
-    """The loader of a guider that can be downloaded, and its target."""
-    preset = PRESETS[name]
-    weights = {
-        "name": "model.safetensors",
-        "url": f"https://huggingface.co/{name}/resolve/{preset.revision}/model.safetensors",
-        "hash": preset.sha256,
-        "hash_type": "SHA256",
-        "directory": f"ppap_guiders/{name}",
-    }
-    loader = Node("PPAP_LoadGuider", {"guider": name}, models=[weights])
+    """The loader of a guider, and its target; what has to be downloaded for it is named."""
+    models = [weights(PRESETS[name])] if name in PRESETS else []
+    loader = Node("PPAP_LoadGuider", {"guider": name}, models=models)
+    allow = [("guider", "allow_download")] if models else []
     return Graph(
         inputs=[Box(GUIDER, {"guider": loader}), Box(TARGET, {"target": target})],
         links=[(("guider", "guider"), ("target", "guider"))],
-        app=([("guider", "allow_download"), *app], []),
+        app=([*allow, *app], []),
     )
+
+
+def weights(preset: Preset) -> dict:
+    """Where the file comes from, as ComfyUI's templates say it."""
+    return {
+        "name": "model.safetensors",
+        "url": f"https://huggingface.co/{preset.repo}/resolve/{preset.revision}/model.safetensors",
+        "hash": preset.sha256,
+        "hash_type": "SHA256",
+        "directory": f"ppap_guiders/{preset.repo}",
+    }
 
 
 def own_checkpoint(name: str, prompt: str, *guider_target_and_more: Graph) -> Graph:
@@ -102,9 +107,14 @@ def photograph() -> Graph:
 
 
 def depth(name: str) -> Graph:
+    return of_photograph(name, DEPTH)
+
+
+def of_photograph(name: str, guider_name: str) -> Graph:
+    """What the guider sees in a photograph."""
     asked = Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square())
     prompt = "a marble sculpture in a museum, soft light"
-    return own_checkpoint(name, prompt, guider(DEPTH, asked), photograph())
+    return own_checkpoint(name, prompt, guider(guider_name, asked), photograph())
 
 
 def words(name: str) -> Graph:
@@ -114,15 +124,7 @@ def words(name: str) -> Graph:
 
 def lines(name: str) -> Graph:
     """Edges of a photograph, by a filter that is built in."""
-    nodes = {
-        "guider": Node("PPAP_LoadGuider", {"guider": EDGE_FILTER}),
-        "target": Node("PPAP_TargetMap", {"source": "reference picture", "fit": "crop"} | square()),
-    }
-    asked = Graph(
-        inputs=[Box(title, {n: nodes[n]}) for title, n in ((GUIDER, "guider"), (TARGET, "target"))],
-        links=[(("guider", "guider"), ("target", "guider"))],
-    )
-    return own_checkpoint(name, "a marble sculpture in a museum, soft light", asked, photograph())
+    return of_photograph(name, EDGE_FILTER)
 
 
 def likeness(name: str) -> Graph:

@@ -1,6 +1,7 @@
 """Pictures inside a node: asking a guider about them, and reading previews from disk."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import comfy.model_management
@@ -35,6 +36,12 @@ def load_preview(file: Path) -> Tensor | None:
     except ValueError as error:
         log.warning("the preview %s is not shown: %s", file, error)
         return None
+
+
+def ask_in_passes(loaded: LoadedGuider, image: Tensor) -> Iterator[Tensor]:
+    """Answers as of `ask_guider`, on the CPU, to as many pictures at once as fit."""
+    for part in image.split(images_in_a_pass(loaded, image)):
+        yield ask_guider(loaded, part).cpu()
 
 
 def images_in_a_pass(loaded: LoadedGuider, image: Tensor) -> int:

@@ -9,7 +9,7 @@ from ..ppap_core.targets.keypoints import Size, in_labels_order, read_keypoints
 from ..ppap_core.targets.map_target import Frame
 from ..ppap_core.targets.pose_making import build_pose_target
 from ..ppap_core.targets.pose_target import PoseTarget
-from .pictures import ask_guider, images_in_a_pass
+from .pictures import ask_in_passes
 from .shown import shows_text
 from .sockets import expect_task
 from .target_maps import frame_inputs, map_output, map_outputs
@@ -100,8 +100,7 @@ def read_reference(guider, image, person: int) -> tuple[Joints, list[Size]]:
             f"cut the picture to the person that you mean"
         )
     image = read_image(image)
-    parts = image.split(images_in_a_pass(guider, image))
-    heatmaps = [read_joints(ask_guider(guider, part).cpu()) for part in parts]
-    joints = Joints(*(torch.cat(part) for part in zip(*heatmaps, strict=True)))
+    read = [read_joints(heatmaps) for heatmaps in ask_in_passes(guider, image)]
+    joints = Joints(*(torch.cat(part) for part in zip(*read, strict=True)))
     height, width = image.shape[-2:]
     return joints, [(width, height)] * len(image)

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.sockets import read_image
 from ..ppap_core.targets.embedding_lines import build_embedding_target
 from ..ppap_core.targets.embedding_target import EmbeddingTarget
-from .pictures import ask_guider, images_in_a_pass
+from .pictures import ask_in_passes
 from .shown import shows_text, text_on_node
 from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
@@ -91,9 +91,7 @@ class TargetWords(io.ComfyNode):
         expect_task(guider, cls, EmbeddingTarget.task)
         references = None
         if image is not None:
-            image = read_image(image)
-            parts = image.split(images_in_a_pass(guider, image))
-            references = torch.cat([ask_guider(guider, part).cpu() for part in parts])
+            references = torch.cat([*ask_in_passes(guider, read_image(image))])
         target, info = build_embedding_target(
             guider.guider, text, away_from, references, image_weight, line_per_picture
         )

@@ -48,6 +48,11 @@ def own_mask(mask: Tensor | None, maps: Tensor) -> Tensor:
     return mask.clamp(0, 1)
 
 
+def mean_over_pixels(maps: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean per picture, (B, h, w) and (R or 1, h, w) -> (B,); 0 where no pixel counts."""
+    return (maps * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)
+
+
 def shrink_or_grow(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(R, H, W) -> (R, *size), bilinear, antialiased where the map shrinks."""
     if tuple(maps.shape[-2:]) == tuple(size):

@@ -1,10 +1,12 @@
 """What a guider is, for a person: what it predicts, what its numbers mean, what it reads."""
 
 from .guider import Guider
+from .no_network import NoNetwork
 from .presets import Preset
 
 CHANNELS = {1: "grey", 3: "colour"}
 SHOWN = 5  # labels
+NO_WEIGHTS = "is no network: needs no weights, can have no experts"
 
 
 def describe(guider: Guider, preset: Preset | None = None) -> str:
@@ -18,12 +20,13 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
         more = f", ... {info.labels[-1]}" if count > SHOWN else ""
         lines.append(f"{named[1]}: {', '.join(info.labels[:SHOWN])}{more}")
     height, width = reads.size
-    size = "pictures in their own size" if reads.size == (1, 1) else f"{width} x {height} pixels"
+    is_network = not isinstance(guider.backbone, NoNetwork)
+    size = f"{width} x {height} pixels" if is_network else "pictures in their own size"
     order = ", channels blue, green, red" if reads.reverse_channels else ""
     lines.append(f"reads {size}, {CHANNELS[len(reads.mean)]}{order}")
     if guider.words:
         lines.append("reads words of any kind too")
-    lines.append(_memory(guider))
+    lines.append(_memory(guider) if is_network else NO_WEIGHTS)
     if preset:
         lines.append(f"good for: {preset.good_for}; licence {preset.licence}")
     return "\n".join(lines)
@@ -31,8 +34,6 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
 
 def _memory(guider: Guider) -> str:
     weights = list(guider.backbone.parameters())
-    if sum(weight.numel() for weight in weights) == 1:  # it says where the guider is
-        return "is no network: needs no weights, can have no experts"
     millions = sum(weight.numel() for weight in weights) / 1e6
     megabytes = sum(weight.numel() * weight.element_size() for weight in weights) / 2**20
     return f"{millions:.3g} million parameters, which take {megabytes:.0f} MB of memory"

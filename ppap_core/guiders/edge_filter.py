@@ -1,11 +1,12 @@
 """The edge detector that is no network: slopes of brightness, as Canny's, with a soft threshold."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from .guider import Guider, GuiderInfo, fingerprint
-from .preprocessing import LUMA, Preprocessing
+from .guider import Guider
+from .no_network import NoNetwork, guider_without_network
+from .preprocessing import LUMA
 
 NAME = "edge filter (Canny, no network)"
 LOW, HIGH = 0.15, 0.3  # of Canny, for brightness in [0, 1]: a step of 0.14 is as likely as not
@@ -15,17 +16,12 @@ SIGMA, RADIUS = 1.0, 2  # of Canny's blur, in pixels
 MOST_PIXELS = 512  # of the shorter side: larger pictures are read at this size
 
 
-class EdgeFilter(nn.Module):
+class EdgeFilter(NoNetwork):
     """Pixels (B, 3, h, w) in [-1, 1] -> the log-odds of an edge, (B, 1, h, w).
 
     Canny (1986) without the thinning of lines, which has no gradient: a Gaussian blur, Sobel's
-    slopes, and odds that rise with the slope in place of two thresholds. The parameter says on
-    which device it is, and no more.
+    slopes, and odds that rise with the slope in place of two thresholds.
     """
-
-    def __init__(self):
-        super().__init__()
-        self.place = nn.Parameter(torch.zeros(1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         grey = (pixels * pixels.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True) / 2
@@ -36,12 +32,7 @@ class EdgeFilter(nn.Module):
 
 def edge_filter() -> Guider:
     """A guider whose answer is in the picture's own size, up to MOST_PIXELS."""
-    with torch.inference_mode(False):
-        backbone = EdgeFilter()
-        prints = fingerprint(backbone.state_dict())
-        info = GuiderInfo(NAME, "blur and Sobel", "edges", (), prints)
-        middle = (0.5, 0.5, 0.5)
-        return Guider(backbone, Preprocessing((1, 1), middle, middle, crop_mode="own"), info)
+    return guider_without_network(EdgeFilter, NAME, "blur and Sobel", "edges")
 
 
 def _no_larger(grey: Tensor) -> Tensor:

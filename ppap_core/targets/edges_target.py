@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..maps import check_rows, own_maps, own_mask
+from ..maps import check_rows, mean_over_pixels, own_maps, own_mask
 from .wording import Wording
 
 TOLERANCE = 0.0075  # of the diagonal: that of the boundary benchmark BSDS500
@@ -50,9 +50,9 @@ class EdgesTarget:
         wanted, weight = self._wanted_like(prediction)
         odds, far = prediction.float()[:, 0], self._reach(prediction)
         sure = wanted.logit(eps=1e-6).clamp(-SURE, SURE)
-        there = _mean(_log_p(_nearby(odds, far), sure), wanted * weight)
+        there = mean_over_pixels(_log_p(_nearby(odds, far), sure), wanted * weight)
         near = _nearby(wanted, far)
-        elsewhere = _mean(_log_p(-odds, -_nearby(sure, far)), (1 - near) * weight)
+        elsewhere = mean_over_pixels(_log_p(-odds, -_nearby(sure, far)), (1 - near) * weight)
         return (there + elsewhere) / 2
 
     def agreement(self, prediction: Tensor) -> Tensor:
@@ -120,8 +120,3 @@ def f1(one: Tensor, other: Tensor, far: int) -> Tensor:
 def _nearby(maps: Tensor, far: int) -> Tensor:
     """The largest value within `far` pixels, shaped like `maps` (B, h, w)."""
     return F.max_pool2d(maps, 2 * far + 1, stride=1, padding=far)
-
-
-def _mean(maps: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean per picture, (B, h, w) and (R, h, w) -> (B,); 0 where no pixel counts."""
-    return (maps * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)

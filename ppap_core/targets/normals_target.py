@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..maps import check_rows, own_mask, shrink_or_grow
+from ..maps import check_rows, mean_over_pixels, own_mask, shrink_or_grow
 from .wording import Wording
 
 SHORTEST = 0.1  # a vector below this length says nothing about a direction
@@ -88,11 +88,6 @@ def cosine_of(a: Tensor, b: Tensor) -> Tensor:
 
 def cosine_to_degrees(cosine: Tensor) -> Tensor:
     return cosine.clamp(-1, 1).acos() * (180 / math.pi)
-
-
-def mean_over_pixels(maps: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean per picture, (B, h, w) and (R or 1, h, w) -> (B,)."""
-    return (maps * weight).sum((1, 2)) / weight.sum((1, 2))
 
 
 def _own_normals(normals: Tensor) -> Tensor:

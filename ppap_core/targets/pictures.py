@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..maps import check_rows
+from ..maps import check_rows, mean_over_pixels
 
 FULL_RANGE = 2.0  # from black to white
 LEAST = 1e-10  # squared error: a PSNR of 106 dB
@@ -45,8 +45,7 @@ def squared_error(seen: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over pixels, and over channels: (B, 3, h, w), with (R, 3, h, w) and
     (R or 1, h, w) -> (B,).
     """
-    error = (seen - wanted).square().mean(dim=1) * weight
-    return error.sum((1, 2)) / weight.sum((1, 2))
+    return mean_over_pixels((seen - wanted).square().mean(dim=1), weight)
 
 
 def psnr(error: Tensor) -> Tensor:

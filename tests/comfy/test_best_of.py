@@ -6,7 +6,7 @@ import torch
 from host import tiny_checkpoints
 from tests.comfy import tiny_models
 from tests.comfy.test_nodes import report, target, world  # noqa: F401
-from tests.comfy.test_runs_and_latents import call, custom, guide, sample, split  # noqa: F401
+from tests.comfy.test_runs_and_latents import custom, guide, sample, split  # noqa: F401
 
 SEEDS = 3
 

@@ -14,12 +14,6 @@ KINDS = ("low resolution", "known region", "palette", "mean and contrast")
 
 
 @pytest.fixture(scope="module")
-def world(comfyui):
-    with torch.inference_mode():
-        return comfyui.node("PPAP_LoadPixelModel").execute("demo-scenes.safetensors").args
-
-
-@pytest.fixture(scope="module")
 def image():
     """Two scenes as an IMAGE."""
     return (load_heldout_scenes().pictures(slice(0, 2)).movedim(1, -1) + 1) / 2
@@ -36,8 +30,8 @@ def likeness(comfyui, image, kind="low resolution", cells=8, **changes):
         return node.execute(image=image, **{"mask": mask, **widgets, **changes}).args
 
 
-def sample(comfyui, world, guider=None, target=None, batch=2, steps=8, **changes):
-    model, empty = world
+def sample(comfyui, demo_model, guider=None, target=None, batch=2, steps=8, **changes):
+    model, empty = demo_model
     with torch.inference_mode():
         return (
             comfyui.node("PPAP_GuidedKSampler")
@@ -53,11 +47,11 @@ def sample(comfyui, world, guider=None, target=None, batch=2, steps=8, **changes
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_become_like_the_reference_and_the_report_says_how_much(
-    comfyui, world, image, kind
+    comfyui, demo_model, image, kind
 ):
     guider, target, preview, info = likeness(comfyui, image, kind)
-    latent, guided = sample(comfyui, world, guider, target)
-    plain, _ = sample(comfyui, world)
+    latent, guided = sample(comfyui, demo_model, guider, target)
+    plain, _ = sample(comfyui, demo_model)
     before, after = (target.agreement(found["samples"]).mean().item() for found in (plain, latent))
     gain = after - before if "PSNR" in target.wording(()).axis else before - after
     assert gain > (4.0 if "PSNR" in target.wording(()).axis else 0.3 * before), (before, after)
@@ -69,7 +63,7 @@ def test_pictures_become_like_the_reference_and_the_report_says_how_much(
     assert preview.shape[0] == 2 and info.startswith(f"{kind} of 2 pictures")
 
 
-def test_it_asks_the_model_no_more_often_than_sampling_does(comfyui, world, image):
+def test_it_asks_the_model_no_more_often_than_sampling_does(comfyui, demo_model, image):
     calls = []
 
     def count(executor, *args, **kwargs):
@@ -77,18 +71,18 @@ def test_it_asks_the_model_no_more_often_than_sampling_does(comfyui, world, imag
         return executor(*args, **kwargs)
 
     wrappers = comfyui.module("ppap_core.comfy_bridge.hook").WrappersMP
-    model = world[0].clone()
+    model = demo_model[0].clone()
     model.add_wrapper(wrappers.APPLY_MODEL, count)
     guider, target, *_ = likeness(comfyui, image)
-    sample(comfyui, (model, world[1]), guider, target)
+    sample(comfyui, (model, demo_model[1]), guider, target)
     assert len(calls) == 8
 
 
-def test_several_act_at_once_and_in_their_regions(comfyui, world, image):
+def test_several_act_at_once_and_in_their_regions(comfyui, demo_model, image):
     """Low resolution on the left, the palette on the right."""
     left = torch.zeros(32, 32)
     left[:, :16] = 1
-    model = world[0]
+    model = demo_model[0]
     for kind, region in (("low resolution", left), ("palette", 1 - left)):
         guider, target, *_ = likeness(comfyui, image, kind)
         options = comfyui.node("PPAP_GuidanceOptions").execute(
@@ -101,8 +95,8 @@ def test_several_act_at_once_and_in_their_regions(comfyui, world, image):
                 .execute(model, guider=guider, target=target, options=options.args[0])
                 .args[0]
             )
-    made, guided = sample(comfyui, (model, world[1]))
-    plain, _ = sample(comfyui, world)
+    made, guided = sample(comfyui, (model, demo_model[1]))
+    plain, _ = sample(comfyui, demo_model)
     small = [F.avg_pool2d(x["samples"], 4) for x in (made, plain)]
     wanted = F.avg_pool2d(image.movedim(-1, 1) * 2 - 1, 4)
     errors = [(x - wanted)[..., :4].square().mean().item() for x in small]
@@ -134,7 +128,7 @@ def test_latents_follow_through_the_views(comfyui, image, view):
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_a_wrong_batch_is_refused_before_sampling(comfyui, world, image):
+def test_a_wrong_batch_is_refused_before_sampling(comfyui, demo_model, image):
     guider, target, *_ = likeness(comfyui, image)
     calls = []
 
@@ -142,15 +136,15 @@ def test_a_wrong_batch_is_refused_before_sampling(comfyui, world, image):
         calls.append(1)
         return executor(*args, **kwargs)
 
-    model = world[0].clone()
+    model = demo_model[0].clone()
     kinds = comfyui.module("ppap_core.comfy_bridge.hook").WrappersMP
     model.add_wrapper(kinds.APPLY_MODEL, count)
     with pytest.raises(ValueError, match="the target is for 2 pictures, the batch has 3"):
-        sample(comfyui, (model, world[1]), guider, target, batch=3)
+        sample(comfyui, (model, demo_model[1]), guider, target, batch=3)
     assert not calls
 
 
-def test_its_guider_is_refused_where_a_network_is_needed(comfyui, world, image):
+def test_its_guider_is_refused_where_a_network_is_needed(comfyui, demo_model, image):
     guider, target, *_ = likeness(comfyui, image)
     line = (
         "Target Class needs a classifier at its socket guider, but Target Likeness is a comparison "
@@ -161,17 +155,17 @@ def test_its_guider_is_refused_where_a_network_is_needed(comfyui, world, image):
     with torch.inference_mode():
         demo, _ = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args
     with pytest.raises(ValueError, match="the guider predicts class, the target is for likeness"):
-        sample(comfyui, world, demo, target)
+        sample(comfyui, demo_model, demo, target)
 
 
-def test_no_experts_can_be_trained_for_it(comfyui, world, image):
+def test_no_experts_can_be_trained_for_it(comfyui, demo_model, image):
     guider, *_ = likeness(comfyui, image)
     with torch.inference_mode():
         with pytest.raises(
             ValueError, match="experts cannot be trained for a guider that predicts"
         ):
             comfyui.node("PPAP_TrainExperts").execute(
-                *(*world, guider, "like"),
+                *(*demo_model, guider, "like"),
                 **{"num_images": 16, "width": 32, "height": 32, "sampling_steps": 2},
                 **{"num_experts": 1, "steps": 1, "batch_size": 4, "guider_input": "x0_hat"},
                 seed=0,

@@ -18,22 +18,6 @@ needs_normals = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def call(comfyui):
-    """A node by its id, as a server runs it."""
-
-    def run(name, *args, **inputs):
-        with torch.inference_mode():
-            return comfyui.node(name).execute(*args, **inputs).args
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def world(call):
-    return call("PPAP_LoadPixelModel", "demo-scenes.safetensors")
-
-
-@pytest.fixture(scope="module")
 def image():
     """A scene as an IMAGE."""
     return (render(1, seed=3).pictures().movedim(1, -1) + 1) / 2
@@ -50,22 +34,22 @@ def map_target(call, guider, image, source):
     return call("PPAP_TargetMap", guider, image, source, "ADE20K", fit="stretch", width=0, height=0)
 
 
-def sample(call, world, guider=None, target=None, **changes):
-    model, empty = world
+def sample(call, demo_model, guider=None, target=None, **changes):
+    model, empty = demo_model
     latent = {"samples": torch.zeros(1, 3, 32, 32)}
     inputs = {"model": model, "positive": empty, "negative": empty, "latent_image": latent}
     inputs |= {"guider": guider, "target": target, "seed": 5, "steps": 6}
     return call("PPAP_GuidedKSampler", **inputs | SAMPLING | changes)
 
 
-def report_of(call, world, guider, target, **changes):
-    latent, guided = sample(call, world, guider, target, **changes)
+def report_of(call, demo_model, guider, target, **changes):
+    latent, guided = sample(call, demo_model, guider, target, **changes)
     return latent["samples"], call("PPAP_GuidanceReport", guided, latent, 3)[2]
 
 
 @needs_normals
-def test_experts_of_normals_are_trained_and_guide(call, world, image, normals_guider):
-    model, empty = world
+def test_experts_of_normals_are_trained_and_guide(call, demo_model, image, normals_guider):
+    model, empty = demo_model
     experts, preview, told = call(
         "PPAP_TrainExperts",
         *(model, empty, normals_guider, "normals"),
@@ -78,7 +62,7 @@ def test_experts_of_normals_are_trained_and_guide(call, world, image, normals_gu
         "normals target for 1 picture, 32 x 32"
     )
     for guider in (experts, normals_guider):
-        pictures, report = report_of(call, world, guider, target)
+        pictures, report = report_of(call, demo_model, guider, target)
         assert re.search(r"normals differed by \d+ degrees, now by \d+", report), report
         assert pictures.isfinite().all()
 
@@ -92,7 +76,7 @@ def test_a_preview_of_normals_is_a_map_of_them(call, image, normals_guider):
         map_target(call, normals_guider, image, "line drawing (white on black)")
 
 
-def test_edges_follow_a_drawing_without_a_network(call, world):
+def test_edges_follow_a_drawing_without_a_network(call, demo_model):
     guider, card = call("PPAP_LoadGuider", EDGES)
     assert card.startswith(f"{EDGES}: blur and Sobel\npredicts edges: the log-odds of an edge")
     drawing = torch.zeros(1, 64, 64, 3)
@@ -100,8 +84,8 @@ def test_edges_follow_a_drawing_without_a_network(call, world):
     drawing[:, 14:17, 16:48] = drawing[:, 47:50, 16:48] = 1.0
     target, preview, info = map_target(call, guider, drawing, "line drawing (white on black)")
     assert preview.equal(drawing) and "edges cover" in info
-    plain = sample(call, world)[0]["samples"]
-    pictures, report = report_of(call, world, guider, target, strength=1.0)
+    plain = sample(call, demo_model)[0]["samples"]
+    pictures, report = report_of(call, demo_model, guider, target, strength=1.0)
     before, after = (target.agreement(guider.guider(seen)).item() for seen in (plain, pictures))
     assert after > before + 0.2, (before, after)
     assert re.search(r"\d+ % of the edges were as asked, now \d+ % \(F1", report), report
@@ -109,14 +93,14 @@ def test_edges_follow_a_drawing_without_a_network(call, world):
         map_target(call, guider, torch.zeros(1, 8, 8, 3), "line drawing (white on black)")
 
 
-def test_no_experts_can_be_trained_for_the_edge_filter(call, world):
+def test_no_experts_can_be_trained_for_the_edge_filter(call, demo_model):
     guider, _ = call("PPAP_LoadGuider", EDGES)
     with pytest.raises(
         ValueError, match="nothing to train in this guider: no layer gets LoRA"
     ) as error:
         call(
             "PPAP_TrainExperts",
-            *(*world, guider, "edges"),
+            *(*demo_model, guider, "edges"),
             **{"num_images": 12, "width": 32, "height": 32, "sampling_steps": 2},
             **{"num_experts": 1, "steps": 1, "batch_size": 4, "guider_input": "x0_hat", "seed": 0},
         )

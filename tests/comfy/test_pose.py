@@ -22,22 +22,6 @@ TRAINING = {
 
 
 @pytest.fixture(scope="module")
-def call(comfyui):
-    """A node by its id, as a server runs it."""
-
-    def run(name, *args, **inputs):
-        with torch.inference_mode():
-            return comfyui.node(name).execute(*args, **inputs).args
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def world(call):
-    return call("PPAP_LoadPixelModel", "demo-scenes.safetensors")
-
-
-@pytest.fixture(scope="module")
 def guider(comfyui, call):
     folder = comfyui.base / "models" / "ppap_guiders" / "tiny-pose"
     transformers_folder(folder, "VitPoseForPoseEstimation")
@@ -64,8 +48,8 @@ def pose(call, guider, person=0, confidence=0.3, **inputs):
     return call("PPAP_TargetPose", guider, person, confidence, **settings)
 
 
-def sample(call, world, guider=None, target=None):
-    model, empty = world
+def sample(call, demo_model, guider=None, target=None):
+    model, empty = demo_model
     return call(
         "PPAP_GuidedKSampler",
         **{"model": model, "positive": empty, "negative": empty, "seed": 5, "steps": 6, "cfg": 1.0},
@@ -101,13 +85,13 @@ def test_a_reference_is_met_by_its_own_picture(call, guider):
     assert target.agreement(heatmaps).tolist() == [1.0, 1.0]
 
 
-def test_experts_are_trained_and_pictures_follow_the_pose(comfyui, call, world, guider):
-    experts, preview, told = call("PPAP_TrainExperts", *world, guider, "poses", **TRAINING)
+def test_experts_are_trained_and_pictures_follow_the_pose(comfyui, call, demo_model, guider):
+    experts, preview, told = call("PPAP_TrainExperts", *demo_model, guider, "poses", **TRAINING)
     assert "agreement with the guider on 1 picture" in told and preview.std() > 0.05
     target, _, _ = pose(call, guider, keypoints=detected(comfyui, coco_person()))
-    plain = sample(call, world)[0]["samples"]
+    plain = sample(call, demo_model)[0]["samples"]
     for used in (experts, guider):
-        latent, guided = sample(call, world, used, target)
+        latent, guided = sample(call, demo_model, used, target)
         report = call("PPAP_GuidanceReport", guided, latent, 3)[2]
         assert re.search(r"[\d.]+ % of the joints were as asked, now [\d.]+ %", report), report
     guider.guider.switch.restore()
@@ -119,7 +103,7 @@ def test_experts_are_trained_and_pictures_follow_the_pose(comfyui, call, world, 
     assert after > before + 0.02, (before, after)
 
 
-def test_what_does_not_fit_is_said_before_sampling(comfyui, call, world, guider):
+def test_what_does_not_fit_is_said_before_sampling(comfyui, call, demo_model, guider):
     keypoints = detected(comfyui, coco_person())
     image = torch.rand(1, 32, 32, 3)
     both = {"image": image, "keypoints": keypoints}
@@ -134,7 +118,7 @@ def test_what_does_not_fit_is_said_before_sampling(comfyui, call, world, guider)
         pose(call, edges, keypoints=keypoints)
     target, _, _ = pose(call, guider, keypoints=keypoints)
     with pytest.raises(ValueError, match="the guider predicts edges, the target is for pose"):
-        sample(call, world, edges, target)
+        sample(call, demo_model, edges, target)
     three = detected(comfyui, *[coco_person()] * 3)
     with pytest.raises(ValueError, match="the target is for 3 pictures, the batch has 2"):
-        sample(call, world, guider, pose(call, guider, keypoints=three)[0])
+        sample(call, demo_model, guider, pose(call, guider, keypoints=three)[0])

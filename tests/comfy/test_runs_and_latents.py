@@ -14,20 +14,6 @@ SETTINGS = {"strength": 1.0}
 
 
 @pytest.fixture
-def call(comfyui):
-    """A node by its id, as a server runs it: inputs -> outputs."""
-
-    def run(name, **inputs):
-        node = comfyui.node(name)
-        with torch.inference_mode():
-            run = node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
-            answer = run(**inputs)
-        return getattr(answer, "args", answer)
-
-    return run
-
-
-@pytest.fixture
 def guide(comfyui, call, world):  # noqa: F811
     def apply(model=None, **changes):
         guider = world[2]

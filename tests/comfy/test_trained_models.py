@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.comfy.test_training import inputs, train  # noqa: F401  (inputs: a fixture)
-from tests.comfy.test_user_cases import call, load, lora, sample  # noqa: F401
+from tests.comfy.test_user_cases import load, lora, sample  # noqa: F401
 
 
 @pytest.fixture

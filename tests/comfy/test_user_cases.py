@@ -24,20 +24,6 @@ def guider(comfyui):
 
 
 @pytest.fixture
-def call(comfyui):
-    """A node by its id, as a server runs it: inputs -> outputs."""
-
-    def run(name, **inputs):
-        node = comfyui.node(name)
-        with torch.inference_mode():
-            run = node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
-            answer = run(**inputs)
-        return getattr(answer, "args", answer)
-
-    return run
-
-
-@pytest.fixture
 def guide(comfyui, call, guider):
     def apply(model, **settings):
         target = comfyui.module("ppap_core.targets").ClassTarget({2: 1.0}, 5)

@@ -14,12 +14,6 @@ TRAINING = {
 
 
 @pytest.fixture(scope="module")
-def world(comfyui):
-    with torch.inference_mode():
-        return comfyui.node("PPAP_LoadPixelModel").execute("demo-scenes.safetensors").args
-
-
-@pytest.fixture(scope="module")
 def guiders(comfyui):
     """Small networks with random weights, loaded by the node."""
     root = comfyui.base / "models" / "ppap_guiders"
@@ -43,8 +37,8 @@ def words(comfyui, guider, text="", away_from="", **changes):
         return comfyui.node("PPAP_TargetWords").execute(guider, text, away_from, **changes)
 
 
-def sample(comfyui, world, guider=None, target=None, steps=6):
-    model, empty = world
+def sample(comfyui, demo_model, guider=None, target=None, steps=6):
+    model, empty = demo_model
     with torch.inference_mode():
         return (
             comfyui.node("PPAP_GuidedKSampler")
@@ -69,12 +63,14 @@ def alike(guider, target, latent):
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])
-def test_pictures_become_like_the_words_and_the_report_says_how_much(comfyui, world, guiders, name):
+def test_pictures_become_like_the_words_and_the_report_says_how_much(
+    comfyui, demo_model, guiders, name
+):
     guider = guiders[name]
     target, info = words(comfyui, guider, "a red cone:2", "the blue floor").args
     assert info == 'asks for "a red cone" (weight 2)\naway from "the blue floor"'
-    latent, guided = sample(comfyui, world, guider, target)
-    plain, _ = sample(comfyui, world)
+    latent, guided = sample(comfyui, demo_model, guider, target)
+    plain, _ = sample(comfyui, demo_model)
     assert alike(guider, target, latent) > alike(guider, target, plain) + 0.02
     with torch.inference_mode():
         report = comfyui.node("PPAP_GuidanceReport").execute(guided, latent, 3).args[2]
@@ -83,20 +79,22 @@ def test_pictures_become_like_the_words_and_the_report_says_how_much(comfyui, wo
     assert '"a red cone"' in first and ("(cosine)" in first) == (name == "clip")
 
 
-def test_a_reference_is_followed_by_a_model_that_knows_no_words(comfyui, world, guiders, image):
+def test_a_reference_is_followed_by_a_model_that_knows_no_words(
+    comfyui, demo_model, guiders, image
+):
     guider = guiders["dino"]
     shown = words(comfyui, guider, image=image, line_per_picture=True)
     target = shown.args[0]
     assert shown.ui["text"] == ("asks for 2 reference pictures",)
     references = {"samples": image.movedim(-1, 1) * 2 - 1}
     assert alike(guider, target, references) > 0.999
-    latent, _ = sample(comfyui, world, guider, target)
-    plain, _ = sample(comfyui, world)
+    latent, _ = sample(comfyui, demo_model, guider, target)
+    plain, _ = sample(comfyui, demo_model)
     assert alike(guider, target, latent) > alike(guider, target, plain) + 0.02
 
 
-def test_experts_are_trained_and_guide(comfyui, world, guiders, image):
-    model, conditioning = world
+def test_experts_are_trained_and_guide(comfyui, demo_model, guiders, image):
+    model, conditioning = demo_model
     inputs = {"model": model, "conditioning": conditioning, "guider": guiders["clip"]}
     with torch.inference_mode():
         train = comfyui.node("PPAP_TrainExperts").execute
@@ -104,15 +102,15 @@ def test_experts_are_trained_and_guide(comfyui, world, guiders, image):
     assert "on 2 pictures held out (cosine less the mean picture's)" in report
     assert preview.shape[-1] == 3 and preview.std() > 0.05
     target, _ = words(comfyui, guider, "a red cone", image=image[:1]).args
-    latent, guided = sample(comfyui, world, guider, target)
-    plain, _ = sample(comfyui, world)
+    latent, guided = sample(comfyui, demo_model, guider, target)
+    plain, _ = sample(comfyui, demo_model)
     assert alike(guider, target, latent) > alike(guider, target, plain)
     with torch.inference_mode():
         report = comfyui.node("PPAP_GuidanceReport").execute(guided, latent, 3).args[2]
     assert "experts 0 of 1 answered" in report
 
 
-def test_wrong_guiders_and_empty_texts_are_refused(comfyui, world, guiders, image):
+def test_wrong_guiders_and_empty_texts_are_refused(comfyui, demo_model, guiders, image):
     with torch.inference_mode():
         classifier = comfyui.node("PPAP_LoadGuider").execute("demo-shapes-resnet").args[0]
         line = (
@@ -131,9 +129,9 @@ def test_wrong_guiders_and_empty_texts_are_refused(comfyui, world, guiders, imag
         words(comfyui, guiders["dino"], "a red cone", image=image)
     target, _ = words(comfyui, guiders["clip"], "a\nred\ncone", line_per_picture=True).args
     with pytest.raises(ValueError, match="the target is for 3 pictures, the batch has 2"):
-        sample(comfyui, world, guiders["clip"], target)
+        sample(comfyui, demo_model, guiders["clip"], target)
     target, _ = words(comfyui, guiders["clip"], "a red cone").args
     with pytest.raises(ValueError, match="the guider predicts class, the target is for embedding"):
-        sample(comfyui, world, classifier, target)
+        sample(comfyui, demo_model, classifier, target)
     with pytest.raises(ValueError, match="was made with another guider"):
-        sample(comfyui, world, guiders["siglip"], target)
+        sample(comfyui, demo_model, guiders["siglip"], target)
