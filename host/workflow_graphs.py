@@ -14,7 +14,7 @@ SAMPLING = {"steps": 25, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_
 PLAIN = {"seed": 8}
 LATENT = PLAIN | {"sampler_name": "euler", "scheduler": "simple"}
 LATENT_EXPERTS = "demo-shapes-flux-x0.safetensors"
-TO_TARGET: Link = (("experts", "guider"), ("target", "guider"))
+TO_TARGET: Link = (("guider", "guider"), ("target", "guider"))
 TO_GUIDED = parts.guide_by("guided")
 UNCONDITIONAL, EMPTY = ("model", "unconditional"), ("prompt", "CONDITIONING")
 PIXELS = Sources(("model", "model"), UNCONDITIONAL, UNCONDITIONAL, vae=("vae", "VAE"))
@@ -156,7 +156,7 @@ def segmentation_from_masks(name: str) -> Graph:
         (("floor mask", "MASK"), ("floor target", "mask")),
         (("box mask", "MASK"), ("target", "mask")),
         (("floor target", "target"), ("target", "target")),
-        (("experts", "guider"), ("floor target", "guider")),
+        (("guider", "guider"), ("floor target", "guider")),
         TO_TARGET,
     ]
     return in_pixels(
@@ -187,7 +187,7 @@ def class_and_depth(name: str) -> Graph:
         links=[
             *parts.guide_by("apply"),
             *parts.guide_by("guided", "class experts", "class target"),
-            (("class experts", "guider"), ("class target", "guider")),
+            (("class guider", "guider"), ("class target", "guider")),
             (("model", "model"), ("apply", "model")),
         ],
     )

@@ -4,7 +4,8 @@ A graph has three bands beside each other. Columns are counted from the left in 
 from the right, where the pictures are. Boxes fall down upon each other, as far as they fit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations, product
 from typing import NamedTuple
 
 from host.workflow_parts import Box, Graph, Node
@@ -26,6 +27,7 @@ GROWS = {  # by this many pixels: text and previews that stand on a node after a
     "PPAP_ScaleSweep": 110,
     "PPAP_TrainExperts": 500,
 }
+SCREEN, READABLE = (1600, 1000), 0.6  # pixels; below 0.57 the front end leaves out a node's text
 Sizes = Mapping[str, Sequence[float]]  # (width, height) of every node, by name
 Arrows = Sequence[tuple[str, str]]
 
@@ -36,12 +38,42 @@ class Layout(NamedTuple):
     positions: dict[str, tuple[float, float]]
     frames: list[tuple[str, float, float, float, float]]
 
+    def zoom(self, width: float, height: float) -> float:
+        """How large the front end shows the whole on a screen: it fits it to three quarters."""
+        right = max(x + w for _, x, _, w, _ in self.frames)
+        bottom = max(y + h for _, _, y, _, h in self.frames)
+        return 0.75 * min(width / right, height / bottom)
+
 
 def place(graph: Graph, sizes: Sizes) -> Layout:
-    """`sizes`: as the front end has made the nodes."""
-    layout, left = Layout({}, []), 0.0
+    """`sizes`: as the front end has made the nodes. The first arrangement that can be read."""
     arrows = [(start, end) for (start, _), (end, _) in graph.links]
-    for boxes in graph.bands:
+    layouts = (
+        _placed(inputs, graph, arrows, sizes) for inputs in _arrangements(graph.inputs, arrows)
+    )
+    return max(layouts, key=lambda layout: min(layout.zoom(*SCREEN), READABLE))
+
+
+def _arrangements(boxes: Sequence[Box], arrows: Arrows) -> Iterator[list[list[Box]]]:
+    """All in one band, as they are written; then in more bands and in other orders.
+
+    The first box, the note, stays where it is, and no arrow leads to a band further left.
+    """
+    for order in permutations(boxes[1:]):
+        for cuts in product((False, True), repeat=len(order)):
+            bands = [[boxes[0]]]
+            for box, cut in zip(order, cuts, strict=True):
+                bands += [[]] if cut else []
+                bands[-1].append(box)
+            band_of = {name: i for i, band in enumerate(bands) for box in band for name in box.nodes}
+            inside = [(a, b) for a, b in arrows if a in band_of and b in band_of]
+            if all(band_of[start] <= band_of[end] for start, end in inside):
+                yield bands
+
+
+def _placed(inputs: Sequence[Sequence[Box]], graph: Graph, arrows: Arrows, sizes: Sizes) -> Layout:
+    layout, left = Layout({}, []), 0.0
+    for boxes in (*inputs, graph.outputs, graph.after):
         band = Band(boxes, arrows, sizes, left, from_right=boxes is graph.outputs)
         for box in boxes:
             band.drop(box, layout)
@@ -64,6 +96,8 @@ class Band:
             self.left[index] = self.right
             widths = [self.size(n)[0] for n in self.nodes if self.column[n] == index]
             self.right += max(widths) + ACROSS
+        notes = [self.sizes[name][0] for name, node in self.nodes.items() if is_note(node)]
+        self.right = max([self.right, *(left + width + ACROSS for width in notes)])
         self.bottom = dict.fromkeys(self.left, 0.0)
 
     def size(self, name: str) -> tuple[float, float]:

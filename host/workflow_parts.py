@@ -89,7 +89,7 @@ def replace_link(graph: Graph, old: Link, new: Link) -> Graph:
 def note(name: str) -> Graph:
     """The text of workflow_notes/<name>.md."""
     text = (NOTES / f"{name}.md").read_text("utf-8").strip()
-    return Graph(inputs=[Box("", {"note": Node("MarkdownNote", {"": text}, (560, 210))})])
+    return Graph(inputs=[Box("", {"note": Node("MarkdownNote", {"": text}, (540, 220))})])
 
 
 def class_target(classes: str) -> Node:
