@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import TimeoutError
 
 from host.workflows import ALL_SHOWN
+from tests.slow import slow
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 LISTEN = """() => {
@@ -157,7 +158,10 @@ def test_nodes_are_found_by_the_words_people_type(picture_of):
         page.locator("input:focus").wait_for(state="hidden")
 
 
-@pytest.mark.parametrize("words", BLUEPRINTS)
+@pytest.mark.parametrize(
+    "words",
+    ["depth from a reference", slow("guide with a class"), slow("segmentation map")],
+)
 def test_a_blueprint_is_found_by_typing_and_guides(picture_of, words):
     page, name = picture_of, BLUEPRINTS[words]
     search_nodes(page, words)

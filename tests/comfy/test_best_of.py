@@ -7,6 +7,7 @@ from host import tiny_checkpoints
 from tests.comfy import tiny_models
 from tests.comfy.test_nodes import report, target, world  # noqa: F401
 from tests.comfy.test_runs_and_latents import custom, guide, sample, split  # noqa: F401
+from tests.slow import slow
 
 SEEDS = 3
 
@@ -119,7 +120,7 @@ def test_each_picture_may_have_a_target_of_its_own(call, world, best_of, sample)
         torch.testing.assert_close(together[row], alone[row], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["SD15", "Flux", "HunyuanVideo"])
+@pytest.mark.parametrize("name", ["SD15", "Flux", slow("HunyuanVideo")])
 def test_every_kind_of_model_is_sampled_in_pieces(comfyui, name):
     import comfy.sample
 

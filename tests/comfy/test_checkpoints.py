@@ -8,9 +8,10 @@ import torch
 
 from host import tiny_checkpoints, tiny_decoders
 from tests.comfy import tiny_models
+from tests.slow import slow
 
 TAES = {"SD15": ("taesd", 4), "SDXL": ("taesdxl", 4), "SD3": ("taesd3", 16), "Flux": ("taef1", 16)}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "SDXL" else name for name in TAES]
+NAMES = [slow(name) if name == "SDXL" else name for name in TAES]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def load(comfyui, *args, **kwargs):
     return comfyui.module("ppap_core.comfy_bridge.checkpoint").load_checkpoint(*args, **kwargs)
 
 
-@pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
+@pytest.mark.parametrize("guider_input", [slow("x_t"), "x0_hat"])
 @pytest.mark.parametrize("name", NAMES)
 def test_from_checkpoint_to_guided_picture(
     comfyui, guider, checkpoint_file, tmp_path, name, guider_input

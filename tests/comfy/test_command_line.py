@@ -10,6 +10,7 @@ from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from ppap_core.distillation.images import write_source
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
+from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
 SMALL = "--num-images 20 --generate-steps 3 --num-experts 2 --steps 3 --batch-size 8".split()
@@ -77,10 +78,6 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     for word in ("parameters", "steps       6 of 8 images", "20 to sample", "memory", "time"):
         assert word in done.stdout
     assert not list(tmp_path.iterdir())
-
-
-def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from host import tiny_checkpoints, tiny_decoders
 from tests.comfy import tiny_models
+from tests.slow import slow
 
 BRIDGE = "ppap_core.comfy_bridge"
 KINDS = ("taesd", "taef2", "kl", "wan", "taehv")
@@ -114,7 +115,7 @@ def test_a_decoder_of_each_kind_draws_half_the_size_with_half_the_memory(decoder
     assert decoder.num_bytes(latent.shape, 1) < 0.5 * decoder.num_bytes(latent.shape)
 
 
-@pytest.mark.parametrize("kind", ["taesd", pytest.param("wan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["taesd", slow("wan")])
 @pytest.mark.parametrize("left_out", [0, 1])
 def test_the_estimate_is_what_decoding_takes(comfyui, decoder_of, kind, left_out):
     decoder = decoder_of(kind)

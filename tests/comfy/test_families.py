@@ -8,12 +8,10 @@ import torch
 from host import tiny_checkpoints
 from tests.comfy import tiny_models
 from tests.comfy.stand_in import StandIn
+from tests.slow import slow
 
 SLOW = {"SDXL"}
-NAMES = [
-    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
-    for name in tiny_checkpoints.FAMILIES
-]
+NAMES = [slow(name) if name in SLOW else name for name in tiny_checkpoints.FAMILIES]
 WITHOUT_FILE = [name for name, f in tiny_checkpoints.FAMILIES.items() if not f.stored]
 IN_X0 = {"guider_input": "x0_hat"}
 

@@ -8,6 +8,7 @@ import torch
 
 from host import tiny_checkpoints
 from tests.comfy import tiny_models
+from tests.slow import slow
 
 JACOBIANS = ("none", "jvp", "backprop")
 FEW = (  # one for each way in which nodes change a MODEL
@@ -19,6 +20,7 @@ FEW = (  # one for each way in which nodes change a MODEL
     "ModelSamplingDiscrete",  # object patches
     "RescaleCFG",  # the CFG function
 )
+LATER = ("LazyCache", "FreeU_V2", "RescaleCFG")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -181,7 +183,7 @@ def check(comfyui, model, guider, without_node, name, jacobians=JACOBIANS, steps
                 torch.testing.assert_close(picture, expected, **near, msg=where)
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", [slow(name) if name in LATER else name for name in FEW])
 def test_a_node_beside_ours(comfyui, model, guider, without_node, name):
     check(comfyui, model, guider, without_node, name, ("jvp",), steps=3)
 

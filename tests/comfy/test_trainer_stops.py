@@ -12,6 +12,7 @@ import torch
 from demo.paths import GUIDER, PIXEL_MODEL
 from tests.comfy.test_training import file_of, inputs, train  # noqa: F401  (inputs: a fixture)
 from tests.comfy.tiny_models import load, tiny_guider
+from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ def cancel_at(monkeypatch, number):
     return asked
 
 
-@pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
+@pytest.mark.parametrize("guider_input", [slow("x_t"), "x0_hat"])
 def test_a_training_cancelled_in_every_phase_ends_with_the_same_file(
     comfyui,
     inputs,  # noqa: F811
@@ -142,7 +143,7 @@ def test_the_seed_stays_after_a_run(comfyui):
     assert seed[1]["control_after_generate"] is False
 
 
-@pytest.mark.parametrize("num_images", [1, 2, 3, 9])
+@pytest.mark.parametrize("num_images", [1, slow(2), 3, slow(9)])
 @pytest.mark.parametrize("guider_input", ["x_t", "x0_hat"])
 def test_a_few_pictures_train_experts_and_claim_nothing(
     comfyui,

@@ -35,13 +35,14 @@ from tests.core.tiny_guiders import (
     transformers_folder,
     vit,
 )
+from tests.slow import slow
 
 NORMALS = [name for name in TRANSFORMERS if "Normal" in name]  # test_normals_guiders.py
 POSES = [name for name in TRANSFORMERS if "Pose" in name]  # test_pose_guiders.py
 
 
-def marked(quick, slow):
-    return [*quick, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+def marked(quick, others):
+    return [*quick, *(slow(name) for name in others)]
 
 
 def distilled(guider, student, image):
