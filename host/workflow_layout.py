@@ -65,9 +65,7 @@ def _arrangements(boxes: Sequence[Box], arrows: Arrows) -> Iterator[list[list[Bo
             for box, cut in zip(order, cuts, strict=True):
                 bands += [[]] if cut else []
                 bands[-1].append(box)
-            band_of = {
-                name: i for i, band in enumerate(bands) for box in band for name in box.nodes
-            }
+            band_of = {n: i for i, band in enumerate(bands) for box in band for n in box.nodes}
             inside = [(a, b) for a, b in arrows if a in band_of and b in band_of]
             if all(band_of[start] <= band_of[end] for start, end in inside):
                 yield bands
