@@ -1,7 +1,8 @@
 """Where the nodes of a graph stand: in columns from left to right, so that every link runs forward.
 
-A graph has three bands beside each other. Columns are counted from the left in each; of the outputs
-from the right, where the pictures are. Boxes fall down upon each other, as far as they fit.
+A graph has bands beside each other: one or more of inputs, one of outputs, one of what is told of
+them. Columns are counted from the left in each; of the outputs from the right, where the pictures
+are. Boxes fall down upon each other, as far as they fit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -149,7 +149,8 @@ def _advice(outcome: Outcome) -> str:
     if min(agreement) > CERTAIN:
         return "the guider saw the target from the first step on: nothing was left to do"
     if agreement[-1] - agreement[0] < NEARER and agreement[-1] < CERTAIN:
-        experts = "" if outcome.num_experts else ", or give the guider experts"
+        could_learn = outcome.info.is_network and not outcome.num_experts
+        experts = ", or give the guider experts" if could_learn else ""
         return f"it came no nearer to the target: raise strength{experts}"
     return ""
 
@@ -158,7 +159,7 @@ def _who_answered(outcome: Outcome) -> str:
     used = sorted({record.expert for record in outcome.records if record.expert is not None})
     if used:
         return f"experts {', '.join(map(str, used))} of {outcome.num_experts} answered"
-    if not outcome.info.asks.comparisons:
+    if not outcome.info.is_network:
         what = "the model's estimates of the picture" if outcome.input == "x0_hat" else "the states"
         return f"{what} were compared, without a network"
     if outcome.input == "x0_hat":

@@ -1,7 +1,6 @@
 """What a guider is, for a person: what it predicts, what its numbers mean, what it reads."""
 
 from .guider import Guider
-from .no_network import NoNetwork
 from .presets import Preset
 
 CHANNELS = {1: "grey", 3: "colour"}
@@ -20,13 +19,12 @@ def describe(guider: Guider, preset: Preset | None = None) -> str:
         more = f", ... {info.labels[-1]}" if count > SHOWN else ""
         lines.append(f"{named[1]}: {', '.join(info.labels[:SHOWN])}{more}")
     height, width = reads.size
-    is_network = not isinstance(guider.backbone, NoNetwork)
-    size = f"{width} x {height} pixels" if is_network else "pictures in their own size"
+    size = f"{width} x {height} pixels" if info.is_network else "pictures in their own size"
     order = ", channels blue, green, red" if reads.reverse_channels else ""
     lines.append(f"reads {size}, {CHANNELS[len(reads.mean)]}{order}")
     if guider.words:
         lines.append("reads words of any kind too")
-    lines.append(_memory(guider) if is_network else NO_WEIGHTS)
+    lines.append(_memory(guider) if info.is_network else NO_WEIGHTS)
     if preset:
         lines.append(f"good for: {preset.good_for}; licence {preset.licence}")
     return "\n".join(lines)

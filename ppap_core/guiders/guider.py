@@ -20,7 +20,8 @@ class GuiderInfo:
     a place for each of, none where there are no such. `answer`: one of the task's, by default the
     first. Of classes these are "softmax" (logits of classes that exclude each other), "sigmoid"
     (logits of classes that are each present or absent on their own, as in a tagger) and "score"
-    (the predicted values themselves, as of a regression; higher is more).
+    (the predicted values themselves, as of a regression; higher is more). `is_network`: whether
+    there is anything that could learn.
     """
 
     source: str
@@ -29,6 +30,7 @@ class GuiderInfo:
     labels: tuple[str, ...]
     fingerprint: str
     answer: str = ""
+    is_network: bool = True
 
     def __post_init__(self) -> None:
         known = self.asks.answers

@@ -21,5 +21,6 @@ def guider_without_network(backbone: type[NoNetwork], source: str, how: str, tas
     """It reads pictures in their own size, in [-1, 1]. `how`: in place of an architecture."""
     with torch.inference_mode(False):
         built = backbone()
-        info = GuiderInfo(source, how, task, (), fingerprint(built.state_dict()))
+        prints = fingerprint(built.state_dict())
+        info = GuiderInfo(source, how, task, (), prints, is_network=False)
         return Guider(built, Preprocessing((1, 1), MIDDLE, MIDDLE, crop_mode="own"), info)

@@ -12,6 +12,7 @@ from ppap_core.guidance_figures import plot_curves
 from ppap_core.guidance_report import describe, in_short, summary
 from ppap_core.guidance_run import GuidanceRecord, Outcome, Sampling
 from ppap_core.guiders import GuiderInfo
+from ppap_core.guiders.edge_filter import edge_filter
 from ppap_core.plot import COLOURS, Curve, Panel, draw_panels, nice_step
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget, DepthTarget
@@ -95,6 +96,13 @@ def test_how_much_was_guided_and_how_long_it_took(sampling, words):
 )
 def test_the_report_says_what_to_change(made, advice):
     assert advice in describe([made])
+
+
+def test_experts_are_not_advised_where_nothing_could_learn():
+    made = outcome([0.2, 0.2], task="edges", info=edge_filter().info)
+    assert describe([made]).splitlines()[-1].strip() == (
+        "it came no nearer to the target: raise strength"
+    )
 
 
 def test_steps_that_were_lost_are_told_and_no_strength_is_blamed():

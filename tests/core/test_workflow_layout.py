@@ -10,6 +10,8 @@ from host.workflow_layout import COLLAPSED, GROWS
 
 FILES = sorted(WORKFLOWS.glob("*.json"))
 TITLE = 30  # pixels above a node's position
+MARGIN = 10  # pixels around all nodes
+TEXT_IS_LEFT_OUT = 8 / 14  # below this zoom: 14 pixels are then smaller than 8
 
 
 def boxes(graph: dict) -> list[tuple[str, float, float, float, float]]:
@@ -30,6 +32,17 @@ def test_no_node_lies_over_another(path):
         is_beside = one[3] <= other[1] or other[3] <= one[1]
         is_above = one[4] <= other[2] or other[4] <= one[2]
         assert is_beside or is_above, (one, other)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_graphs_on_ones_own_checkpoint_can_be_read_as_they_open(path):
+    """The front end fits a template to three quarters of the canvas, here of 1600 x 1000 pixels."""
+    graph = json.loads(path.read_text("utf-8"))
+    nodes = boxes(graph | {"nodes": [node | {"type": ""} for node in graph["nodes"]]})
+    width = max(box[3] for box in nodes) - min(box[1] for box in nodes) + 2 * MARGIN
+    height = max(box[4] for box in nodes) - min(box[2] for box in nodes) + 2 * MARGIN
+    own = "Demo" not in path.stem
+    assert 0.75 * min(1600 / width, 1000 / height) > (TEXT_IS_LEFT_OUT if own else 0.4)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
