@@ -64,11 +64,12 @@ class TargetPose(io.ComfyNode):
                     tooltip="A reference picture of one person, whose pose the guider reads. A "
                     "batch gives each picture of the latent batch its own.",
                 ),
-                KeypointSocket.Input(
+                io.MultiType.Input(
                     "keypoints",
+                    [KeypointSocket, io.String],
                     optional=True,
-                    tooltip="In place of image: OpenPose keypoints of a pose detector. Several "
-                    "frames give each picture of the latent batch its own.",
+                    tooltip="In place of image: OpenPose keypoints of a pose detector, or their "
+                    "JSON as text. Several frames give each picture of the latent batch its own.",
                 ),
             ],
             outputs=[target, preview, info],

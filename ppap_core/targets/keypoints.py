@@ -3,8 +3,10 @@
 Read in ComfyUI 0.30.0 (comfy_extras/nodes_sdpose.py): a list of frames, each with canvas_width,
 canvas_height and people, and of each person pose_keypoints_2d: x, y and confidence of 18 joints,
 one after the other. x and y are in pixels; ControlNet's preprocessors may give them in [0, 1].
+Pose editors, and nodes that save keypoints, write the same as JSON.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,10 +33,11 @@ def read_keypoints(value: Any, person: int, confidence: float) -> tuple[Joints, 
 
     `person`: 0 is the largest, by the box of the joints that are at least `confidence` sure; 1 is
     the first in the list. ValueError, in one line, for another format, and for a person that is not
-    there.
+    there. A text is read as JSON.
     """
+    value = _parsed(value) if isinstance(value, str) else value
     frames = [value] if isinstance(value, Mapping) else value
-    if not isinstance(frames, Sequence) or isinstance(frames, str) or not frames:
+    if not isinstance(frames, Sequence) or not frames:
         raise ValueError(f"{FORMAT}; it got {_found(value)}: connect a pose detector")
     read = [_read_frame(frame, number) for number, frame in enumerate(frames, 1)]
     chosen = [
@@ -67,6 +70,13 @@ def in_labels_order(joints: Joints, labels: Sequence[str]) -> Joints:
         have, want = OPENPOSE.index(name), labels.index(name)
         points[:, want], scores[:, want] = joints.points[:, have], joints.scores[:, have]
     return Joints(points, scores)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{FORMAT}, or as JSON; it got a text that is none: {error}") from None
 
 
 def _read_frame(frame: Any, number: int) -> tuple[list[Tensor], Size]:

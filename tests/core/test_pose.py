@@ -1,5 +1,6 @@
 """Poses: closed forms, another package's divergence, OpenPose's order, previews read back."""
 
+import json
 import math
 
 import numpy
@@ -122,6 +123,13 @@ def test_coordinates_in_0_to_1_are_the_same():
     torch.testing.assert_close(one.points, other.points)
 
 
+def test_a_saved_pose_is_read_as_text():
+    frames = [frame(person()), frame(person(50))]
+    for value in (frames, frames[0]):
+        kept, saved = read_keypoints(value, 0, 0.3), read_keypoints(json.dumps(value), 0, 0.3)
+        assert saved[1:] == kept[1:] and saved[0].points.equal(kept[0].points)
+
+
 @pytest.mark.parametrize(("asked", "x"), [(0, 50), (1, 10), (2, 50)])
 def test_the_person_is_the_largest_or_the_one_of_the_number(asked, x):
     joints, _, _ = read_keypoints([frame(person(10, scale=0.5), person(50))], asked, 0.3)
@@ -165,7 +173,9 @@ def test_unsure_joints_and_those_outside_ask_for_nothing():
     ("value", "asked", "line"),
     [
         ([], 0, "OpenPose's format: frames .* it got no frames: connect a pose detector"),
-        ("{}", 0, "it got a str"),
+        (7, 0, "it got a int"),
+        ("{}", 0, "its frame 1 is not like that"),
+        ("a text", 0, "or as JSON; it got a text that is none: Expecting value"),
         ([{"people": []}], 0, "its frame 1 is not like that"),
         (
             [frame([1.0, 2.0])],
