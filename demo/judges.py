@@ -63,23 +63,25 @@ class Dense(NamedTuple):
 class DenseJudge(nn.Module):
     """image (B, 3, 32, 32) in [-1, 1] -> nearness and the logits of `demo.shading.SEGMENTS`."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_maps: int = 1 + len(SEGMENTS)) -> None:
         super().__init__()
         self.fine = nn.Sequential(nn.PixelUnshuffle(2), block(12, 32), block(32, 32))
         self.middle = nn.Sequential(block(32, 64, stride=2), block(64, 64))
         self.coarse = nn.Sequential(block(64, 96, stride=2), block(96, 96), block(96, 64))
         self.up_middle = nn.Sequential(block(64 + 64, 64), block(64, 32))
         self.up_fine = nn.Sequential(block(32 + 32, 48), block(48, 48))
-        self.head = nn.Sequential(
-            nn.Conv2d(48, 4 * (1 + len(SEGMENTS)), 3, padding=1), nn.PixelShuffle(2)
-        )
+        self.head = nn.Sequential(nn.Conv2d(48, 4 * num_maps, 3, padding=1), nn.PixelShuffle(2))
         self.twice = nn.Upsample(scale_factor=2, mode="nearest")
 
-    def forward(self, image: Tensor) -> Dense:
+    def maps(self, image: Tensor) -> Tensor:
+        """(B, num_maps, 32, 32)."""
         fine = self.fine(image)
         middle = self.middle(fine)
         x = self.up_middle(torch.cat((self.twice(self.coarse(middle)), middle), 1))
-        answer = self.head(self.up_fine(torch.cat((self.twice(x), fine), 1)))
+        return self.head(self.up_fine(torch.cat((self.twice(x), fine), 1)))
+
+    def forward(self, image: Tensor) -> Dense:
+        answer = self.maps(image)
         return Dense(answer[:, 0], answer[:, 1:])
 
 

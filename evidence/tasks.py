@@ -3,9 +3,10 @@
 The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low resolution, in
 a known region, in their palette, or in their mean and contrast; everything is at its default but
 the strength. Measures are exact: those of the target itself. And *Target Words*
-(evidence/words.py), normals and edges (evidence/map_tasks.py). Writes docs/evidence/tasks.csv,
-tasks.md, likeness.png and words.png. Rows that tasks.csv has are kept, so a run that was stopped
-continues: delete the file after the models or the defaults have changed.
+(evidence/words.py), normals, poses and edges (evidence/map_tasks.py). Writes
+docs/evidence/tasks.csv, tasks.md, likeness.png, words.png and maps.png. Rows that tasks.csv has are
+kept, so a run that was stopped continues: delete the file after the models or the defaults have
+changed.
 """
 
 import sys
@@ -147,6 +148,7 @@ def main() -> None:
     (args.output / "tasks.md").write_text(f"{text}\n", encoding="utf-8")
     draw_pictures(pictures).save(args.output / "likeness.png")
     words.draw().save(args.output / "words.png")
+    maps.draw().save(args.output / "maps.png")
     sys.stdout.write(text + "\n")
 
 
@@ -172,11 +174,14 @@ which guide nothing; of real renders they find 91.5 % right. The guider reads th
 picture, and *jvp* or *none* is the Jacobian.
 
 ![Pictures asked to show captions, at strength 1](words.png)"""
-MAPS_HEAD = """## Normals and edges
+MAPS_HEAD = """## Normals, poses and edges
 
-Pictures are asked for the exact normals of held-out scenes, measured by a judge that guides nothing
-(`python -m demo.normals_models`); or for the edges that the edge filter sees in their pictures,
-measured by the filter itself."""
+Pictures are asked for the exact normals or key points of held-out scenes, measured by judges that
+guide nothing (`python -m demo.normals_models`, `python -m demo.pose_models`); or for the edges that
+the edge filter sees in their pictures, measured by the filter itself. Key points are the object's
+middle, its foot, its top and both its ends; one is as asked within a tenth of the object's size.
+
+![Pictures asked for what references show, at strength 1](maps.png)"""
 
 
 if __name__ == "__main__":

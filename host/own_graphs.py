@@ -21,6 +21,7 @@ CHECKPOINT = {
 CLASSES = "timm/convnext_tiny.in12k_ft_in1k"
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 SEGMENTATION = "openmmlab/upernet-convnext-tiny"
+POSE = "usyd-community/vitpose-base-simple"
 UNWANTED = "Falconsai/nsfw_image_detection"
 WORDS, ASKED = "google/siglip2-base-patch16-224", "a dog with a red scarf"
 SAMPLING = {"steps": 25, "cfg": 6.0, "sampler_name": "dpmpp_2m", "scheduler": "karras", "seed": 4}
@@ -127,6 +128,13 @@ def lines(name: str) -> Graph:
     return of_photograph(name, EDGE_FILTER)
 
 
+def pose(name: str) -> Graph:
+    """The pose of the person in a photograph."""
+    asked = Node("PPAP_TargetPose", {"fit": "crop"} | square())
+    prompt = "a knight in shining armour, full body, photograph"
+    return own_checkpoint(name, prompt, guider(POSE, asked), photograph())
+
+
 def likeness(name: str) -> Graph:
     """Colours and layout of a photograph; the target stands in the place of a guider as well."""
     asked = {"kind": "low resolution", "cells": 16, "fit": "crop"} | square()
@@ -231,4 +239,5 @@ OWN_GRAPHS = {
     "07 Lines of a drawing": lines,
     "08 Colours and layout of a photograph": likeness,
     "09 Best of several": best_of_several,
+    "10 Pose of a person": pose,
 }

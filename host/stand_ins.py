@@ -9,7 +9,7 @@ from pathlib import Path
 from torchvision.transforms.functional import to_pil_image
 
 from demo.scenes import render
-from host.own_graphs import ADE20K, ASKED, CLASSES, DEPTH, SEGMENTATION, UNWANTED, WORDS
+from host.own_graphs import ADE20K, ASKED, CLASSES, DEPTH, POSE, SEGMENTATION, UNWANTED, WORDS
 from host.workflow_graphs import LATENT, LATENT_EXPERTS
 from ppap_core.targets.palettes import HUES
 
@@ -21,6 +21,7 @@ VALUES = {  # of widgets
     UNWANTED: "demo-shapes-resnet",
     DEPTH: "demo-scenes-depth",
     WORDS: "demo-scenes-words",
+    POSE: "demo-scenes-pose",
     ASKED: "a red cone on a blue floor",
     SEGMENTATION: "demo-scenes-segmentation",
     "golden retriever": "cone",

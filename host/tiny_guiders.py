@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from demo.paths import DEPTH_GUIDER, GUIDER, SEGMENTATION_GUIDER, WORDS_GUIDER
-from host.own_graphs import CLASSES, DEPTH, SEGMENTATION, UNWANTED, WORDS
+from demo.paths import DEPTH_GUIDER, GUIDER, POSE_GUIDER, SEGMENTATION_GUIDER, WORDS_GUIDER
+from host.own_graphs import CLASSES, DEPTH, POSE, SEGMENTATION, UNWANTED, WORDS
 
 ADE20K_CLASSES = 150
 
@@ -18,6 +18,7 @@ def write_named_guiders(models: Path) -> None:
     root = models / "ppap_guiders"
     shutil.copytree(DEPTH_GUIDER, root / DEPTH)
     shutil.copytree(WORDS_GUIDER, root / WORDS)
+    shutil.copytree(POSE_GUIDER, root / POSE)
     for name, labels in ((CLASSES, ["golden retriever"]), (UNWANTED, ["normal", "nsfw"])):
         file = shutil.copytree(GUIDER, root / name) / "config.json"
         config = json.loads(file.read_text("utf-8"))

@@ -21,6 +21,7 @@ GROWS = {  # by this many pixels: text and previews that stand on a node after a
     "PPAP_GuidedKSampler": 110,
     "PPAP_ApplyGuidance": 60,
     "PPAP_TargetMap": 330,
+    "PPAP_TargetPose": 330,
     "PPAP_TargetWords": 60,
     "LoadImage": 30,
     "PPAP_TargetMasks": 320,

@@ -154,6 +154,8 @@ _PRESETS = (
         *("usyd-community/vitpose-base-simple", "pose", APACHE, 344, 256, 17),
         good_for="the pose of one person",
         files=TRANSFORMERS,
+        revision="a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+        sha256="85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
     ),
 )
 PRESETS = {preset.repo: preset for preset in _PRESETS}
