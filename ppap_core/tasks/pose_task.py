@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from ..targets.heatmaps import SHARPNESS, distance, log_places, read_joints
 from ..targets.pose_drawing import draw_poses
 from ..targets.pose_target import PoseTarget
-from .maps import RECOMMENDED, last_answers
-from .task import CLASSES, Comparison, Preview, Task
+from .maps import last_answers
+from .task import CLASSES, Comparison, Preview, Recommendation, Recommended, Task
 
 if TYPE_CHECKING:
     from ..distillation.rows import Rows
@@ -59,7 +59,11 @@ POSE = Task(
     targets=(PoseTarget,),
     model="a pose model",
     target_nodes="Target Pose",
-    recommended=RECOMMENDED,  # that of other maps: not measured for poses
+    recommended=Recommended(
+        x_t=Recommendation(0.3),  # that of other maps: not measured for poses
+        x0_hat=Recommendation(0.2, "half-white"),
+        through_model=Recommendation(0.2, "half-white"),
+    ),
     comparisons={
         "heatmap": Comparison(
             pose_loss, pose_agreement, f"joints within {NEAR:.0%} of the picture", mean_places
