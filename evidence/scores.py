@@ -1,7 +1,7 @@
 """*Target Score* on the demo world: how bright the scene is, raised.
 
-The guider is the demo's CLIP with a linear head (`python -m demo.score_head`). The measure is exact:
-the brightness of the pictures themselves, from 0 (black) to 10 (white).
+The guider is the demo's CLIP with a linear head (`python -m demo.score_head`). The measure is
+exact: the brightness of the pictures themselves, from 0 (black) to 10 (white).
 """
 
 from collections.abc import Iterator
