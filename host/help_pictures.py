@@ -21,6 +21,7 @@ EXAMPLES = {  # what stands in widgets that are empty, or name a file of the dem
     "PPAP_TargetMasks": {"class_name": "sky", "elsewhere": "sea"},
     "PPAP_GuiderClasses": {"search": "terrier"},
     "PPAP_TargetLikeness": {"cells": 32},
+    "PPAP_TargetScore": {"wished": "6.5"},
     "PPAP_TargetWords": {"text": "a lighthouse at dawn:2\na calm sea", "away_from": "fog"},
 }
 # The node is loaded as from a file: only then does the front end show the text of a text box. It
