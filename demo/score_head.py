@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from demo.paths import SCORE_HEAD, WORDS_GUIDER
-from demo.scene_files import render_in_parallel
+from demo.scene_files import load_heldout_scenes, render_in_parallel
 from ppap_core.atomic import save_safetensors
-from ppap_core.guiders import Guider, load_guider
+from ppap_core.guiders import Guider, add_score_head, load_guider
 from ppap_core.guiders.preprocessing import LUMA
 
 NUM_FIT, NUM_HELDOUT, SEED = 8000, 1000, 2
@@ -39,18 +39,24 @@ def embed(guider: Guider, pictures: Tensor) -> Tensor:
     return torch.cat([guider(part) for part in pictures.split(250)])
 
 
+def fit_missing() -> None:
+    if SCORE_HEAD.exists():
+        return
+    pictures = render_in_parallel(NUM_FIT, SEED, 32, "shaded").pictures()
+    SCORE_HEAD.parent.mkdir(exist_ok=True)
+    layer = fit(embed(load_guider(WORDS_GUIDER), pictures), brightness(pictures))
+    save_safetensors(layer, SCORE_HEAD)
+
+
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    pictures = render_in_parallel(NUM_FIT + NUM_HELDOUT, SEED, 32, "shaded").pictures()
-    embeddings, truth = embed(load_guider(WORDS_GUIDER), pictures), brightness(pictures)
-    layer = fit(embeddings[:NUM_FIT], truth[:NUM_FIT])
-    if not SCORE_HEAD.exists():
-        save_safetensors(layer, SCORE_HEAD)
-    found = (embeddings @ layer["weight"].T + layer["bias"])[NUM_FIT:, 0]
-    correlation = torch.corrcoef(torch.stack((found, truth[NUM_FIT:])))[0, 1]
-    log.info("correlation with the truth on renders held out: %.3f", correlation)
+    fit_missing()
+    scored = add_score_head(load_guider(WORDS_GUIDER), SCORE_HEAD)
+    pictures = load_heldout_scenes().pictures(slice(0, NUM_HELDOUT))
+    both = torch.stack((embed(scored, pictures)[:, 0], brightness(pictures)))
+    log.info("correlation with the truth on renders held out: %.3f", torch.corrcoef(both)[0, 1])
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ class GuiderInfo:
         return get_task(self.task)
 
     @property
+    def told(self) -> str:
+        """What its guidance is called in reports."""
+        return self.answer if self.answer in self.asks.tells_answers else self.task
+
+    @property
     def kind(self) -> str:
         """The task, and what the answer's numbers are where that is not the usual."""
         return self.asks.kind(self.answer)

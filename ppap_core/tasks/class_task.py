@@ -130,4 +130,12 @@ CLASS = Task(
         "score": SCORES,
     },
     preview=preview_classes,
+    recommended_for={
+        ScoreTarget: Recommended(
+            x_t=Recommendation(0.2),  # that of classes: not measured for scores
+            x0_hat=Recommendation(0.03, "wiener"),
+            through_model=Recommendation(0.1),
+        )
+    },
+    tells_answers=("score",),
 )

@@ -87,6 +87,7 @@ class Task:
     answers, how many pictures) -> what a training's sheet asks for. `recommended_for`: in place of
     `recommended`, for targets of these classes. `maps`: how targets are made from pictures, where
     they are maps. `label_names`: what one of the guider's labels is called, and what several are.
+    `tells_answers`: those answers that reports call by their own name, not by the task's.
     ValueError, in one line, for a task that lacks something.
     """
 
@@ -102,6 +103,7 @@ class Task:
     recommended_for: Mapping[type, Recommended] = field(default_factory=dict)
     maps: MapMaking | None = None
     label_names: tuple[str, str] = ("class", "classes")
+    tells_answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         needed = [*REQUIRED, "preview"] if self.comparisons else REQUIRED

@@ -1,5 +1,7 @@
 """Add Score Head and Target Score in the real ComfyUI: pictures, experts, reports, errors."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -53,7 +55,10 @@ def test_pictures_become_brighter_or_darker_and_the_report_says_so(call, demo_mo
     latent, guided = sample(call, demo_model, guider, call("PPAP_TargetScore", guider, "raise")[0])
     assert (bright(latent) > plain + 0.5).all()
     report = call("PPAP_GuidanceReport", guided, latent, 3)[2]
-    assert "on average over 2 pictures the score demo-scenes-brightness was " in report
+    first = report.splitlines()[0]
+    assert first.startswith("score guidance by CLIPModel: on average over 2 pictures the score")
+    before, after = map(float, re.search(rf"{NAME} was (\S+), now (\S+)$", first).groups())
+    assert after > before + 1
     target, _ = call("PPAP_TargetScore", guider, "lower", "1")
     assert (bright(sample(call, demo_model, guider, target)[0]) < plain - 0.5).all()
 
