@@ -22,8 +22,8 @@ from ppap_core.strength import Strength
 from ppap_core.targets.score_target import ScoreTarget
 
 MEASURE = "brightness (0 to 10)"
-WISHED = 6.0
-TASKS = {"score": (), f"score, wished {WISHED:g}": (WISHED,)}  # and what is wished
+WISHED = 5.0
+TASKS = {f"score, wished {WISHED:g}": (WISHED,), "score, no end": ()}  # and what is wished
 WAYS = ((ALONE, "none"), (ALONE, "jvp"), (EXPERTS, "none"))
 STRENGTHS = (0.5, 1.0, 2.0)
 SHOWN = 8
@@ -33,7 +33,8 @@ def planned() -> Iterator[Key]:
     for task in TASKS:
         yield task, NO_GUIDANCE, "", 0.0
         for method, jacobian in WAYS:
-            yield from ((task, method, jacobian, strength) for strength in STRENGTHS)
+            strengths = STRENGTHS if TASKS[task] else (1.0,)
+            yield from ((task, method, jacobian, strength) for strength in strengths)
 
 
 @cache
@@ -77,11 +78,10 @@ class Scores:
 
     def draw(self) -> Image.Image:
         """Without guidance and in all ways at strength 1."""
-        plain = self.sample(("score", NO_GUIDANCE, "", 0.0), SHOWN)[0]
-        rows = [GridRow(NO_GUIDANCE, "", plain)]
-        for task in TASKS:
-            for method, jacobian in WAYS:
-                note = f"{task}, {jacobian}"
-                pictures = self.sample((task, method, jacobian, 1.0), SHOWN)[0]
-                rows.append(GridRow(method, note, pictures))
+        keys = [key for key in planned() if key[3] == 1.0]
+        keys = [next(planned()), *keys]
+        rows = [
+            GridRow(key[1], f"{key[0]}, {key[2]}" if key[3] else "", self.sample(key, SHOWN)[0])
+            for key in keys
+        ]
         return draw_grid([""] * SHOWN, rows)
