@@ -33,7 +33,7 @@ def planned() -> Iterator[Key]:
     for task in TASKS:
         yield task, NO_GUIDANCE, "", 0.0
         for method, jacobian in WAYS:
-            strengths = STRENGTHS if TASKS[task] else (1.0,)
+            strengths = STRENGTHS if TASKS[task] and method == ALONE else (1.0,)
             yield from ((task, method, jacobian, strength) for strength in strengths)
 
 

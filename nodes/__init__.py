@@ -17,6 +17,7 @@ from .pose import TargetPose
 from .report import GuidanceReport
 from .sampling import ApplyGuidance, GuidedKSampler
 from .score import AddScoreHead, TargetScore
+from .style import TargetStyle
 from .sweep import ScaleSweep
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
@@ -46,6 +47,7 @@ class PPAPExtension(ComfyExtension):
             TargetPose,
             AddScoreHead,
             TargetScore,
+            TargetStyle,
         ]
 
 

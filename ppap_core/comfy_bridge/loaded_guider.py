@@ -34,7 +34,7 @@ class LoadedGuider:
         return replace(self, experts=experts, expert_set=expert_set, data_spectrum=spectrum)
 
     def with_guider(self, guider: Guider) -> "LoadedGuider":
-        """The same experts for `guider`, whose network is a copy of this one's, with a head."""
+        """The same experts for `guider`, whose network has the parts of this one's."""
         return replace(self, guider=guider, patcher=build_patcher(guider))
 
     def without_experts(self) -> "LoadedGuider":

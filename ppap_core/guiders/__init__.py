@@ -25,6 +25,7 @@ from .model_folder import no_larger_than_its_file, read_settings
 from .preprocessing import Preprocessing
 from .presets import PRESETS, Preset
 from .score_guider import add_score_head
+from .style_guider import style_guider
 from .timm_guider import load_timm_folder
 from .torchvision_guider import load_torchvision_folder
 from .transformers_guider import load_transformers_folder
@@ -45,6 +46,7 @@ __all__ = [
     "fingerprint",
     "list_guiders",
     "load_guider",
+    "style_guider",
 ]
 
 BUILT_IN = {NAME: edge_filter}  # those without a network, by name

@@ -135,6 +135,7 @@ CLASS = Task(
             x_t=Recommendation(0.2),  # that of classes: not measured for scores
             x0_hat=Recommendation(0.03, "wiener"),
             through_model=Recommendation(0.1),
+            jacobian="none",
         )
     },
     tells_answers=("score",),
