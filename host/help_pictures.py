@@ -32,7 +32,7 @@ DRAW = """async ([type, values, margin, title]) => {
   app.graph.add(made);
   made.size = [Math.max(380, made.size[0]), made.size[1]];
   made.pos = [0, 0];
-  for (const widget of made.widgets) widget.value = values[widget.name] ?? widget.value;
+  for (const widget of made.widgets ?? []) widget.value = values[widget.name] ?? widget.value;
   await app.loadGraphData(app.graph.serialize(), true, false);
   const [node] = app.graph.nodes;
   app.canvas.ds.scale = 1.5;

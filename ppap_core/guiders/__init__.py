@@ -5,8 +5,8 @@
 those that need no weights. A `Guider` carries its
 `Preprocessing`, and a `GuiderInfo` with its task, its labels, what its answer means and the
 `fingerprint` of its weights; `describe` puts them into words. `add_score_head` makes one that
-answers with a score out of one that answers with an embedding. `check_by_trial` asks it about a
-picture once.
+answers with a score out of one that answers with an embedding, `style_guider` one that answers with
+a style. `check_by_trial` asks it about a picture once.
 
 To add a library: write `<library>_guider.py` with a function (folder, config) -> Guider, and add to
 _LOADERS the key of config.json that tells its folders from others.

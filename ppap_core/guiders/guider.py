@@ -91,6 +91,12 @@ class Guider(nn.Module):
         return answer
 
 
+def fingerprint_with(of_network: str, use: str, weights: dict[str, Tensor]) -> str:
+    """The fingerprint of a network that has one, in another `use`, with more `weights`."""
+    network = torch.frombuffer(bytearray.fromhex(of_network), dtype=torch.uint8)
+    return fingerprint({f"network {use}": network} | weights)
+
+
 def fingerprint(weights: dict[str, Tensor]) -> str:
     """SHA-256 over the names, types, shapes and values of `weights`: the same from any file."""
     digest = hashlib.sha256()

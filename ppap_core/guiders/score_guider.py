@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..tasks import CLASS
 from .embedding_guider import EmbeddingModel
-from .guider import Guider, GuiderInfo, fingerprint
+from .guider import Guider, GuiderInfo, fingerprint_with
 from .score_head import AUTO, ScoreHead, read_score_head
 from .trial import check_by_trial
 
@@ -50,14 +49,12 @@ def _width(guider: Guider) -> int:
 
 
 def _info(guider: Guider, head: ScoreHead, path: Path) -> GuiderInfo:
-    """The fingerprint is of the network's own, the head's weights and its activation."""
-    network = torch.frombuffer(bytearray.fromhex(guider.info.fingerprint), dtype=torch.uint8)
-    weights: dict[str, Tensor] = {f"network {head.activation}": network}
+    weights = head.layers.state_dict()
     return replace(
         guider.info,
         source=f"{guider.info.source} with {path.name}",
         task=CLASS.name,
         labels=(path.stem,),
-        fingerprint=fingerprint(weights | head.layers.state_dict()),
+        fingerprint=fingerprint_with(guider.info.fingerprint, head.activation, weights),
         answer="score",
     )

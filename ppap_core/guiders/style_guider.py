@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..tasks import STYLE
 from .embedding_guider import EmbeddingModel
-from .guider import Guider
+from .guider import Guider, fingerprint_with
 from .trial import check_by_trial
 
 LAYERS = (0.25, 0.5, 0.75)  # of the network's depth: before content takes over
@@ -50,7 +50,8 @@ def style_guider(guider: Guider) -> Guider:
     guider.switch.restore()
     with torch.inference_mode(False):
         network = StyleModel(copy.deepcopy(guider.backbone).cpu())
-    info = replace(guider.info, task=STYLE.name, answer=STYLE.usual)
+    own = fingerprint_with(guider.info.fingerprint, STYLE.name, {})
+    info = replace(guider.info, task=STYLE.name, answer=STYLE.usual, fingerprint=own)
     styled = Guider(network, guider.preprocessing, info)
     check_by_trial(styled, guider.info.source)
     return styled
