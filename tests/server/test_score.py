@@ -1,4 +1,4 @@
-"""A score is raised beside words, by a saved prompt that a server runs."""
+"""A score is raised beside a style, by a saved prompt that a server runs."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def prompt() -> dict:
     return json.loads(PROMPT.read_text("utf-8"))
 
 
-def test_a_score_is_raised_beside_words_and_its_unit_is_shown(server, prompt):
+def test_a_score_is_raised_beside_a_style_and_the_report_tells_both(server, prompt):
     pictures = run_and_fetch(server.url, prompt)
     plain, guided = (
         numpy.mean(numpy.stack(pictures[f"{name} saved"]) @ numpy.array(LUMA)) / 25.5
@@ -28,7 +28,7 @@ def test_a_score_is_raised_beside_words_and_its_unit_is_shown(server, prompt):
     prompt["report"]["inputs"]["num_steps"] = 4  # so that the node runs again
     outputs = run_prompt(server.url, prompt)["outputs"]
     text = outputs["report"]["text"][0]
-    assert "embedding guidance by CLIPModel" in text and "score guidance by CLIPModel" in text
+    assert "style guidance by CLIPModel" in text and "score guidance by CLIPModel" in text
     assert re.search(r"brightness was [\d.]+, now [\d.]+ \(wished: 6 or more\)", text), text
 
 
