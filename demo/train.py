@@ -16,7 +16,15 @@ from pathlib import Path
 
 import torch
 
-from demo import clean_models, dense_models, normals_models, paths, pose_models, word_model
+from demo import (
+    clean_models,
+    dense_models,
+    normals_models,
+    paths,
+    pose_models,
+    score_head,
+    word_model,
+)
 from demo.latent_diffusion import encode_scenes
 from demo.scene_files import load_heldout_scenes, load_large_training_scenes, load_training_scenes
 from ppap_core.reading import Reading
@@ -105,6 +113,7 @@ def train_pixel_models() -> None:
     clean_models.train_missing()
     dense_models.train_missing()
     word_model.train_missing()
+    score_head.fit_missing()
     normals_models.train_missing()
     pose_models.train_missing()
     if not paths.PIXEL_MODEL.exists():

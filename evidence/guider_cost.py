@@ -189,6 +189,23 @@ def row(preset: Preset, num_bytes: int, cost: float) -> dict[str, str]:
     }
 
 
+CLIP_L, SIGLIP_SO400M = "openai/clip-vit-large-patch14", "google/siglip-so400m-patch14-384"
+UNKNOWN = "see its page"
+HEADS_TITLE = """## Score heads
+
+For *Add Score Head*. Each fits one model only; all are offered as pickles by their authors."""
+HEAD_COLUMNS = ("head", "fits", "layers", "MB", "licence", "SHA-256 of the pickle")
+SCORE_HEADS = (
+    (
+        *("sac+logos+ava1-l14-linearMSE (LAION 2)", CLIP_L, "5", "3.7", "Apache-2.0"),
+        "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+    ),
+    ("ava+logos-l14-reluMSE", CLIP_L, "5, with ReLU", "3.7", "Apache-2.0", ""),
+    ("sa_0_4_vit_l_14_linear (LAION 1)", CLIP_L, "1", "0.003", UNKNOWN, ""),
+    ("aesthetic_predictor_v2_5", SIGLIP_SO400M, "5", "5.3", UNKNOWN, ""),
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement")
@@ -207,7 +224,9 @@ def main() -> None:
 
 
 def write_page(rows: list[dict[str, str]], path: Path) -> None:
-    path.write_text(markdown(rows) + "\n", encoding="utf-8")
+    heads = [dict(zip(HEAD_COLUMNS, head, strict=True)) for head in SCORE_HEADS]
+    text = "\n\n".join((markdown(rows), HEADS_TITLE, markdown(heads)))
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ EXAMPLES = {  # what stands in widgets that are empty, or name a file of the dem
     "PPAP_TargetMasks": {"class_name": "sky", "elsewhere": "sea"},
     "PPAP_GuiderClasses": {"search": "terrier"},
     "PPAP_TargetLikeness": {"cells": 32},
+    "PPAP_TargetScore": {"wished": "6.5"},
     "PPAP_TargetWords": {"text": "a lighthouse at dawn:2\na calm sea", "away_from": "fog"},
 }
 # The node is loaded as from a file: only then does the front end show the text of a text box. It
@@ -31,7 +32,7 @@ DRAW = """async ([type, values, margin, title]) => {
   app.graph.add(made);
   made.size = [Math.max(380, made.size[0]), made.size[1]];
   made.pos = [0, 0];
-  for (const widget of made.widgets) widget.value = values[widget.name] ?? widget.value;
+  for (const widget of made.widgets ?? []) widget.value = values[widget.name] ?? widget.value;
   await app.loadGraphData(app.graph.serialize(), true, false);
   const [node] = app.graph.nodes;
   app.canvas.ds.scale = 1.5;

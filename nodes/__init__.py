@@ -16,6 +16,8 @@ from .options import GuidanceOptions
 from .pose import TargetPose
 from .report import GuidanceReport
 from .sampling import ApplyGuidance, GuidedKSampler
+from .score import AddScoreHead, TargetScore
+from .style import TargetStyle
 from .sweep import ScaleSweep
 from .target_maps import TargetMap, TargetMasks
 from .targets import TargetClass
@@ -43,6 +45,9 @@ class PPAPExtension(ComfyExtension):
             TargetLikeness,
             TargetWords,
             TargetPose,
+            AddScoreHead,
+            TargetScore,
+            TargetStyle,
         ]
 
 

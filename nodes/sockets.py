@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 from ..ppap_core.errors import SettingError
 from ..ppap_core.targets import Target
+from ..ppap_core.targets.score_target import ScoreTarget
 from ..ppap_core.targets.wording import any_of
 from ..ppap_core.tasks import all_tasks, get_task
 from .options import Options
@@ -55,6 +56,22 @@ def expect_task(guider: LoadedGuider, node: type, *tasks: str) -> None:
             f"{_name(node)} needs {any_of([get_task(task).model for task in tasks])} at its "
             f"socket guider, but {info.source} is {info.asks.model}: connect another guider there, "
             f"or use {info.asks.target_nodes} with this one"
+        )
+
+
+def expect_score(guider: LoadedGuider, node: type) -> None:
+    """ValueError for a guider that does not answer with one score."""
+    info = expect_guider(guider, node).guider.info
+    if (info.task, info.answer) != (ScoreTarget.task, ScoreTarget.answer):
+        raise ValueError(
+            f"{_name(node)} needs a guider of a score at its socket guider, but {info.source} is "
+            f"{info.asks.model}: put Add Score Head after a CLIP, SigLIP or DINO, or use "
+            f"{info.asks.target_nodes} with this guider"
+        )
+    if len(info.labels) != 1:
+        raise ValueError(
+            f"{_name(node)} needs a guider of one score, but {info.source} has "
+            f"{len(info.labels)}: choose among them with {info.asks.target_nodes}"
         )
 
 

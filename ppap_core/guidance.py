@@ -85,13 +85,13 @@ class Guidance:
                 "the target was made with another guider, whose answers mean something else: "
                 "connect the same guider to the target and to the sampler"
             )
-        task = self.guider.info.task
-        jacobian = settle_jacobian(task, self.jacobian, bool(self.experts))
+        recommended = self.guider.info.asks.recommends(self.target)
+        jacobian = settle_jacobian(recommended, self.jacobian, bool(self.experts))
         object.__setattr__(self, "jacobian", jacobian)
         for name, known in (("input", INPUTS), ("jacobian", JACOBIANS)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
-        strength, shaping = settle(task, self.input, jacobian, self.strength, self.shaping)
+        strength, shaping = settle(recommended, self.input, jacobian, self.strength, self.shaping)
         object.__setattr__(self, "strength", strength)
         object.__setattr__(self, "shaping", shaping)
 

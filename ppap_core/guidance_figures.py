@@ -35,7 +35,7 @@ def plot_curves(outcomes: Sequence[Outcome], size: tuple[int, int] = (960, 900))
     ]
     if any(outcome.num_experts for outcome in guided):
         panels.append(Panel("expert", _curves(guided, _expert), unit="whole"))
-    legend = [f"{outcome.info.task}: {outcome.info.architecture}" for outcome in guided]
+    legend = [f"{outcome.info.told}: {outcome.info.architecture}" for outcome in guided]
     return draw_panels(panels, legend, "noise in the picture, from all (1) to none (0)", size)
 
 
@@ -87,7 +87,7 @@ def show_steps(outcomes: Sequence[Outcome], num: int = 6) -> Image.Image:
         if not chosen:
             continue
         columns = max(columns, [f"sigma {record.sigma_ve:.3g}" for record in chosen], key=len)
-        task = outcome.info.task
+        task = outcome.info.told
         seen = [_square(record.seen) for record in chosen]
         where = [_square(record.where.expand(3, -1, -1), heat=True) for record in chosen]
         rows.append(GridRow(f"{task}: seen", "what the guider reads", torch.stack(seen)))

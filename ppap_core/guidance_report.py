@@ -38,7 +38,7 @@ def summary(outcome: Outcome) -> str:
 
 def in_short(outcome: Outcome) -> str:
     """What one guidance did, in one short line, for the node that sampled."""
-    task, records = outcome.info.task, outcome.records
+    task, records = outcome.info.told, outcome.records
     if not records:
         return f"not guided: {_name(outcome)} {_result(outcome)}"
     told = "; ".join(filter(None, (_effort(outcome), lost_steps(outcome))))
@@ -74,11 +74,11 @@ def progress(run: GuidanceRun) -> str:
         reached = f"log-likelihood {first.log_likelihood:.3g} -> {last.log_likelihood:.3g}"
     else:
         reached = wording.tell_live(float(first.agreement), float(last.agreement))
-    return f"{run.guidance.guider.info.task}: {reached}{expert}"
+    return f"{run.guidance.guider.info.told}: {reached}{expert}"
 
 
 def _name(outcome: Outcome) -> str:
-    return f"{outcome.info.task} guidance by {outcome.info.architecture}"
+    return f"{outcome.info.told} guidance by {outcome.info.architecture}"
 
 
 def _result(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")  # to open one is to run what it says
 WHAT_IT_IS = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the file itself: run git lfs pull",
     b"<!doctype": "is a web page, not the file itself",

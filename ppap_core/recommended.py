@@ -10,35 +10,34 @@ from dataclasses import replace
 from .reading import AUTO
 from .shaping import Shaping
 from .strength import RECOMMENDED, Strength
-from .tasks import Recommendation, get_task
+from .tasks import Recommendation, Recommended
 
 BURNING = 4.0  # times the recommended strength: beyond it pictures fall apart
 
 
-def recommend(task: str, input: str, jacobian: str) -> Recommendation:
-    """For a guider of `task` that reads `input`, with a settled `jacobian`."""
-    recommended = get_task(task).recommended
+def recommend(recommended: Recommended, input: str, jacobian: str) -> Recommendation:
+    """For a guider that reads `input`, with a settled `jacobian`."""
     if input == "x0_hat" and jacobian in ("jvp", "backprop"):
         return recommended.through_model
     return recommended.x_t if input == "x_t" else recommended.x0_hat
 
 
-def settle_jacobian(task: str, jacobian: str, has_experts: bool) -> str:
+def settle_jacobian(recommended: Recommended, jacobian: str, has_experts: bool) -> str:
     """Experts on the estimate do without a Jacobian; most guiders alone need one."""
     if jacobian != AUTO:
         return jacobian
-    return "none" if has_experts else get_task(task).recommended.jacobian
+    return "none" if has_experts else recommended.jacobian
 
 
 def settle(
-    task: str, input: str, jacobian: str, strength: Strength, shaping: Shaping
+    recommended: Recommended, input: str, jacobian: str, strength: Strength, shaping: Shaping
 ) -> tuple[Strength, Shaping]:
     """`strength` and `shaping` with nothing left open."""
-    recommended = recommend(task, input, jacobian)
+    here = recommend(recommended, input, jacobian)
     if shaping.spectrum == AUTO:
-        spectrum = "plain" if strength.rule == "raw" else recommended.spectrum
+        spectrum = "plain" if strength.rule == "raw" else here.spectrum
         shaping = replace(shaping, spectrum=spectrum)
     if strength.rule == RECOMMENDED:
-        scale = strength.guidance_scale * recommended.scale
+        scale = strength.guidance_scale * here.scale
         strength = replace(strength, guidance_scale=scale, rule="relative")
     return strength, shaping

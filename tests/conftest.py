@@ -97,7 +97,7 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> ComfyUI:
 
 def write_model_paths(base: Path) -> Path:
     """An extra_model_paths.yaml that names folders of the user's own, base/more."""
-    names = ("ppap_guiders", "ppap_experts", "ppap_pixel_models")
+    names = ("ppap_guiders", "ppap_experts", "ppap_pixel_models", "ppap_score_heads")
     lines = ["mine:", f"  base_path: {json.dumps(str(base / 'more'))}"]
     lines += [f"  {name}: {name}" for name in names]
     file = base / "extra_model_paths.yaml"

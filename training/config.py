@@ -25,6 +25,7 @@ class Sources:
     clip_type: str = setting("stable_diffusion", "family of the text encoders: sd3, flux, ...")
     guider: str = setting("", "a folder, a name in models/ppap_guiders, or a known one on the hub")
     allow_download: bool = setting(False, "fetch a known guider from the Hugging Face hub")
+    score_head: str = setting("", "safetensors head that makes a score of the guider's embedding")
 
     def __post_init__(self):
         check_settings(self)

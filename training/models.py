@@ -9,7 +9,7 @@ from ppap_core.comfy_bridge.folders import register_folders
 from ppap_core.comfy_bridge.guiders import load_named_guider
 from ppap_core.comfy_bridge.memory import WholeModulePatcher, build_patcher
 from ppap_core.comfy_bridge.pictures import conditioning_of
-from ppap_core.guiders import Guider, load_guider
+from ppap_core.guiders import Guider, add_score_head, load_guider
 
 from .config import Sources
 
@@ -26,6 +26,8 @@ class Models(TypedDict):
 def load_models(sources: Sources) -> Models:
     encoders = [name.strip() for name in sources.text_encoders.split(",") if name.strip()]
     guider = find_guider(sources.guider, sources.allow_download) if sources.guider else None
+    if guider and sources.score_head:
+        guider = add_score_head(guider, Path(sources.score_head))
     checkpoint = load_checkpoint(sources.checkpoint, sources.vae, encoders, sources.clip_type)
     return Models(
         checkpoint=checkpoint,

@@ -5,10 +5,13 @@ from pathlib import Path
 import folder_paths
 
 from ..files_below import files_below
+from ..no_weights import PICKLES
 
 GUIDERS, EXPERTS, PIXEL_MODELS = "ppap_guiders", "ppap_experts", "ppap_pixel_models"
-MORE_FILES = {PIXEL_MODELS: [".pt"]}  # besides .safetensors: guided-diffusion's checkpoints
-
+SCORE_HEADS = "ppap_score_heads"
+OWN = (GUIDERS, EXPERTS, PIXEL_MODELS, SCORE_HEADS)
+# Besides .safetensors: guided-diffusion's checkpoints; heads that are refused, with the reason.
+MORE_FILES = {PIXEL_MODELS: [".pt"], SCORE_HEADS: list(PICKLES)}
 
 SHIPPED = Path(__file__).parents[2] / "demo" / "models"  # what the templates use
 
@@ -19,12 +22,12 @@ def register_folders() -> None:
     Folders from extra_model_paths.yaml stay; the pack's own folders come last, so that new files go
     to the user's and a user's file of the same name wins.
     """
-    for name in (GUIDERS, EXPERTS, PIXEL_MODELS):
+    for name in OWN:
         folder_paths.add_model_folder_path(name, str(own_folder(name)))
         paths, _ = folder_paths.folder_names_and_paths[name]
         extensions = {".safetensors", *MORE_FILES.get(name, [])}
         folder_paths.folder_names_and_paths[name] = (paths, extensions)
-    for name in (GUIDERS, EXPERTS, PIXEL_MODELS, "diffusion_models", "vae"):
+    for name in (*OWN, "diffusion_models", "vae"):
         folder_paths.add_model_folder_path(name, str(SHIPPED / name))
 
 

@@ -33,5 +33,9 @@ class LoadedGuider:
         spectrum = expert_set.header.data_spectrum
         return replace(self, experts=experts, expert_set=expert_set, data_spectrum=spectrum)
 
+    def with_guider(self, guider: Guider) -> "LoadedGuider":
+        """The same experts for `guider`, whose network has the parts of this one's."""
+        return replace(self, guider=guider, patcher=build_patcher(guider))
+
     def without_experts(self) -> "LoadedGuider":
         return replace(self, experts=None, expert_set=None, data_spectrum=GENERIC)

@@ -4,8 +4,9 @@
 `find_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`; `BUILT_IN` builds
 those that need no weights. A `Guider` carries its
 `Preprocessing`, and a `GuiderInfo` with its task, its labels, what its answer means and the
-`fingerprint` of its weights; `describe` puts them into words. `check_by_trial` asks it about a
-picture once.
+`fingerprint` of its weights; `describe` puts them into words. `add_score_head` makes one that
+answers with a score out of one that answers with an embedding, `style_guider` one that answers with
+a style. `check_by_trial` asks it about a picture once.
 
 To add a library: write `<library>_guider.py` with a function (folder, config) -> Guider, and add to
 _LOADERS the key of config.json that tells its folders from others.
@@ -23,6 +24,8 @@ from .listing import find_guiders, list_guiders
 from .model_folder import no_larger_than_its_file, read_settings
 from .preprocessing import Preprocessing
 from .presets import PRESETS, Preset
+from .score_guider import add_score_head
+from .style_guider import style_guider
 from .timm_guider import load_timm_folder
 from .torchvision_guider import load_torchvision_folder
 from .transformers_guider import load_transformers_folder
@@ -35,6 +38,7 @@ __all__ = [
     "GuiderInfo",
     "Preprocessing",
     "Preset",
+    "add_score_head",
     "check_by_trial",
     "describe",
     "fetch_preset",
@@ -42,6 +46,7 @@ __all__ = [
     "fingerprint",
     "list_guiders",
     "load_guider",
+    "style_guider",
 ]
 
 BUILT_IN = {NAME: edge_filter}  # those without a network, by name

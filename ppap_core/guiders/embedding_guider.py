@@ -23,17 +23,22 @@ ANY_SIZE = ("Siglip2Model", "Siglip2VisionModel")  # they read patches with thei
 class EmbeddingModel(nn.Module):
     """Pixels (B, 3, h, w) -> unit vectors (B, D), by the side of `model` that reads pictures.
 
-    Takes the `device` that ComfyUI's patchers set, which transformers' own modules refuse.
+    A `head` makes scores of them (score_guider.py). Takes the `device` that ComfyUI's patchers set,
+    which transformers' own modules refuse.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.vision = getattr(model, "vision_model", model)
         self.projection = getattr(model, "visual_projection", nn.Identity())
+        self.head: nn.Module = nn.Identity()
 
     def forward(self, pixels: Tensor) -> Tensor:
         pooled = self.vision(pixel_values=pixels, return_dict=True).pooler_output
-        return F.normalize(self.projection(pooled).float(), dim=-1)
+        return self.head(F.normalize(self.projection(pooled).float(), dim=-1))
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
 
 
 def embeds(config: dict) -> bool:

@@ -48,6 +48,11 @@ class GuiderInfo:
         return get_task(self.task)
 
     @property
+    def told(self) -> str:
+        """What its guidance is called in reports."""
+        return self.answer if self.answer in self.asks.tells_answers else self.task
+
+    @property
     def kind(self) -> str:
         """The task, and what the answer's numbers are where that is not the usual."""
         return self.asks.kind(self.answer)
@@ -86,6 +91,12 @@ class Guider(nn.Module):
     def on_picture(self, answer: Tensor, sides: tuple[int, int]) -> Tensor:
         """The backbone's answer as one about the whole picture of `sides` (h, w), and no more."""
         return answer
+
+
+def fingerprint_with(of_network: str, use: str, weights: dict[str, Tensor]) -> str:
+    """The fingerprint of a network that has one, in another `use`, with more `weights`."""
+    network = torch.frombuffer(bytearray.fromhex(of_network), dtype=torch.uint8)
+    return fingerprint({f"network {use}": network} | weights)
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:

@@ -22,6 +22,7 @@ from .registry import (
     trainable_kinds,
 )
 from .segmentation_task import SEGMENTATION
+from .style_task import STYLE
 from .task import CLASSES, Comparison, Preview, Recommendation, Recommended, Task
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "POSE",
     "SCORES",
     "SEGMENTATION",
+    "STYLE",
     "Comparison",
     "Preview",
     "Recommendation",
@@ -49,5 +51,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE):
+for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE, STYLE):
     register_task(_task)

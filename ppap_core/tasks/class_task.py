@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..targets.class_target import ClassTarget
+from ..targets.score_target import ScoreTarget
 from .task import CLASSES, Comparison, Preview, Recommendation, Recommended, Task
 
 if TYPE_CHECKING:
@@ -86,8 +87,12 @@ SCORES = Comparison(score_loss, score_agreement, "pairs of pictures in the same 
 
 
 def preview_classes(info: "GuiderInfo", answers: "Rows", num: int) -> Preview:
-    """Classes: those that the teacher saw most often; scores: that each be high."""
+    """Classes: those that the teacher saw most often; scores: that each be high, or that the only
+    one be high in every picture.
+    """
     classes = _seen(info, answers).topk(min(num, answers.shape[1])).indices.tolist()
+    if answers.shape[1] == 1 and info.answer == "score":
+        classes *= num
     names = [info.labels[k].split(",")[0] for k in classes]
     rows = [{k: 1.0} for k in classes]
     return Preview(ClassTarget(rows, answers.shape[1], answer=info.answer), names)
@@ -109,7 +114,7 @@ CLASS = Task(
         "score": "each is a score, higher is more",
     },
     shape=(CLASSES,),
-    targets=(ClassTarget,),
+    targets=(ClassTarget, ScoreTarget),
     model="a classifier",
     target_nodes="Target Class",
     recommended=Recommended(
@@ -125,4 +130,13 @@ CLASS = Task(
         "score": SCORES,
     },
     preview=preview_classes,
+    recommended_for={
+        ScoreTarget: Recommended(
+            x_t=Recommendation(0.2),  # that of classes: not measured for scores
+            x0_hat=Recommendation(0.03, "wiener"),
+            through_model=Recommendation(0.1),
+            jacobian="none",
+        )
+    },
+    tells_answers=("score",),
 )

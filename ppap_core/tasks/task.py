@@ -84,9 +84,11 @@ class Task:
     the attribute `task`, this name. `model`: what a guider of it is called, such as "a classifier".
     `target_nodes`: the names of the nodes that make its targets. `comparisons`: for each of
     `answers`; none where no experts can be trained. `preview`: (the guider's info, the teacher's
-    answers, how many pictures) -> what a training's sheet asks for. `maps`: how targets are made
-    from pictures, where they are maps. `label_names`: what one of the guider's labels is called,
-    and what several are. ValueError, in one line, for a task that lacks something.
+    answers, how many pictures) -> what a training's sheet asks for. `recommended_for`: in place of
+    `recommended`, for targets of these classes. `maps`: how targets are made from pictures, where
+    they are maps. `label_names`: what one of the guider's labels is called, and what several are.
+    `tells_answers`: those answers that reports call by their own name, not by the task's.
+    ValueError, in one line, for a task that lacks something.
     """
 
     name: str | None = None
@@ -98,8 +100,10 @@ class Task:
     recommended: Recommended | None = None
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     preview: Callable[["GuiderInfo", "Rows", int], Preview] | None = None
+    recommended_for: Mapping[type, Recommended] = field(default_factory=dict)
     maps: MapMaking | None = None
     label_names: tuple[str, str] = ("class", "classes")
+    tells_answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         needed = [*REQUIRED, "preview"] if self.comparisons else REQUIRED
@@ -137,6 +141,10 @@ class Task:
     def usual(self) -> str:
         """What most of its guiders answer."""
         return next(iter(self.answers))
+
+    def recommends(self, target: Target) -> Recommended:
+        """What evidence recommends for guidance towards `target`."""
+        return self.recommended_for.get(type(target), self.recommended)
 
     @property
     def is_dense(self) -> bool:

@@ -328,11 +328,12 @@ def test_kinds_with_a_noise_level_are_not_taken_for_them(comfyui, schedule, kind
         assert len(levels.noise_coefficients(sampling, torch.full((1,), 0.5))) == 2
 
 
-def test_new_model_folders_list_only_safetensors_and_adms_checkpoints(comfyui):
+def test_new_model_folders_list_safetensors_and_what_their_nodes_speak_of(comfyui):
     import folder_paths
 
-    for name in ("ppap_guiders", "ppap_experts", "ppap_pixel_models"):
-        more = {".pt"} if name == "ppap_pixel_models" else set()
+    pickles = {"ppap_pixel_models": {".pt"}, "ppap_score_heads": {".pth", ".pt", ".bin", ".ckpt"}}
+    for name in ("ppap_guiders", "ppap_experts", "ppap_pixel_models", "ppap_score_heads"):
+        more = pickles.get(name, set())
         assert folder_paths.folder_names_and_paths[name][1] == {".safetensors"} | more
         *own, last = map(Path, folder_paths.get_folder_paths(name))
         assert set(own) == {Path(folder_paths.models_dir) / name, comfyui.base / "more" / name}
@@ -562,7 +563,7 @@ def test_a_name_cannot_leave_the_model_folders(comfyui, name):
     secret = comfyui.base / "secret"
     secret.write_bytes(b"x")
     folders = comfyui.module("ppap_core.comfy_bridge.folders")
-    for kind in (folders.EXPERTS, folders.PIXEL_MODELS):
+    for kind in (folders.EXPERTS, folders.PIXEL_MODELS, folders.SCORE_HEADS):
         with pytest.raises(FileNotFoundError):
             folders.file_path(kind, name)
     with pytest.raises(ValueError, match="no guider"):

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("promises.json")
 ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
-FILES = ("guider", "experts", "model_name")  # choices that depend on what lies on the disk
+FILES = ("guider", "experts", "model_name", "head")  # choices that depend on what lies on the disk
 
 
 def schema_of(node) -> dict:

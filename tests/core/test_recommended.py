@@ -15,6 +15,7 @@ from ppap_core.recommended import recommend
 from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength, noise_norm, norms
 from ppap_core.targets import ClassTarget, DepthTarget
+from ppap_core.tasks import get_task
 
 CLASSES = ("cat", "dog", "bird")
 TARGETS = {"class": ClassTarget({2: 1.0}, 3), "depth": DepthTarget(torch.rand(1, 32, 32))}
@@ -43,7 +44,7 @@ def test_a_strength_is_a_multiple_of_what_is_recommended_for_the_task(task, stre
     """Measured on the shift itself, as a share of the noise."""
     x, level = torch.randn(2, 3, 32, 32), torch.full((2,), 0.5)
     shift = GuidanceRun(guidance(task, strength)).shift(x, level)
-    expected = strength * recommend(task, "x_t", "none").scale
+    expected = strength * recommend(get_task(task).recommended, "x_t", "none").scale
     torch.testing.assert_close(norms(shift) / noise_norm(shift, level), torch.full((2,), expected))
 
 
@@ -51,7 +52,7 @@ def test_other_rules_keep_their_scale_and_the_papers_also_its_spectrum():
     for rule in ("relative", "raw"):
         assert guidance(strength=0.7, rule=rule).strength.guidance_scale == 0.7
     on_estimate = {"input": "x0_hat", "jacobian": "none"}
-    recommended = recommend("class", "x0_hat", "none").spectrum
+    recommended = recommend(get_task("class").recommended, "x0_hat", "none").spectrum
     assert guidance(**on_estimate).shaping.spectrum == recommended != "plain"
     assert guidance(rule="raw", **on_estimate).shaping.spectrum == "plain"
     assert guidance(shaping=Shaping(spectrum="white")).shaping.spectrum == "white"

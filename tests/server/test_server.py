@@ -13,7 +13,7 @@ def test_pack_was_imported(server):
 
 def test_demo_models_are_listed_under_their_folders(server):
     folders = {folder["name"] for folder in request_json(f"{server.url}/experiment/models")}
-    assert {"ppap_guiders", "ppap_experts", "ppap_pixel_models"} <= folders
+    assert {"ppap_guiders", "ppap_experts", "ppap_pixel_models", "ppap_score_heads"} <= folders
 
 
 def test_other_languages_reach_the_front_end(server):
