@@ -97,11 +97,11 @@ def a_class(name: str) -> Graph:
     return own_checkpoint(name, "a photograph of a dog in a meadow, morning light", asked)
 
 
-def photograph() -> Graph:
+def photograph(what: str = "Photograph") -> Graph:
     """A picture of the user's, of which "target" asks."""
-    node = Node("LoadImage", {"image": "example.png"}, (270, 250), "Your photograph")
+    node = Node("LoadImage", {"image": "example.png"}, (270, 250), f"Your {what.lower()}")
     return Graph(
-        inputs=[Box("Photograph", {"photograph": node})],
+        inputs=[Box(what, {"photograph": node})],
         links=[(("photograph", "IMAGE"), ("target", "image"))],
         app=([("photograph", "image")], []),
     )
@@ -133,6 +133,17 @@ def pose(name: str) -> Graph:
     asked = Node("PPAP_TargetPose", {"fit": "crop"} | square())
     prompt = "a knight in shining armour, full body, photograph"
     return own_checkpoint(name, prompt, guider(POSE, asked), photograph())
+
+
+def style(name: str) -> Graph:
+    """The look of a picture of the user's; the target node gives the guider that reads styles."""
+    return beside_unguided(
+        name,
+        "a lighthouse on a cliff",
+        guider(WORDS, Node("PPAP_TargetStyle")),
+        photograph("Reference"),
+        links=parts.guide_by("guided", "target"),
+    )
 
 
 def likeness(name: str) -> Graph:
@@ -240,4 +251,5 @@ OWN_GRAPHS = {
     "08 Colours and layout of a photograph": likeness,
     "09 Best of several": best_of_several,
     "10 Pose of a person": pose,
+    "11 Style of a picture": style,
 }
