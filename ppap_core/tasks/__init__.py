@@ -5,6 +5,7 @@ shown and told, and what is recommended for it. Nothing else in the pack knows a
 `register_task` makes one known: the pack's own below, and other packs' (docs/tasks.md).
 """
 
+from .boxes_task import BOXES
 from .class_task import CLASS, SCORES
 from .depth_task import DEPTH
 from .edges_task import EDGES
@@ -25,6 +26,7 @@ from .segmentation_task import SEGMENTATION
 from .task import CLASSES, Comparison, Preview, Recommendation, Recommended, Task
 
 __all__ = [
+    "BOXES",
     "CLASS",
     "CLASSES",
     "DEPTH",
@@ -49,5 +51,5 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE):
+for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE, BOXES):
     register_task(_task)
