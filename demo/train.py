@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from demo import clean_models, dense_models, normals_models, paths, word_model
+from demo import box_models, clean_models, dense_models, normals_models, paths, word_model
 from demo.latent_diffusion import encode_scenes
 from demo.scene_files import load_heldout_scenes, load_large_training_scenes, load_training_scenes
 from ppap_core.reading import Reading
@@ -44,6 +44,7 @@ DISTILLATIONS = {  # experts of the pixel model: guider, flags
     paths.SEGMENTATION_EXPERTS: (paths.SEGMENTATION_GUIDER, MAP_FLAGS),
     paths.WORDS_EXPERTS: (paths.WORDS_GUIDER, MAP_FLAGS),
     paths.NORMALS_EXPERTS: (paths.NORMALS_GUIDER, NORMALS_FLAGS),
+    paths.BOXES_EXPERTS: (paths.BOXES_GUIDER, NORMALS_FLAGS),
 }
 
 
@@ -105,6 +106,7 @@ def train_pixel_models() -> None:
     dense_models.train_missing()
     word_model.train_missing()
     normals_models.train_missing()
+    box_models.train_missing()
     if not paths.PIXEL_MODEL.exists():
         scenes = paths.TRAIN_SCENES
         train_generative_model("diffusion", paths.PIXEL_MODEL, DIFFUSION_STEPS, scenes=scenes)

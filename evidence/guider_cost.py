@@ -122,6 +122,45 @@ def build_vitpose(preset: Preset) -> nn.Module:
     return VitPoseForPoseEstimation(config)
 
 
+def build_rt_detr(preset: Preset) -> nn.Module:
+    from transformers import RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
+
+    widths = [64, 128, 256, 512]
+    backbone = RTDetrResNetConfig(
+        **{"layer_type": "basic", "hidden_sizes": widths, "depths": [2, 2, 2, 2]},
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = RTDetrV2Config(
+        **{"backbone_config": backbone, "encoder_in_channels": widths[1:], "decoder_layers": 3},
+        **{"hidden_expansion": 0.5, "num_labels": preset.num_classes},
+    )
+    return RTDetrV2ForObjectDetection(config)
+
+
+def build_d_fine(preset: Preset) -> nn.Module:
+    """Nano: two levels, of a HGNetV2-B0."""
+    from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
+
+    backbone = HGNetV2Config(
+        **{"stem_channels": [3, 16, 16], "stage_in_channels": [16, 64, 256, 512]},
+        **{"stage_mid_channels": [16, 32, 64, 128], "stage_out_channels": [64, 256, 512, 1024]},
+        **{"stage_num_blocks": [1, 1, 2, 1], "stage_numb_of_layers": [3] * 4},
+        **{"stage_downsample": [False, True, True, True], "stage_kernel_size": [3, 3, 5, 5]},
+        **{"stage_light_block": [False, False, True, True], "depths": [1, 1, 2, 1]},
+        **{"hidden_sizes": [64, 256, 512, 1024], "out_features": ["stage3", "stage4"]},
+        use_learnable_affine_block=True,
+    )
+    config = DFineConfig(
+        **{"backbone_config": backbone, "encoder_in_channels": [512, 1024], "depth_mult": 0.5},
+        **{"encoder_hidden_dim": 128, "d_model": 128, "hidden_expansion": 0.34},
+        **{"encoder_ffn_dim": 512, "decoder_ffn_dim": 512, "decoder_layers": 3},
+        **{"decoder_in_channels": [128, 128], "decoder_n_points": [6, 6]},
+        **{"feat_strides": [16, 32], "encode_proj_layers": [1], "num_feature_levels": 2},
+        num_labels=preset.num_classes,
+    )
+    return DFineForObjectDetection(config)
+
+
 BUILDERS: dict[str, Callable[[Preset], nn.Module]] = {  # by a part of the repository's name
     "epth-": build_depth_anything,
     "dpt": build_dpt,
@@ -133,6 +172,8 @@ BUILDERS: dict[str, Callable[[Preset], nn.Module]] = {  # by a part of the repos
     "CLIP": build_clip,
     "siglip2": build_siglip2,
     "vitpose": build_vitpose,
+    "rtdetr": build_rt_detr,
+    "dfine": build_d_fine,
 }
 
 
@@ -171,7 +212,8 @@ def measure(preset: Preset, repeats: int) -> tuple[int, float]:
     """Bytes of the weights, and seconds of a step."""
     torch.manual_seed(0)
     network = build(preset)
-    num_bytes = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    weights = {t.data_ptr(): t for t in network.state_dict().values()}  # layers may share some
+    num_bytes = sum(t.numel() * t.element_size() for t in weights.values())
     return num_bytes, step_seconds(network, preset.reads, repeats)
 
 

@@ -5,12 +5,32 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
     from transformers.utils import ModelOutput
 
 # Of whose classes the last is "no object", in a softmax; the others' classes have sigmoids.
 SOFTMAX = ("detr", "table-transformer", "yolos")
+
+
+class WholeGradient(TorchFunctionMode):
+    """Inside it gradients are those of what is answered.
+
+    `detach` does nothing: RT-DETR and others cut gradients between the steps that refine boxes, for
+    the sake of their own training, and what is left hardly says how to change the picture. And a
+    batch norm gets its gradient in the usual order: of one picture, transposed, PyTorch 2.11 reads
+    it in the wrong one on the CPU, without a word.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is Tensor.detach:
+            return args[0]
+        out = func(*args, **(kwargs or {}))
+        if func in (F.batch_norm, torch.batch_norm) and out.requires_grad:
+            out.register_hook(Tensor.contiguous)
+        return out
 
 
 def has_no_object(config: dict, folder: Path) -> bool:
@@ -22,9 +42,9 @@ def read_detections(answer: "ModelOutput", has_no_object: bool) -> Tensor:
     """(B, Q, K + 4): the log-odds of each class, and the box: centre and sides in [0, 1]."""
     if "pred_boxes" not in answer:
         raise ValueError(f"it finds no boxes, but {', '.join(answer)}: choose a DETR or the like")
-    logits = answer.logits.float()
+    logits = answer.logits
     log_odds = softmax_log_odds(logits)[..., :-1] if has_no_object else logits
-    return torch.cat((log_odds, answer.pred_boxes.float()), 2)
+    return torch.cat((log_odds, answer.pred_boxes), 2)
 
 
 def softmax_log_odds(logits: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """transformers models for maps, poses, boxes and classes, from a local folder."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from .answers import (
     segmentation_labels,
     with_background,
 )
-from .detector import has_no_object, read_detections
+from .detector import WholeGradient, has_no_object, read_detections
 from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
@@ -80,7 +81,7 @@ class Head:
     the model's config. `settle`: (config.json, folder) -> what `read` has to know of the model.
     `layers`: names that transformers gives the last layer. `inputs`: (pixels, `settle`'s) -> what
     the model reads beside them. `boxed`: it reads the box around a person. `bounded`: the size that
-    it reads has a longest edge too.
+    it reads has a longest edge too. `around`: what is in force while it answers.
     """
 
     task: Task
@@ -91,6 +92,7 @@ class Head:
     inputs: Callable[[Tensor, Any], dict[str, Tensor]] = _no_inputs
     boxed: bool = False
     bounded: bool = False
+    around: Callable[[], AbstractContextManager] = nullcontext
 
 
 DEPTH_HEAD = Head(DEPTH, read_depth, lambda config: ((), DEPTH.usual), is_metric)
@@ -112,6 +114,7 @@ BOXES_HEAD = Head(
     has_no_object,
     layers=("class_labels_classifier", "class_embed"),
     bounded=True,
+    around=WholeGradient,
 )
 HEADS = (BOXES_HEAD, DEPTH_HEAD, NORMALS_HEAD, POSE_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
 KINDS = {  # transformers' name of what a model does: its head, and the class that loads it
@@ -145,7 +148,8 @@ class TransformersModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         inputs = self.head.inputs(pixels, self.how)
-        answer = self.model(pixel_values=pixels, return_dict=True, **inputs)
+        with self.head.around():
+            answer = self.model(pixel_values=pixels, return_dict=True, **inputs)
         if "masks_queries_logits" in answer:
             return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
         if "pred_masks" in answer:

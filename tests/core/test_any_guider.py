@@ -23,7 +23,6 @@ from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
 from ppap_core.noise import partition_by_timestep
 from tests.core.tiny_guiders import (
-    DETECTORS,
     DPT_HEAD,
     QUICK_TIMM,
     QUICK_TRANSFORMERS,
@@ -39,6 +38,7 @@ from tests.core.tiny_guiders import (
 
 NORMALS = [name for name in TRANSFORMERS if "Normal" in name]  # test_normals_guiders.py
 POSES = [name for name in TRANSFORMERS if "Pose" in name]  # test_pose_guiders.py
+BOXES = [name for name in TRANSFORMERS if "Detection" in name]  # test_detectors.py
 
 
 def marked(quick, slow):
@@ -162,9 +162,7 @@ def test_maskformer_answers_match_its_own_post_processing(tmp_path):
     "name",
     marked(
         ("MobileViTForSemanticSegmentation",),
-        sorted(
-            set(TRANSFORMERS) - {"MobileViTForSemanticSegmentation", *NORMALS, *POSES, *DETECTORS}
-        ),
+        sorted(set(TRANSFORMERS) - {"MobileViTForSemanticSegmentation", *NORMALS, *POSES, *BOXES}),
     ),
 )
 def test_pixels_and_answers_match_transformers(tmp_path, name, sides):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 
+from demo.paths import BOXES_GUIDER
 from ppap_core.guiders import describe, load_guider
 from ppap_core.guiders.detector import softmax_log_odds
 from ppap_core.targets.boxes import to_corners
@@ -24,6 +25,25 @@ def folders(tmp_path_factory):
     return folder
 
 
+def test_the_gradient_is_that_of_the_whole_answer():
+    """Against finite differences, of one picture: RT-DETR cuts most of it, see WholeGradient."""
+    guider = load_guider(BOXES_GUIDER).double()
+    generator = torch.Generator().manual_seed(0)
+    image = 2 * torch.rand(1, 3, 64, 64, generator=generator, dtype=torch.double) - 1
+    direction = torch.randn(image.shape, generator=generator, dtype=torch.double)
+    weights = torch.randn(1, 10, 14, generator=generator, dtype=torch.double)
+
+    def along(amount):
+        pixels = guider.preprocessing(image + amount * direction)
+        return (guider.backbone(pixels) * weights).sum()
+
+    amount = torch.zeros((), dtype=torch.double, requires_grad=True)
+    (gradient,) = torch.autograd.grad(along(amount), amount)
+    with torch.no_grad():
+        difference = (along(1e-6) - along(-1e-6)) / 2e-6
+    torch.testing.assert_close(gradient, difference, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize(
     "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 )
@@ -39,11 +59,9 @@ def test_pixels_scores_and_boxes_are_the_librarys(folders, name):
         with torch.no_grad():
             answer, theirs = guider(image * 2 - 1), model(pixel_values=pixels)
         (found,) = processor.post_process_object_detection(theirs, 0.0, [(1.0, 1.0)])
-        queries = found["scores"].topk(5)
         p, corners = answer[0, :, :-4].sigmoid(), to_corners(answer[0, :, -4:])
-        for score, label, box in zip(
-            queries.values, found["labels"][queries.indices], found["boxes"][queries.indices]
-        ):
+        for query in found["scores"].topk(5).indices:
+            score, label, box = (found[key][query] for key in ("scores", "labels", "boxes"))
             off = (p[:, label] - score).abs() + (corners - box).abs().amax(1)
             assert off.min() < 1e-4
         assert answer.shape == (1, 10, 4 + 4)

@@ -215,6 +215,7 @@ def detr(kind, stages=1):
 RT_DETR = {
     **{"encoder_hidden_dim": 32, "d_model": 32, "decoder_in_channels": [32] * 3},
     **{"num_queries": 10, "num_labels": 4, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
+    "initializer_range": 0.2,
     **{"decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4},
 }
 
