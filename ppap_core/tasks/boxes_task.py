@@ -106,7 +106,7 @@ BOXES = Task(
     recommended=Recommended(
         x_t=Recommendation(0.3),  # that of maps: not measured for boxes
         x0_hat=Recommendation(1.0),
-        through_model=Recommendation(0.3, "wiener"),
+        through_model=Recommendation(0.5, "wiener"),
     ),
     comparisons={
         "log-odds": Comparison(
