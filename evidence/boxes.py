@@ -10,6 +10,7 @@ from functools import cache
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from demo.box_models import object_boxes
 from demo.judges import Judge
@@ -30,16 +31,15 @@ from ppap_core.targets.boxes_target import Box, BoxesTarget
 
 OVERLAP, NAMED = "boxes", "shapes in boxes"
 MEASURES = {OVERLAP: "IoU with the box (%)", NAMED: "shape as asked (%)"}
-WAYS = ((ALONE, "none"), (ALONE, "jvp"))
+WAYS = ((ALONE, "none"), (ALONE, "jvp"), (EXPERTS, "none"))
 STRENGTHS = (0.5, 1.0, 2.0)
 SHOWN = 8
 
 
 def planned() -> Iterator[Key]:
-    for task in MEASURES:
-        yield task, NO_GUIDANCE, "", 0.0
-        for method, jacobian in WAYS:
-            yield from ((task, method, jacobian, strength) for strength in STRENGTHS)
+    guided = ((*way, strength) for way in WAYS for strength in STRENGTHS)
+    for way in ((NO_GUIDANCE, "", 0.0), *guided):
+        yield from ((task, *way) for task in MEASURES)
 
 
 @cache
@@ -80,10 +80,10 @@ class Boxes:
         return guide(self.model, guider, self.target(rows), Strength(strength), jacobian=jacobian)
 
     def measure(self, key: Key) -> Measurement:
-        task, *way = key
-        if tuple(way) not in self._sampled:  # both tasks measure the same pictures
-            self._sampled[tuple(way)] = self.sample(*way, len(self.asked))
-        pictures, seconds = self._sampled[tuple(way)]
+        task, way = key[0], key[1:]
+        if way not in self._sampled:  # both tasks measure the same pictures
+            self._sampled[way] = self.sample(*way, len(self.asked))
+        pictures, seconds = self._sampled[way]
         quality = measure_quality(self.judge, pictures, self.real)
         value = 100 * self.values(pictures)[task]
         return Measurement.of(key, MEASURES[task], value, quality, len(pictures), seconds)
@@ -98,8 +98,8 @@ class Boxes:
         """The first boxes, and the pictures without guidance and in all ways at strength 1."""
         rows = torch.arange(SHOWN)
         boxes = draw_boxes(self.target(rows).rows, SHAPES, (1, 1))
-        size = self.real.shape[-2:]
-        shown = [GridRow("boxes", "asked for", torch.nn.functional.interpolate(boxes, size))]
+        small = F.interpolate(boxes, self.real.shape[-2:], mode="area")
+        shown = [GridRow("boxes", "asked for", small)]
         for method, jacobian, strength in ((NO_GUIDANCE, "", 0.0), *((*way, 1.0) for way in WAYS)):
             pictures, _ = self.sample(method, jacobian, strength, SHOWN)
             shown.append(GridRow(method, jacobian, pictures))

@@ -3,8 +3,8 @@
 The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low resolution, in
 a known region, in their palette, or in their mean and contrast; everything is at its default but
 the strength. Measures are exact: those of the target itself. And *Target Words*
-(evidence/words.py), normals and edges (evidence/map_tasks.py). Writes docs/evidence/tasks.csv,
-tasks.md, likeness.png and words.png. Rows that tasks.csv has are kept, so a run that was stopped
+(evidence/words.py), normals and edges (evidence/map_tasks.py), *Target Boxes* (evidence/boxes.py).
+Writes docs/evidence/tasks.csv, tasks.md, likeness.png, words.png and boxes.png. Rows that tasks.csv has are kept, so a run that was stopped
 continues: delete the file after the models or the defaults have changed.
 """
 
@@ -22,6 +22,9 @@ from demo.judges import load_judge
 from demo.paths import JUDGE
 from demo.sampling import guide_model, load_model
 from demo.scene_files import load_heldout_scenes
+from evidence.boxes import MEASURES as BOXES
+from evidence.boxes import Boxes
+from evidence.boxes import planned as planned_boxes
 from evidence.flags import build_parser
 from evidence.map_tasks import MAPS, Maps
 from evidence.map_tasks import planned as planned_maps
@@ -127,10 +130,12 @@ def main() -> None:
     found = read_rows(Measurement, path)
     words = Words(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
     maps = Maps(pictures.model, pictures.judge, pictures.references, pictures.real, args.seed)
+    boxes = Boxes(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
     keys = (
         {key: pictures for key in planned()}
         | {key: words for key in planned_words()}
         | {key: maps for key in planned_maps()}
+        | {key: boxes for key in planned_boxes()}
     )
     for key in tqdm([key for key in keys if key not in {m.key for m in found}], unit="row"):
         found.append(keys[key].measure(key))
@@ -142,11 +147,14 @@ def main() -> None:
         table([m for m in found if m.task == WORDS], "guided by", _way),
         MAPS_HEAD,
         table([m for m in found if m.task in MAPS], "task", lambda m: f"{m.task}, {_way(m)}"),
+        BOXES_HEAD,
+        table([m for m in found if m.task in BOXES], "guided by", _way),
     )
     text = "\n\n".join(parts)
     (args.output / "tasks.md").write_text(f"{text}\n", encoding="utf-8")
     draw_pictures(pictures).save(args.output / "likeness.png")
     words.draw().save(args.output / "words.png")
+    boxes.draw().save(args.output / "boxes.png")
     sys.stdout.write(text + "\n")
 
 
@@ -177,6 +185,14 @@ MAPS_HEAD = """## Normals and edges
 Pictures are asked for the exact normals of held-out scenes, measured by a judge that guides nothing
 (`python -m demo.normals_models`); or for the edges that the edge filter sees in their pictures,
 measured by the filter itself."""
+BOXES_HEAD = """## Boxes
+
+*Target Boxes* with a tiny RT-DETR (`python -m demo.box_models`), which saw clean renders only: every
+picture is asked for the shape of a held-out scene in the box around it. Judges measure, which guide
+nothing: the box around the object in their segments, whose IoU with that of real renders is 94.7 %,
+and the shape. Of clean renders the detector itself names 90 %, and its boxes have an IoU of 79 %.
+
+![Boxes that are asked for, and pictures at strength 1](boxes.png)"""
 
 
 if __name__ == "__main__":

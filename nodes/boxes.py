@@ -77,6 +77,7 @@ class TargetBoxes(io.ComfyNode):
                     tooltip="Bounding boxes in pixels, such as those of Create Bounding Boxes or "
                     "of a detector. Lists for several pictures give each picture of the latent "
                     "batch its own.",
+                    extra_dict={"forceInput": True},  # a socket: the front end has a widget for it
                 ),
                 io.Image.Input(
                     "image",
