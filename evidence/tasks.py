@@ -4,8 +4,9 @@ The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at
 a known region, in their palette, or in their mean and contrast; everything is at its default but
 the strength. Measures are exact: those of the target itself. And *Target Words*
 (evidence/words.py), normals and edges (evidence/map_tasks.py), *Target Boxes* (evidence/boxes.py).
-Writes docs/evidence/tasks.csv, tasks.md, likeness.png, words.png and boxes.png. Rows that tasks.csv has are kept, so a run that was stopped
-continues: delete the file after the models or the defaults have changed.
+Writes docs/evidence/tasks.csv, tasks.md, likeness.png, words.png and boxes.png. Rows that tasks.csv
+has are kept, so a run that was stopped continues: delete the file after the models or the defaults
+have changed.
 """
 
 import sys
@@ -187,10 +188,11 @@ Pictures are asked for the exact normals of held-out scenes, measured by a judge
 measured by the filter itself."""
 BOXES_HEAD = """## Boxes
 
-*Target Boxes* with a tiny RT-DETR (`python -m demo.box_models`), which saw clean renders only: every
-picture is asked for the shape of a held-out scene in the box around it. Judges measure, which guide
-nothing: the box around the object in their segments, whose IoU with that of real renders is 94.7 %,
-and the shape. Of clean renders the detector itself names 90 %, and its boxes have an IoU of 79 %.
+*Target Boxes* with a tiny RT-DETR (`python -m demo.box_models`), which saw clean renders only:
+every picture is asked for the shape of a held-out scene in the box around it. Judges measure, which
+guide nothing: the box around the object in their segments, whose IoU with that of real renders is
+94.7 %, and the shape. Of clean renders the detector itself names 90 %, and its boxes have an IoU of
+79 %.
 
 ![Boxes that are asked for, and pictures at strength 1](boxes.png)"""
 
