@@ -1,7 +1,7 @@
 """What transformers' detectors (DETR, RT-DETR, D-FINE, YOLOS and others) answer, as ours."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class WholeGradient(TorchFunctionMode):
     it in the wrong one on the CPU, without a word.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
         if func is Tensor.detach:
             return args[0]
         out = func(*args, **(kwargs or {}))

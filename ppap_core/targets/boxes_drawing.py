@@ -31,12 +31,13 @@ def draw_boxes(
 ) -> Tensor:
     """The boxes of R pictures -> (R, 3, H, W) in [-1, 1].
 
-    `size`: (width, height), of which the proportions are kept. `behind`: a picture to draw on, (R
-    or 1, 3, h, w) in [-1, 1], which is stretched to them.
+    `size`: (width, height), of which the proportions are kept. `behind`: a picture to draw on for
+    each, or those of which the first is taken, (N, 3, h, w) in [-1, 1], stretched to them.
     """
     width, height = (max(1, round(SIDE * side / max(size))) for side in size)
     grounds = [Image.new("RGB", (width, height))] * len(rows)
     if behind is not None:
+        behind = behind if len(behind) == len(rows) else behind[:1]
         ground = F.interpolate(behind.float(), (height, width), mode="bilinear", antialias=True)
         shown = DIMMED * 255 * image_to_bhwc(ground.clamp(-1, 1)).expand(len(rows), -1, -1, -1)
         grounds = [Image.fromarray(picture.round().byte().numpy()) for picture in shown]

@@ -30,7 +30,24 @@ def build_boxes_target(
     show them on, (R, 3, H, W) in [-1, 1]. ValueError, in one line, if there is no box, if one is
     outside the picture, or if sources are for different numbers of pictures.
     """
-    known = [source for source in sources if source]
+    given = _join([source for source in sources if source])
+    size = size if all(size) else (frame.width or 1, frame.height or 1)
+    _, framed = fit_points(torch.zeros(1, 2), size, frame)
+    cut: list[str] = []
+    rows = [[_fit(box, size, frame, cut) for box in row] for row in given]
+    target = BoxesTarget(rows, len(labels), outside)
+    shown = framed if not frame.width or not frame.height else (frame.width, frame.height)
+    preview = draw_boxes(rows, labels, shown, behind if frame.fit == "stretch" else None)
+    lines = [f"boxes for {len(rows)} picture{'s' * (len(rows) > 1)}: {_told(rows, labels)}"]
+    if outside:
+        lines.append("none of these classes elsewhere")
+    if cut:
+        lines.append(f"cut off at the picture's edge: {listed(list(dict.fromkeys(cut)), 'and')}")
+    return MapTarget(target, preview, "\n".join(lines))
+
+
+def _join(known: Sequence[list[list[Found]]]) -> list[list[Found]]:
+    """The boxes of each picture, from all sources that have any."""
     if not known:
         raise ValueError(
             "Target Boxes has no box: write one into the widget boxes, or connect the socket "
@@ -42,20 +59,7 @@ def build_boxes_target(
             f"the boxes are for {listed([str(len(source)) for source in known], 'and')} pictures: "
             f"give those of one picture for all, or of each"
         )
-    given = [[box for s in known for box in s[k if len(s) > 1 else 0]] for k in range(num)]
-    size = size if all(size) else (frame.width or 1, frame.height or 1)
-    _, framed = fit_points(torch.zeros(1, 2), size, frame)
-    cut: list[str] = []
-    rows = [[_fit(box, size, frame, cut) for box in row] for row in given]
-    target = BoxesTarget(rows, len(labels), outside)
-    shown = framed if not frame.width or not frame.height else (frame.width, frame.height)
-    preview = draw_boxes(rows, labels, shown, behind if frame.fit == "stretch" else None)
-    lines = [f"boxes for {num} picture{'s' * (num > 1)}: {_told(rows, labels)}"]
-    if outside:
-        lines.append("none of these classes elsewhere")
-    if cut:
-        lines.append(f"cut off at the picture's edge: {listed(list(dict.fromkeys(cut)), 'and')}")
-    return MapTarget(target, preview, "\n".join(lines))
+    return [[box for s in known for box in s[k if len(s) > 1 else 0]] for k in range(num)]
 
 
 def _fit(found: Found, size: Size, frame: Frame, cut: list[str]) -> Box:

@@ -7,6 +7,7 @@ import torch
 from scipy.special import rel_entr
 from torchvision.ops import box_convert, box_iou, generalized_box_iou
 
+from ppap_core.distillation.losses import downscale
 from ppap_core.pixels import image_to_bytes
 from ppap_core.targets.box_lines import read_box_lines
 from ppap_core.targets.box_sources import boxes_around, read_bounding_boxes
@@ -124,6 +125,11 @@ def test_loss_is_scipys_divergence_and_boxes_by_surety_in_any_order():
     assert comparison.loss(teacher, teacher).item() == pytest.approx(0, abs=1e-5)
 
 
+def test_answers_of_many_queries_are_no_maps():
+    answers = torch.randn(2, 300, 84)
+    assert downscale(answers, "boxes").equal(answers)
+
+
 def test_agreement_of_answers_is_the_share_of_detections_in_both():
     away = (0.6, 0.1, 0.9, 0.3)
     one = answer((0, 0.9, WANTED), (1, 0.8, away), (2, 0.4, away))
@@ -179,6 +185,13 @@ def test_the_preview_shows_each_box_where_the_target_has_it(fit):
     seen = torch.stack((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)) / 512
     assert (seen - expected).abs().max() < 2 / 512
     assert made.info == "boxes for 1 picture: 1 dog\nnone of these classes elsewhere"
+
+
+def test_the_preview_stands_on_the_picture_of_the_boxes():
+    sources = [read_box_lines("dog: 0.5 0.5 1 1", LABELS, (8, 8))]
+    behind = torch.stack((torch.full((3, 8, 8), 1.0), torch.full((3, 8, 8), -1.0)))
+    made = build_boxes_target(LABELS, sources, 0.0, (8, 8), Frame(), behind)
+    assert image_to_bytes(made.preview)[0, :, 10, 10].tolist() == [102] * 3
 
 
 def build(text="", value=None, mask=None, name="", size=(0, 0)):
