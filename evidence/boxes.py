@@ -97,7 +97,7 @@ class Boxes:
     def draw(self) -> Image.Image:
         """The first boxes, and the pictures without guidance and in all ways at strength 1."""
         rows = torch.arange(SHOWN)
-        boxes = draw_boxes(self.target(rows).rows, SHAPES, (1, 1))
+        boxes = draw_boxes(self.target(rows).rows, SHAPES, (1, 1), bold=True)
         small = F.interpolate(boxes, self.real.shape[-2:], mode="area")
         shown = [GridRow("boxes", "asked for", small)]
         for method, jacobian, strength in ((NO_GUIDANCE, "", 0.0), *((*way, 1.0) for way in WAYS)):

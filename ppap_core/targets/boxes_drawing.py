@@ -13,7 +13,7 @@ from .boxes_target import Box
 from .wording import short_name
 
 SIDE = 512  # pixels of the longer side
-LINE = SIDE // 130
+LINE, BOLD = SIDE // 130, SIDE // 16
 TURN = 0.618034  # of the circle of hues, from one class to the next
 DIMMED = 0.4  # brightness of a picture behind the boxes
 
@@ -28,11 +28,13 @@ def draw_boxes(
     labels: Sequence[str],
     size: tuple[float, float],
     behind: Tensor | None = None,
+    bold: bool = False,
 ) -> Tensor:
     """The boxes of R pictures -> (R, 3, H, W) in [-1, 1].
 
     `size`: (width, height), of which the proportions are kept. `behind`: a picture to draw on for
     each, or those of which the first is taken, (N, 3, h, w) in [-1, 1], stretched to them.
+    `bold`: for pictures that will be shrunk, without names.
     """
     width, height = (max(1, round(SIDE * side / max(size))) for side in size)
     grounds = [Image.new("RGB", (width, height))] * len(rows)
@@ -41,17 +43,21 @@ def draw_boxes(
         ground = F.interpolate(behind.float(), (height, width), mode="bilinear", antialias=True)
         shown = DIMMED * 255 * image_to_bhwc(ground.clamp(-1, 1)).expand(len(rows), -1, -1, -1)
         grounds = [Image.fromarray(picture.round().byte().numpy()) for picture in shown]
-    drawn = [_draw(row, labels, ground.copy()) for row, ground in zip(rows, grounds, strict=True)]
+    names = None if bold else labels
+    drawn = [_draw(row, names, ground.copy()) for row, ground in zip(rows, grounds, strict=True)]
     return bhwc_to_image(torch.cat([pil_to_bhwc(picture) for picture in drawn]))
 
 
-def _draw(row: Sequence[Box], labels: Sequence[str], picture: Image.Image) -> Image.Image:
+def _draw(row: Sequence[Box], labels: Sequence[str] | None, picture: Image.Image) -> Image.Image:
+    """Without `labels` the lines are bold."""
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(SIDE // 32)
     for box in row:
         colour = class_colour(box.index)
         left, top, right, bottom = (
             round(share * side) for share, side in zip(box.corners, picture.size * 2, strict=True)
         )
-        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), None, colour, LINE)
-        pen.text((left + 2 * LINE, top + LINE), short_name(labels[box.index]), colour, font)
+        edges = left, top, max(left, right - 1), max(top, bottom - 1)
+        pen.rectangle(edges, None, colour, LINE if labels else BOLD)
+        if labels:
+            pen.text((left + 2 * LINE, top + LINE), short_name(labels[box.index]), colour, font)
     return picture

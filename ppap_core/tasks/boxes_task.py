@@ -81,7 +81,7 @@ def preview_boxes(info: "GuiderInfo", answers: "Rows", num: int) -> Preview:
     """Its own answers, as targets: what it is sure of, or the surest if there is nothing."""
     last, names = last_answers(answers, num)
     target = BoxesTarget([_detections(answer) for answer in last], len(info.labels))
-    return Preview(target, names, draw_boxes(target.rows, info.labels, (1, 1)))
+    return Preview(target, names, draw_boxes(target.rows, info.labels, (1, 1), bold=True))
 
 
 def _detections(answer: Tensor) -> list[Box]:
