@@ -105,7 +105,7 @@ BOXES = Task(
     target_nodes="Target Boxes",
     recommended=Recommended(
         x_t=Recommendation(0.3),  # that of maps: not measured for boxes
-        x0_hat=Recommendation(1.0),
+        x0_hat=Recommendation(0.5),
         through_model=Recommendation(0.5, "wiener"),
     ),
     comparisons={
