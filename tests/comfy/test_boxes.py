@@ -11,8 +11,8 @@ from demo.scenes import render
 from demo.shapes import SHAPES
 
 TRAINING = {
-    **{"num_images": 12, "width": 32, "height": 32, "sampling_steps": 2, "num_experts": 1},
-    **{"steps": 2, "batch_size": 4, "guider_input": "x0_hat", "seed": 0},
+    **{"num_images": 10, "width": 32, "height": 32, "sampling_steps": 1, "num_experts": 1},
+    **{"steps": 1, "batch_size": 4, "guider_input": "x0_hat", "seed": 0},
 }
 ASKED = (0.3, 0.25, 0.7, 0.75)
 
@@ -27,12 +27,12 @@ def ask(call, guider, lines="", class_name="", outside=1.0, **inputs):
     return call("PPAP_TargetBoxes", guider, lines, class_name, outside, **settings)
 
 
-def sample(call, demo_model, guider=None, target=None):
+def sample(call, demo_model, guider=None, target=None, steps=8):
     model, empty = demo_model
     return call(
         "PPAP_GuidedKSampler",
-        **{"model": model, "positive": empty, "negative": empty, "seed": 5, "steps": 8, "cfg": 1.0},
-        **{"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0},
+        **{"model": model, "positive": empty, "negative": empty, "seed": 5, "cfg": 1.0},
+        **{"steps": steps, "sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0},
         **{"guider": guider, "target": target},
         latent_image={"samples": torch.zeros(2, 3, 32, 32)},
     )
@@ -66,8 +66,8 @@ def test_experts_are_trained_and_pictures_follow_the_boxes(call, demo_model, gui
     assert "agreement with the guider on 1 picture" in told and preview.std() > 0.05
     target, _, _ = ask(call, guider, "cone: 0.3 0.25 0.7 0.75\n---\ntorus: 0.25 0.3 0.75 0.8")
     plain = sample(call, demo_model)[0]["samples"]
-    for used in (experts, guider):
-        latent, guided = sample(call, demo_model, used, target)
+    for used, steps in ((experts, 3), (guider, 8)):
+        latent, guided = sample(call, demo_model, used, target, steps)
         report = call("PPAP_GuidanceReport", guided, latent, 3)[2]
         told = "the detector was [\\w. ]+ % sure of what is asked for in the box, now [\\w. ]+ %"
         assert re.search(told, report), report

@@ -19,7 +19,7 @@ def test_boxes_hold_the_object_and_no_more():
 
 
 def test_the_detector_names_shapes_and_finds_them():
-    scenes = render(100, seed=14)
+    scenes = render(50, seed=14)
     with torch.no_grad():
         named, overlap = measure(load_guider(BOXES_GUIDER)(scenes.pictures()), scenes)
     assert named > 0.8 and overlap > 0.75
