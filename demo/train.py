@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from demo import (
+    box_models,
     clean_models,
     dense_models,
     normals_models,
@@ -53,6 +54,7 @@ DISTILLATIONS = {  # experts of the pixel model: guider, flags
     paths.WORDS_EXPERTS: (paths.WORDS_GUIDER, MAP_FLAGS),
     paths.NORMALS_EXPERTS: (paths.NORMALS_GUIDER, NORMALS_FLAGS),
     paths.POSE_EXPERTS: (paths.POSE_GUIDER, NORMALS_FLAGS),
+    paths.BOXES_EXPERTS: (paths.BOXES_GUIDER, NORMALS_FLAGS),
 }
 
 
@@ -116,6 +118,7 @@ def train_pixel_models() -> None:
     score_head.fit_missing()
     normals_models.train_missing()
     pose_models.train_missing()
+    box_models.train_missing()
     if not paths.PIXEL_MODEL.exists():
         scenes = paths.TRAIN_SCENES
         train_generative_model("diffusion", paths.PIXEL_MODEL, DIFFUSION_STEPS, scenes=scenes)

@@ -10,7 +10,6 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import timm
@@ -18,122 +17,13 @@ import torch
 from torch import nn
 
 from evidence.flags import add_output
+from evidence.guider_networks import BUILDERS
 from evidence.tables import markdown
 from ppap_core.guiders import PRESETS, Preset
 from ppap_core.guiders.embedding_guider import EmbeddingModel
 from ppap_core.guiders.transformers_guider import HEADS, TransformersModel
 
 REFERENCE = "timm/resnet50.a1_in1k"
-DEPTH_ANYTHING = {  # hidden size, layers, heads, layers that are read, widths of the neck
-    "Small": (384, 12, 6, (3, 6, 9, 12), (48, 96, 192, 384), 64),
-    "base": (768, 12, 12, (9, 10, 11, 12), (96, 192, 384, 768), 128),
-    "large": (1024, 24, 16, (21, 22, 23, 24), (256, 512, 1024, 1024), 256),
-}
-
-
-def build_depth_anything(preset: Preset) -> nn.Module:
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
-
-    size = next(name for name in DEPTH_ANYTHING if name in preset.repo)
-    hidden, layers, heads, read, widths, fused = DEPTH_ANYTHING[size]
-    backbone = Dinov2Config(
-        **{"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads},
-        **{"image_size": 518, "patch_size": 14, "reshape_hidden_states": False},
-        **{"out_indices": list(read), "apply_layernorm": True},
-    )
-    config = DepthAnythingConfig(
-        **{"backbone_config": backbone, "reassemble_hidden_size": hidden, "patch_size": 14},
-        **{"neck_hidden_sizes": list(widths), "fusion_hidden_size": fused},
-    )
-    return DepthAnythingForDepthEstimation(config)
-
-
-def build_dpt(preset: Preset) -> nn.Module:
-    from transformers import DPTConfig, DPTForDepthEstimation
-
-    return DPTForDepthEstimation(
-        DPTConfig(
-            **{"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
-            **{"intermediate_size": 4096, "backbone_out_indices": [5, 11, 17, 23]},
-            **{"neck_hidden_sizes": [256, 512, 1024, 1024]},
-        )
-    )
-
-
-def build_vit(preset: Preset) -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
-
-    return ViTForImageClassification(ViTConfig(num_labels=preset.num_classes))
-
-
-def build_segformer(preset: Preset) -> nn.Module:
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation
-
-    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=preset.num_classes))
-
-
-def build_upernet(preset: Preset) -> nn.Module:
-    from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
-
-    backbone = ConvNextConfig(
-        **{"depths": [3, 3, 9, 3], "hidden_sizes": [96, 192, 384, 768]},
-        **{"out_features": [f"stage{i}" for i in range(1, 5)]},
-    )
-    config = UperNetConfig(
-        backbone_config=backbone, num_labels=preset.num_classes, auxiliary_in_channels=384
-    )
-    return UperNetForSemanticSegmentation(config)
-
-
-def build_mask2former(preset: Preset) -> nn.Module:
-    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
-
-    backbone = SwinConfig(
-        **{"depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "embed_dim": 96},
-        **{"window_size": 7, "out_features": [f"stage{i}" for i in range(1, 5)]},
-    )
-    config = Mask2FormerConfig(backbone_config=backbone, num_labels=preset.num_classes)
-    return Mask2FormerForUniversalSegmentation(config)
-
-
-def build_dinov2(preset: Preset) -> nn.Module:
-    from transformers import Dinov2Config, Dinov2Model
-
-    return EmbeddingModel(Dinov2Model(Dinov2Config(image_size=518, patch_size=14)))
-
-
-def build_clip(preset: Preset) -> nn.Module:
-    from transformers import CLIPConfig, CLIPModel
-
-    return EmbeddingModel(CLIPModel(CLIPConfig()))
-
-
-def build_siglip2(preset: Preset) -> nn.Module:
-    from transformers import SiglipConfig, SiglipModel
-
-    return EmbeddingModel(SiglipModel(SiglipConfig(text_config={"vocab_size": 256_000})))
-
-
-def build_vitpose(preset: Preset) -> nn.Module:
-    from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
-
-    backbone = VitPoseBackboneConfig(image_size=[preset.reads, preset.reads], out_indices=[12])
-    config = VitPoseConfig(backbone_config=backbone, num_labels=preset.num_classes)
-    return VitPoseForPoseEstimation(config)
-
-
-BUILDERS: dict[str, Callable[[Preset], nn.Module]] = {  # by a part of the repository's name
-    "epth-": build_depth_anything,
-    "dpt": build_dpt,
-    "nsfw": build_vit,
-    "segformer": build_segformer,
-    "upernet": build_upernet,
-    "mask2former": build_mask2former,
-    "dinov2": build_dinov2,
-    "CLIP": build_clip,
-    "siglip2": build_siglip2,
-    "vitpose": build_vitpose,
-}
 
 
 def build(preset: Preset) -> nn.Module:
@@ -171,7 +61,8 @@ def measure(preset: Preset, repeats: int) -> tuple[int, float]:
     """Bytes of the weights, and seconds of a step."""
     torch.manual_seed(0)
     network = build(preset)
-    num_bytes = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    weights = {t.data_ptr(): t for t in network.state_dict().values()}  # layers may share some
+    num_bytes = sum(t.numel() * t.element_size() for t in weights.values())
     return num_bytes, step_seconds(network, preset.reads, repeats)
 
 

@@ -3,10 +3,10 @@
 The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low resolution, in
 a known region, in their palette, or in their mean and contrast; everything is at its default but
 the strength. Measures are exact: those of the target itself. And *Target Words*
-(evidence/words.py), normals, poses and edges (map_tasks.py), scores (scores.py) and styles
-(styles.py). Writes docs/evidence/tasks.csv, tasks.md, likeness.png, words.png, maps.png and
-scores.png. Rows that tasks.csv has are kept, so a run that was stopped continues: delete the file
-after the models or the defaults have changed.
+(evidence/words.py), normals, poses and edges (map_tasks.py), scores (scores.py), styles (styles.py)
+and *Target Boxes* (boxes.py). Writes docs/evidence/tasks.csv, tasks.md and the pictures beside
+them. Rows that tasks.csv has are kept, so a run that was stopped continues: delete the file after
+the models or the defaults have changed.
 """
 
 import sys
@@ -23,6 +23,9 @@ from demo.judges import load_judge
 from demo.paths import JUDGE
 from demo.sampling import guide_model, load_model
 from demo.scene_files import load_heldout_scenes
+from evidence.boxes import MEASURES as BOXES
+from evidence.boxes import Boxes
+from evidence.boxes import planned as planned_boxes
 from evidence.flags import build_parser
 from evidence.map_tasks import MAPS, Maps
 from evidence.map_tasks import planned as planned_maps
@@ -136,12 +139,14 @@ def main() -> None:
     maps = Maps(pictures.model, pictures.judge, pictures.references, pictures.real, args.seed)
     scores = Scores(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
     styles = Styles(pictures.model, pictures.judge, pictures.references, pictures.real, args.seed)
+    boxes = Boxes(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
     keys = (
         {key: pictures for key in planned()}
         | {key: words for key in planned_words()}
         | {key: maps for key in planned_maps()}
         | {key: scores for key in planned_scores()}
         | {key: styles for key in planned_styles()}
+        | {key: boxes for key in planned_boxes()}
     )
     for key in tqdm([key for key in keys if key not in {m.key for m in found}], unit="row"):
         found.append(keys[key].measure(key))
@@ -157,6 +162,8 @@ def main() -> None:
         table([m for m in found if m.task in SCORES], "asked", lambda m: f"{m.task}, {_way(m)}"),
         STYLE_HEAD,
         table([m for m in found if m.task == STYLE], "guided by", _way),
+        BOXES_HEAD,
+        table([m for m in found if m.task in BOXES], "guided by", _way),
     )
     text = "\n\n".join(parts)
     (args.output / "tasks.md").write_text(f"{text}\n", encoding="utf-8")
@@ -164,6 +171,7 @@ def main() -> None:
     words.draw().save(args.output / "words.png")
     maps.draw().save(args.output / "maps.png")
     scores.draw().save(args.output / "scores.png")
+    boxes.draw().save(args.output / "boxes.png")
     sys.stdout.write(text + "\n")
 
 
@@ -210,6 +218,15 @@ STYLE_HEAD = """## Style
 
 Every picture is asked for the style of a held-out scene, as the demo's CLIP sees it. Judges decide,
 which guide nothing, whether the object and the floor have the reference's colours."""
+BOXES_HEAD = """## Boxes
+
+*Target Boxes* with a tiny RT-DETR (`python -m demo.box_models`), which saw clean renders only:
+every picture is asked for the shape of a held-out scene in the box around it. Judges measure, which
+guide nothing: the box around the object in their segments, whose IoU with that of real renders is
+94.7 %, and the shape. Of clean renders the detector itself names 90 %, and its boxes have an IoU of
+79 %.
+
+![Boxes that are asked for, and pictures at strength 1](boxes.png)"""
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ GROWS = {  # by this many pixels: text and previews that stand on a node after a
     "PPAP_TargetMap": 330,
     "PPAP_TargetPose": 330,
     "PPAP_TargetWords": 60,
+    "PPAP_TargetStyle": 60,
     "LoadImage": 30,
     "PPAP_TargetMasks": 320,
     "PPAP_GuidanceReport": 190,

@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension
 from ..ppap_core.comfy_bridge.folders import register_folders
 from ..ppap_core.comfy_bridge.published import publish
 from .best_of import BestOfSeveral
+from .boxes import TargetBoxes
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
 from .likeness import TargetLikeness
@@ -48,6 +49,7 @@ class PPAPExtension(ComfyExtension):
             AddScoreHead,
             TargetScore,
             TargetStyle,
+            TargetBoxes,
         ]
 
 

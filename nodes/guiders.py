@@ -34,6 +34,10 @@ SEARCH_ALIASES = [
     "softedge",
     "pose",
     "ViTPose",
+    "detector",
+    "bbox",
+    "RT-DETR",
+    "D-FINE",
     "PPAP",
 ]
 

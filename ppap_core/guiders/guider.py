@@ -65,7 +65,8 @@ class Guider(nn.Module):
     with the meaning that its `Task` says. class: logits or scores (B, K), as `info.answer` says;
     depth: nearness (B, h, w), larger is nearer; segmentation: logits (B, K, h, w); normals: unit
     vectors (B, 3, h, w), x right, y up, z towards the viewer; edges: log-odds (B, 1, h, w); pose:
-    heatmaps (B, J, h, w), which cover the picture; embedding: unit vectors (B, D), which `words`
+    heatmaps (B, J, h, w), which cover the picture; boxes: (B, Q, K + 4), the log-odds of classes,
+    and centre and sides as shares of the picture; embedding: unit vectors (B, D), which `words`
     gives of texts too, where the model knows any. If `backbone` has `get_classifier()`, as timm's
     models have, training leaves LoRA off that layer.
     """

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 Sides = tuple[int, int]
 INTERPOLATIONS = ("bilinear", "bicubic")
-CROP_MODES = ("center", "squash", "border", "shortest", "fit", "inside", "own")
+CROP_MODES = ("center", "squash", "border", "shortest", "fit", "inside", "own", "bounded")
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue in grey: ITU-R BT.601, as PIL takes them
 
 
@@ -37,6 +37,8 @@ class Preprocessing:
       `multiple` (DPT, Depth Anything, ZoeDepth).
     - "inside" scales so that the whole picture just fits into `size`, and rounds both sides to a
       `multiple` (Sapiens2, without the black borders that its processor adds).
+    - "bounded" resizes the shorter side to `size[0]`, or to less where the longer one would be
+      above `size[1]`, and rounds both down to a `multiple` (DETR, YOLOS).
     - "own" keeps the picture's own size, rounded down to a `multiple` (GLPN).
     """
 
@@ -114,6 +116,8 @@ class Preprocessing:
             return tuple(max(1, side // self.multiple) * self.multiple for side in sides)
         if self.crop_mode in ("fit", "inside"):
             return self._fitted(sides)
+        if self.crop_mode == "bounded":
+            return self._bounded(sides)
         wanted = self.resize_to or tuple(math.floor(s / self.crop_fraction) for s in self.size)
         if self.crop_mode == "squash":
             return wanted
@@ -136,6 +140,14 @@ class Preprocessing:
         scale = min(scales) if self.crop_mode == "inside" else scales[is_nearer]
         multiples = (round(scale * side / self.multiple) for side in sides)
         height, width = (max(1, number) * self.multiple for number in multiples)
+        return height, width
+
+    def _bounded(self, sides: Sides) -> Sides:
+        """DETR's rule, with its roundings."""
+        short, long = min(sides), max(sides)
+        side = min(self.size[0], self.size[1] * short / long)
+        scaled = (round(side) if have == short else int(side * have / short) for have in sides)
+        height, width = (max(1, have // self.multiple) * self.multiple for have in scaled)
         return height, width
 
     def _add_borders(self, image: Tensor) -> Tensor:

@@ -157,5 +157,19 @@ _PRESETS = (
         revision="a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
         sha256="85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
     ),
+    Preset(
+        *("ustc-community/dfine-nano-coco", "boxes", APACHE, 15, 640, 80),
+        good_for="which things are where; the fastest",
+        files=TRANSFORMERS,
+        revision="066438d3d8f0da137a37b38fdf3368fd4afceced",
+        sha256="19e06bdc873da819920a8d373b879721a5b9759d822f8213220bb09abbdab58b",
+    ),
+    Preset(
+        *("PekingU/rtdetr_v2_r18vd", "boxes", APACHE, 81, 640, 80),
+        good_for="which things are where; start here",
+        files=TRANSFORMERS,
+        revision="5650961749fa93567c0d46fc7f43ea4f9e914107",
+        sha256="d18309d0d7ea57048138885c4c6ecfcb1e24506fc6153b94ad484f8ab62c7115",
+    ),
 )
 PRESETS = {preset.repo: preset for preset in _PRESETS}

@@ -1,6 +1,7 @@
-"""transformers models for depth, normals, segmentation and classification, from a local folder."""
+"""transformers models for maps, poses, boxes and classes, from a local folder."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import one_line
-from ..tasks import CLASS, DEPTH, NORMALS, POSE, SEGMENTATION, Task
+from ..tasks import BOXES, CLASS, DEPTH, NORMALS, POSE, SEGMENTATION, Task
 from .answers import (
     class_answer,
     refuse_overlapping_classes,
     segmentation_labels,
     with_background,
 )
+from .detector import WholeGradient, has_no_object, read_detections
 from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
@@ -78,7 +80,8 @@ class Head:
     `task`: ours. `read`: (the model's answer, `settle`'s) -> the guider's. `meaning`: of that, by
     the model's config. `settle`: (config.json, folder) -> what `read` has to know of the model.
     `layers`: names that transformers gives the last layer. `inputs`: (pixels, `settle`'s) -> what
-    the model reads beside them. `boxed`: it reads the box around a person.
+    the model reads beside them. `boxed`: it reads the box around a person. `bounded`: the size that
+    it reads has a longest edge too. `around`: what is in force while it answers.
     """
 
     task: Task
@@ -88,6 +91,8 @@ class Head:
     layers: tuple[str, ...] = ()
     inputs: Callable[[Tensor, Any], dict[str, Tensor]] = _no_inputs
     boxed: bool = False
+    bounded: bool = False
+    around: Callable[[], AbstractContextManager] = nullcontext
 
 
 DEPTH_HEAD = Head(DEPTH, read_depth, lambda config: ((), DEPTH.usual), is_metric)
@@ -102,10 +107,20 @@ POSE_HEAD = Head(
     inputs=_of_coco,
     boxed=True,
 )
-HEADS = (DEPTH_HEAD, NORMALS_HEAD, POSE_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
+BOXES_HEAD = Head(
+    BOXES,
+    read_detections,
+    lambda config: (numbered(config.id2label, config.num_labels), BOXES.usual),
+    has_no_object,
+    layers=("class_labels_classifier", "class_embed"),
+    bounded=True,
+    around=WholeGradient,
+)
+HEADS = (BOXES_HEAD, DEPTH_HEAD, NORMALS_HEAD, POSE_HEAD, SEGMENTATION_HEAD, CLASS_HEAD)
 KINDS = {  # transformers' name of what a model does: its head, and the class that loads it
     "DEPTH_ESTIMATION": (DEPTH_HEAD, "AutoModelForDepthEstimation"),
     "NORMAL_ESTIMATION": (NORMALS_HEAD, "AutoModelForNormalEstimation"),
+    "OBJECT_DETECTION": (BOXES_HEAD, "AutoModelForObjectDetection"),
     "POSE_ESTIMATION": (POSE_HEAD, "AutoModelForPoseEstimation"),
     "SEMANTIC_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForSemanticSegmentation"),
     "UNIVERSAL_SEGMENTATION": (SEGMENTATION_HEAD, "AutoModelForUniversalSegmentation"),
@@ -133,7 +148,8 @@ class TransformersModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         inputs = self.head.inputs(pixels, self.how)
-        answer = self.model(pixel_values=pixels, return_dict=True, **inputs)
+        with self.head.around():
+            answer = self.model(pixel_values=pixels, return_dict=True, **inputs)
         if "masks_queries_logits" in answer:
             return _semantic_logits(answer.class_queries_logits, answer.masks_queries_logits)
         if "pred_masks" in answer:
@@ -172,7 +188,11 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
         answer=answer,
     )
     preprocessing = transformers_preprocessing(
-        folder, whole=head.task.is_dense, channels=channels_of(model.config), boxed=head.boxed
+        folder,
+        whole=head.task.is_dense,
+        channels=channels_of(model.config),
+        boxed=head.boxed,
+        bounded=head.bounded,
     )
     kind = PoseGuider if head.boxed else Guider
     return kind(TransformersModel(model, head, how), preprocessing, info)
@@ -222,6 +242,6 @@ def _kind(config: dict, folder: Path) -> tuple[Head, str]:
             return head_and_loader
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
-        f"model for depth, normal or pose estimation, semantic segmentation or image "
-        f"classification, or a CLIP, SigLIP or DINO"
+        f"model for depth, normal or pose estimation, object detection, semantic segmentation or "
+        f"image classification, or a CLIP, SigLIP or DINO"
     )

@@ -5,6 +5,7 @@ processor_config.json, under "image_processor".
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,14 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders 
 
 PROCESSOR, COMMON_PROCESSOR = "preprocessor_config.json", "processor_config.json"
 STATISTICS = ("image_mean", "image_std")
-SAPIENS, PATCH = "Sapiens2", 16  # of whose networks 16 pixels make a patch
+SAPIENS, YOLOS, PATCH = "Sapiens2", "Yolos", 16  # of whose networks 16 pixels make a patch
 OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
 MARGIN = 1.25  # times a person's box: what ViTPose and Sapiens2 read around it
 TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
 
 def transformers_preprocessing(
-    folder: Path, whole: bool, channels: int = 3, boxed: bool = False
+    folder: Path, whole: bool, channels: int = 3, boxed: bool = False, bounded: bool = False
 ) -> Preprocessing:
     """What `folder`/preprocessor_config.json or processor_config.json describes.
 
@@ -36,7 +37,8 @@ def transformers_preprocessing(
     answers with maps, so nothing may be cut off or padded. A centre crop becomes a resize of the
     shorter side; borders that ZoeDepth and Sapiens2 add are left out; DINOv2's DPT, which pads to a
     multiple of 14, gets a resize down to one. `boxed`: the model reads the box around a person,
-    with a margin; the whole picture, with black borders, stands for that.
+    with a margin; the whole picture, with black borders, stands for that. `bounded`: a longest edge
+    counts too.
     ValueError if the file is missing, unknown to transformers, or asks for more than a resize, a
     crop and a normalisation: the result is compared with the processor's own. Another number of
     channels is refused too.
@@ -57,6 +59,8 @@ def transformers_preprocessing(
                 readable, local_files_only=True, trust_remote_code=False
             )
         preprocessing = _from_settings(processor.to_dict(), whole, channels, boxed)
+        if bounded:
+            preprocessing = _bounded(preprocessing, processor.to_dict())
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{folder / files[0]} is not understood: {one_line(error)}") from None
     _check(preprocessing, processor, folder, whole, boxed)
@@ -109,6 +113,16 @@ def _geometry(settings: dict, whole: bool) -> dict:
     if crop:
         return {"size": _sides(crop), "resize_to": (short, short), "crop_mode": "center"}
     return {"size": (short, short), "crop_mode": "shortest", "multiple": multiple}
+
+
+def _bounded(preprocessing: Preprocessing, settings: dict) -> Preprocessing:
+    """With the longest edge of a detector's processor, where that has one."""
+    longest = (settings.get("size") or {}).get("longest_edge")
+    if preprocessing.crop_mode != "shortest" or not longest:
+        return preprocessing
+    multiple = PATCH if settings["image_processor_type"].startswith(YOLOS) else 1
+    size = (preprocessing.size[0], int(longest))
+    return replace(preprocessing, size=size, crop_mode="bounded", multiple=multiple)
 
 
 def _sides(size: dict) -> tuple[int, int]:

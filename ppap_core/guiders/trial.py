@@ -12,7 +12,8 @@ from .guider import Guider
 from .preprocessing import Preprocessing
 
 HEIGHT, WIDTH = 96, 128  # not square, so that swapped sides are noticed
-ANY_SIZE = ("shortest", "fit", "inside")  # crop modes of networks that read pictures of any size
+# Crop modes of networks that read pictures of any size.
+ANY_SIZE = ("shortest", "fit", "inside", "bounded")
 SMALL = 112  # the side that such a network is tried at, about
 
 

@@ -5,6 +5,7 @@ shown and told, and what is recommended for it. Nothing else in the pack knows a
 `register_task` makes one known: the pack's own below, and other packs' (docs/tasks.md).
 """
 
+from .boxes_task import BOXES
 from .class_task import CLASS, SCORES
 from .depth_task import DEPTH
 from .edges_task import EDGES
@@ -26,6 +27,7 @@ from .style_task import STYLE
 from .task import CLASSES, Comparison, Preview, Recommendation, Recommended, Task
 
 __all__ = [
+    "BOXES",
     "CLASS",
     "CLASSES",
     "DEPTH",
@@ -51,5 +53,6 @@ __all__ = [
     "trainable_kinds",
 ]
 
-for _task in (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE, STYLE):
+_ALL = (CLASS, DEPTH, SEGMENTATION, NORMALS, EDGES, EMBEDDING, LIKENESS, POSE, STYLE, BOXES)
+for _task in _ALL:
     register_task(_task)

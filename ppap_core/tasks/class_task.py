@@ -28,13 +28,17 @@ def class_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Ten
 
 def tag_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """KL of the classes' own yes and no, summed over the classes; in nats per image."""
-    target = teacher / temperature
+    return tag_kl(answer, teacher / temperature).sum(dim=1).mean()
+
+
+def tag_kl(answer: Tensor, target: Tensor) -> Tensor:
+    """KL(target || answer) of each class's yes and no, from their log-odds; of their shape."""
     yes, no = target.sigmoid(), (-target).sigmoid()
     differences = (
         yes * (F.logsigmoid(target) - F.logsigmoid(answer)),
         no * (F.logsigmoid(-target) - F.logsigmoid(-answer)),
     )
-    return sum(differences).sum(dim=1).mean()
+    return sum(differences)
 
 
 def score_loss(answer: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

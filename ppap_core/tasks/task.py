@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # both import the registry of tasks
     from ..guiders import GuiderInfo
 
 CLASSES = "K"  # the axis of an answer that has a place for each of the guider's labels
+CLASSES_AND_BOX = "K + 4"  # that has four places more, of a box
 REQUIRED = ("name", "answers", "shape", "targets", "model", "target_nodes", "recommended")
 
 
@@ -80,8 +81,9 @@ class Task:
 
     `name`: in expert files, so it never changes. `answers`: what its numbers can be, each with its
     meaning in words; the first is the usual one. `shape`: the axes of the answer about one picture:
-    a number, CLASSES, or any other letter for a free size. `targets`: classes of targets, each with
-    the attribute `task`, this name. `model`: what a guider of it is called, such as "a classifier".
+    a number, CLASSES, CLASSES_AND_BOX, or any other letter for a free size. `targets`: classes of
+    targets, each with the attribute `task`, this name. `model`: what a guider of it is called, such
+    as "a classifier".
     `target_nodes`: the names of the nodes that make its targets. `comparisons`: for each of
     `answers`; none where no experts can be trained. `preview`: (the guider's info, the teacher's
     answers, how many pictures) -> what a training's sheet asks for. `recommended_for`: in place of
@@ -153,7 +155,7 @@ class Task:
 
     @property
     def knows_classes(self) -> bool:
-        return CLASSES in self.shape
+        return CLASSES in self.shape or CLASSES_AND_BOX in self.shape
 
     def kind(self, answer: str) -> str:
         """The name, and what the numbers are where that is not the usual."""
@@ -161,7 +163,8 @@ class Task:
 
     def axes(self, num_labels: int) -> tuple[int | str, ...]:
         """The shape of the answer about one picture, of a guider with so many labels."""
-        return 1, *(num_labels if axis == CLASSES else axis for axis in self.shape)
+        sizes = {CLASSES: num_labels, CLASSES_AND_BOX: num_labels + 4}
+        return 1, *(sizes.get(axis, axis) for axis in self.shape)
 
 
 def _is_shape(shape: object) -> bool:

@@ -201,8 +201,9 @@ def test_truncated_weights_are_refused(tmp_path, kept):
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "which is no guider"),
         ({"model_type": "oneformer"}, "told in words what to segment"),
         (
-            {"model_type": "detr", "architectures": ["DetrForObjectDetection"]},
-            "choose a model for depth, normal or pose estimation, semantic segmentation or ",
+            {"model_type": "owlv2", "architectures": ["Owlv2ForObjectDetection"]},
+            "choose a model for depth, normal or pose estimation, object detection, semantic "
+            "segmentation or ",
         ),
         ({"model_type": "vit"}, "is a model without a task (vit)"),
         ({"architecture": "resnet9000"}, "has no model 'resnet9000'"),

@@ -11,7 +11,7 @@ import pytest
 import timm
 from safetensors.torch import save
 
-from evidence.guider_cost import BUILDERS
+from evidence.guider_networks import BUILDERS
 from ppap_core.guiders import PRESETS, Preset, fetch_preset, list_guiders, load_guider
 
 PRESET = Preset("timm/tiny", "class", "Apache-2.0", 1, 64, 4, "trying")

@@ -195,6 +195,63 @@ def vitpose(**experts):
     )
 
 
+DETR = {
+    **{"d_model": 64, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32},
+    **{"decoder_ffn_dim": 32, "encoder_attention_heads": 4, "decoder_attention_heads": 4},
+    **{"num_queries": 10, "init_std": 0.2, "num_labels": 4},
+}
+
+
+def detr(kind, stages=1):
+    """One of the DETRs, which reads the last `stages` of its backbone."""
+    backbone = transformers.ResNetConfig(
+        **{"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]},
+        **{"layer_type": "basic", "out_features": [f"stage{i}" for i in range(5 - stages, 5)]},
+    )
+    config = getattr(transformers, f"{kind}Config")
+    return config(**DETR, backbone_config=backbone, use_timm_backbone=False, backbone=None)
+
+
+RT_DETR = {
+    **{"encoder_hidden_dim": 32, "d_model": 32, "decoder_in_channels": [32] * 3},
+    **{"num_queries": 10, "num_labels": 4, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
+    "initializer_range": 0.2,
+    **{"decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4},
+}
+
+
+def rt_detr(kind):
+    """An RT-DETR or RT-DETRv2."""
+    widths = [8, 16, 24, 32]
+    backbone = transformers.RTDetrResNetConfig(
+        **{"embedding_size": 8, "hidden_sizes": widths, "depths": [1, 1, 1, 1]},
+        **{"layer_type": "basic", "out_features": ["stage2", "stage3", "stage4"]},
+    )
+    config = getattr(transformers, f"{kind}Config")
+    return config(**RT_DETR, backbone_config=backbone, encoder_in_channels=widths[1:])
+
+
+def d_fine():
+    backbone = transformers.HGNetV2Config(
+        **{"stem_channels": [3, 8, 8], "stage_in_channels": [8, 12, 16, 24]},
+        **{"stage_mid_channels": [8, 8, 12, 16], "stage_out_channels": [12, 16, 24, 32]},
+        **{"stage_num_blocks": [1] * 4, "stage_numb_of_layers": [2] * 4, "depths": [1] * 4},
+        **{"stage_downsample": [False, True, True, True], "stage_kernel_size": [3] * 4},
+        **{"stage_light_block": [False, False, True, True], "hidden_sizes": [12, 16, 24, 32]},
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    return transformers.DFineConfig(
+        **RT_DETR, backbone_config=backbone, encoder_in_channels=[16, 24, 32]
+    )
+
+
+def yolos():
+    small = vit(image_size=[64, 96], num_labels=4, initializer_range=0.2)
+    return transformers.YolosConfig(
+        **small, num_detection_tokens=10, use_mid_position_embeddings=False
+    )
+
+
 def size(side):
     return {"size": {"height": side, "width": side}}
 
@@ -292,6 +349,40 @@ if hasattr(transformers, "AutoModelForNormalEstimation"):  # not for Python 3.10
         ),
         "Tipsv2DptForNormalEstimation": (tipsv2, "Tipsv2DptImageProcessor", size(64), False),
     }
+EDGES = {"size": {"shortest_edge": 64, "longest_edge": 96}}
+DETECTORS = {
+    "DetrForObjectDetection": (lambda: detr("Detr"), "DetrImageProcessor", EDGES, False),
+    "ConditionalDetrForObjectDetection": (
+        lambda: detr("ConditionalDetr"),
+        "ConditionalDetrImageProcessor",
+        EDGES,
+        False,
+    ),
+    "DeformableDetrForObjectDetection": (
+        lambda: detr("DeformableDetr", stages=3),
+        "DeformableDetrImageProcessor",
+        EDGES,
+        False,
+    ),
+    "YolosForObjectDetection": (yolos, "YolosImageProcessor", EDGES, False),
+    "RTDetrForObjectDetection": (
+        lambda: rt_detr("RTDetr"),
+        "RTDetrImageProcessor",
+        size(64),
+        False,
+    ),
+}
+if hasattr(transformers, "DFineConfig"):  # not in older releases
+    DETECTORS |= {
+        "RTDetrV2ForObjectDetection": (
+            lambda: rt_detr("RTDetrV2"),
+            "RTDetrImageProcessor",
+            size(64),
+            False,
+        ),
+        "DFineForObjectDetection": (d_fine, "RTDetrImageProcessor", size(64), False),
+    }
+TRANSFORMERS |= DETECTORS
 QUICK_TRANSFORMERS = ("GLPNForDepthEstimation", "UperNetForSemanticSegmentation")
 TORCHVISION = ("resnet18", "vit_b_32", "lraspp_mobilenet_v3_large")
 
