@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders need it
@@ -16,21 +15,16 @@ SOFTMAX = ("detr", "table-transformer", "yolos")
 
 
 class WholeGradient(TorchFunctionMode):
-    """Inside it gradients are those of what is answered.
+    """Inside it gradients are those of what is answered: `detach` does nothing.
 
-    `detach` does nothing: RT-DETR and others cut gradients between the steps that refine boxes, for
-    the sake of their own training, and what is left hardly says how to change the picture. And a
-    batch norm gets its gradient in the usual order: of one picture, transposed, PyTorch 2.11 reads
-    it in the wrong one on the CPU, without a word.
+    RT-DETR and others cut gradients between the steps that refine boxes, for the sake of their own
+    training, and what is left hardly says how to change the picture.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
         if func is Tensor.detach:
             return args[0]
-        out = func(*args, **(kwargs or {}))
-        if func in (F.batch_norm, torch.batch_norm) and out.requires_grad:
-            out.register_hook(Tensor.contiguous)
-        return out
+        return func(*args, **(kwargs or {}))
 
 
 def has_no_object(config: dict, folder: Path) -> bool:

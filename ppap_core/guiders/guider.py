@@ -84,6 +84,9 @@ class Guider(nn.Module):
         self.info = info
         self.words = words
         self.switch = ExpertSwitch(self.backbone)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.register_forward_hook(_in_usual_order)
 
     def forward(self, image: Tensor) -> Tensor:
         answer = self.backbone(self.preprocessing(image)).float()
@@ -98,6 +101,15 @@ def fingerprint_with(of_network: str, use: str, weights: dict[str, Tensor]) -> s
     """The fingerprint of a network that has one, in another `use`, with more `weights`."""
     network = torch.frombuffer(bytearray.fromhex(of_network), dtype=torch.uint8)
     return fingerprint({f"network {use}": network} | weights)
+
+
+def _in_usual_order(norm: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:
+    """Hand a batch norm its gradient in the usual order of memory.
+
+    Of one picture, transposed, PyTorch 2.11 reads it in the wrong one on the CPU, without a word.
+    """
+    if out.requires_grad and len(out) == 1:
+        out.register_hook(Tensor.contiguous)
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:

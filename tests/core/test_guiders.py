@@ -12,7 +12,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 
-from ppap_core.guiders import GuiderInfo, Preprocessing, fingerprint, list_guiders, load_guider
+from ppap_core.guiders import (
+    Guider,
+    GuiderInfo,
+    Preprocessing,
+    fingerprint,
+    list_guiders,
+    load_guider,
+)
 from ppap_core.guiders.timm_guider import timm_preprocessing
 
 DEMO = Path(__file__).parents[2] / "demo/models/ppap_guiders/demo-shapes-resnet"
@@ -274,3 +281,19 @@ def test_preprocessing_is_made_of_numbers(damaged):
     usual = {"size": (32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
     with pytest.raises(ValueError, match="are finite numbers"):
         Preprocessing(**usual | damaged)
+
+
+def test_the_gradient_of_one_pictures_tokens_passes_a_batch_norm():
+    """PyTorch 2.11 gives another one on the CPU, where the tokens were transposed."""
+    torch.manual_seed(0)
+    widen, norm = torch.nn.Conv2d(3, 64, 1, bias=False), torch.nn.BatchNorm2d(64)
+    norm.running_var.uniform_(0.5, 2)
+    info = GuiderInfo("timm/net", "net", "class", tuple("abc"), "")
+    as_it_is = Preprocessing((5, 7), (0.5,) * 3, (0.5,) * 3)
+    guider = Guider(torch.nn.Sequential(widen, norm), as_it_is, info)
+    image = torch.randn(1, 3, 5, 7, requires_grad=True)
+    wanted = torch.randn(1, 35, 64).mT.reshape(1, 64, 5, 7)  # as of tokens in a transformer
+    (found,) = torch.autograd.grad((guider(image) * wanted).sum(), image)
+    scaled = wanted * (norm.running_var + norm.eps).rsqrt()[:, None, None]
+    expected = torch.einsum("bohw,oc->bchw", scaled, widen.weight[:, :, 0, 0])
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-4)
