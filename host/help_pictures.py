@@ -46,7 +46,7 @@ DRAW = """async ([type, values, margin, title]) => {
   };
 }"""
 
-GRAPH, GRAPH_FILE = "12 Demo class guidance", Path(__file__).parents[1] / "docs" / "graph.png"
+GRAPH, GRAPH_FILE = "13 Demo class guidance", Path(__file__).parents[1] / "docs" / "graph.png"
 RUN = """async graph => {
   await app.loadGraphData(graph, true, true);
   app.ui.settings.setSettingValue("Comfy.Minimap.Visible", false);

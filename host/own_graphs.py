@@ -21,6 +21,8 @@ CHECKPOINT = {
 CLASSES = "timm/convnext_tiny.in12k_ft_in1k"
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 SEGMENTATION = "openmmlab/upernet-convnext-tiny"
+DETECTOR = "PekingU/rtdetr_v2_r18vd"
+PLACES = "dog: 0.05 0.35 0.45 0.95\ncat: 0.55 0.45 0.95 0.95"
 POSE = "usyd-community/vitpose-base-simple"
 UNWANTED = "Falconsai/nsfw_image_detection"
 WORDS, ASKED = "google/siglip2-base-patch16-224", "a dog with a red scarf"
@@ -99,7 +101,7 @@ def a_class(name: str) -> Graph:
 
 def photograph(what: str = "Photograph") -> Graph:
     """A picture of the user's, of which "target" asks."""
-    node = Node("LoadImage", {"image": "example.png"}, (270, 250), f"Your {what.lower()}")
+    node = Node("LoadImage", {"image": "example.png"}, (270, 314), f"Your {what.lower()}")
     return Graph(
         inputs=[Box(what, {"photograph": node})],
         links=[(("photograph", "IMAGE"), ("target", "image"))],
@@ -144,6 +146,13 @@ def style(name: str) -> Graph:
         photograph("Reference"),
         links=parts.guide_by("guided", "target"),
     )
+
+
+def places(name: str) -> Graph:
+    """A dog on the left, a cat on the right."""
+    asked = Node("PPAP_TargetBoxes", {"boxes": PLACES})
+    boxes = guider(DETECTOR, asked, [("target", "boxes")])
+    return own_checkpoint(name, "a photograph of a dog and a cat on a sofa", boxes)
 
 
 def likeness(name: str) -> Graph:
@@ -252,4 +261,5 @@ OWN_GRAPHS = {
     "09 Best of several": best_of_several,
     "10 Pose of a person": pose,
     "11 Style of a picture": style,
+    "12 Things in their places": places,
 }

@@ -18,10 +18,10 @@ from host.client import queue_prompt, read_prompt, run_and_fetch, wait_for_histo
 from host.serve import ComfyServer
 
 GUIDED = (
-    "12 Demo class guidance",
-    "13 Demo depth from a reference",
-    "14 Demo segmentation from masks",
-    "15 Demo class and depth",
+    "13 Demo class guidance",
+    "14 Demo depth from a reference",
+    "15 Demo segmentation from masks",
+    "16 Demo class and depth",
 )
 WARM_UP = 40  # prompts before memory is first measured: the last 32 runs are remembered
 
@@ -58,7 +58,7 @@ def pixels_of(server: ComfyServer, prompt: dict) -> list[bytes]:
 def cancel(server: ComfyServer, times: int) -> str:
     """Interrupt every run at a random moment."""
     prompt, generator, stopped = (
-        shipped_prompt(server, "12 Demo class guidance"),
+        shipped_prompt(server, "13 Demo class guidance"),
         random.Random(0),
         0,
     )
@@ -98,7 +98,7 @@ def repeat(server: ComfyServer, times: int) -> str:
 
 def two_clients(server: ComfyServer, times: int) -> str:
     """Let two clients queue at once; each must get the pictures that it gets alone."""
-    prompt = shipped_prompt(server, "12 Demo class guidance")
+    prompt = shipped_prompt(server, "13 Demo class guidance")
     asked = {
         name: [with_values(prompt, classes=name, seed=seed) for seed in range(times)]
         for name in ("cone", "torus")
@@ -123,7 +123,7 @@ def kill(base: Path, times: int) -> str:
     """Kill the server in the middle of a run and start one in the same folders."""
     generator, same = random.Random(0), 0
     with ComfyServer(base) as server:
-        prompt = shipped_prompt(server, "12 Demo class guidance")
+        prompt = shipped_prompt(server, "13 Demo class guidance")
         expected = pixels_of(server, with_values(prompt, seed=1))
     for number in tqdm(range(times), desc="kill"):
         with ComfyServer(base) as server:

@@ -9,7 +9,18 @@ from pathlib import Path
 from torchvision.transforms.functional import to_pil_image
 
 from demo.scenes import render
-from host.own_graphs import ADE20K, ASKED, CLASSES, DEPTH, POSE, SEGMENTATION, UNWANTED, WORDS
+from host.own_graphs import (
+    ADE20K,
+    ASKED,
+    CLASSES,
+    DEPTH,
+    DETECTOR,
+    PLACES,
+    POSE,
+    SEGMENTATION,
+    UNWANTED,
+    WORDS,
+)
 from host.workflow_graphs import LATENT, LATENT_EXPERTS
 from ppap_core.targets.palettes import HUES
 
@@ -22,6 +33,8 @@ VALUES = {  # of widgets
     DEPTH: "demo-scenes-depth",
     WORDS: "demo-scenes-words",
     POSE: "demo-scenes-pose",
+    DETECTOR: "demo-scenes-boxes",
+    PLACES: "cone: 0.25 0.2 0.75 0.85",
     ASKED: "a red cone on a blue floor",
     SEGMENTATION: "demo-scenes-segmentation",
     "golden retriever": "cone",

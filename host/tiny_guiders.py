@@ -4,8 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
-from demo.paths import DEPTH_GUIDER, GUIDER, POSE_GUIDER, SEGMENTATION_GUIDER, WORDS_GUIDER
-from host.own_graphs import CLASSES, DEPTH, POSE, SEGMENTATION, UNWANTED, WORDS
+from demo.paths import (
+    BOXES_GUIDER,
+    DEPTH_GUIDER,
+    GUIDER,
+    POSE_GUIDER,
+    SEGMENTATION_GUIDER,
+    WORDS_GUIDER,
+)
+from host.own_graphs import CLASSES, DEPTH, DETECTOR, POSE, SEGMENTATION, UNWANTED, WORDS
 
 ADE20K_CLASSES = 150
 
@@ -24,6 +31,10 @@ def write_named_guiders(models: Path) -> None:
         config = json.loads(file.read_text("utf-8"))
         config["label_names"] = labels + config["label_names"][len(labels) :]
         file.write_text(json.dumps(config), "utf-8")
+    file = shutil.copytree(BOXES_GUIDER, root / DETECTOR) / "config.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["id2label"] |= {"0": "dog", "1": "cat"}
+    file.write_text(json.dumps(config), "utf-8")
     _write_segmenter(root / SEGMENTATION)
 
 

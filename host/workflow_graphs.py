@@ -263,12 +263,12 @@ def strength_and_report(name: str) -> Graph:
 
 
 DEMO_GRAPHS = {
-    "12 Demo class guidance": class_guidance,
-    "13 Demo depth from a reference": depth_from_reference,
-    "14 Demo segmentation from masks": segmentation_from_masks,
-    "15 Demo class and depth": class_and_depth,
-    "16 Demo restyle with depth": restyle_with_depth,
-    "17 Demo class guidance in latents": class_guidance_in_latents,
-    "18 Demo strength and report": strength_and_report,
+    "13 Demo class guidance": class_guidance,
+    "14 Demo depth from a reference": depth_from_reference,
+    "15 Demo segmentation from masks": segmentation_from_masks,
+    "16 Demo class and depth": class_and_depth,
+    "17 Demo restyle with depth": restyle_with_depth,
+    "18 Demo class guidance in latents": class_guidance_in_latents,
+    "19 Demo strength and report": strength_and_report,
 }
 GRAPHS = {name: build(name) for name, build in (own_graphs.OWN_GRAPHS | DEMO_GRAPHS).items()}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-WORKFLOW = Path(__file__).parents[2] / "workflows" / "12 Demo class guidance.json"
+WORKFLOW = Path(__file__).parents[2] / "workflows" / "13 Demo class guidance.json"
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 
-LOAD = "wf => app.loadGraphData(wf, true, true, '12 Demo class guidance')"
+LOAD = "wf => app.loadGraphData(wf, true, true, '13 Demo class guidance')"
 MISSING = """() => app.graph.nodes
   .filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)"""
 SAVED = """() => {
@@ -59,5 +59,5 @@ def test_queue_runs_it_and_the_picture_appears(workflow_page):
     workflow_page.wait_for_function(f"({SAVED})() > 0", timeout=240_000)
     workflow_page.wait_for_timeout(1000)
     ARTIFACTS.mkdir(exist_ok=True)
-    workflow_page.screenshot(path=ARTIFACTS / "12 Demo class guidance.png")
+    workflow_page.screenshot(path=ARTIFACTS / "13 Demo class guidance.png")
     assert workflow_page.evaluate("() => app.lastExecutionError ?? null") is None

@@ -77,7 +77,7 @@ def open_template(page, name: str) -> None:
 
 def test_template_can_be_opened_run_and_reported_in_the_browser(picture_of):
     page = picture_of
-    open_template(page, "18 Demo strength and report")
+    open_template(page, "19 Demo strength and report")
     page.evaluate(SET, ["PPAP_TargetClass", "classes", "torus"])
     page.evaluate(SET, ["PPAP_ScaleSweep", "strengths", "0, 1"])
     page.evaluate(LISTEN)
@@ -119,7 +119,7 @@ def test_a_guided_picture_on_ones_own_checkpoint_takes_seven_actions(picture_of)
 
 def test_help_opens_beside_the_graph(picture_of):
     page = picture_of
-    open_template(page, "12 Demo class guidance")
+    open_template(page, "13 Demo class guidance")
     page.evaluate(SELECT, "PPAP_GuidedKSampler")
     page.get_by_test_id("info-button").click()
     page.get_by_text("KSampler and PPAP Apply Guidance in one").wait_for()
@@ -130,7 +130,7 @@ def test_help_opens_beside_the_graph(picture_of):
 
 def test_a_missing_expert_file_is_named(picture_of):
     page = picture_of
-    open_template(page, "12 Demo class guidance")
+    open_template(page, "13 Demo class guidance")
     page.evaluate(SET, ["PPAP_LoadExperts", "experts", "nowhere.safetensors"])
     page.get_by_test_id("queue-button").click()
     page.get_by_text("nowhere.safetensors for Load PPAP Experts").wait_for()

@@ -26,10 +26,10 @@ def test_hosts_page_lists_the_workflows_with_the_demos_models():
 @pytest.mark.slow
 def test_the_oldest_host_draws_the_same_pictures(server, tmp_path, no_links):
     """From a folder with spaces and letters beyond ASCII, where no links can be made."""
-    expected = run_workflow(server.url, "12 Demo class guidance")
+    expected = run_workflow(server.url, "13 Demo class guidance")
     base = tmp_path / "Neue Bilder (Büro)" / "绘画"
     with ComfyServer(base, cpu=True, root=fetch_comfyui(OLDEST)) as oldest:
         assert not (base / "custom_nodes" / "comfyui-ppap").is_symlink()
         assert (
-            largest_difference(run_workflow(oldest.url, "12 Demo class guidance"), expected) <= SAME
+            largest_difference(run_workflow(oldest.url, "13 Demo class guidance"), expected) <= SAME
         )

@@ -5,7 +5,7 @@ from host.server_load import pixels_of, shipped_prompt, with_values
 
 
 def test_a_node_under_its_old_name_still_works(server):
-    prompt = with_values(shipped_prompt(server, "12 Demo class guidance"), seed=7, classes="cone")
+    prompt = with_values(shipped_prompt(server, "13 Demo class guidance"), seed=7, classes="cone")
     expected = pixels_of(server, prompt)
     for node in prompt.values():
         node["_meta"] = {}  # the front end always sends it

@@ -86,7 +86,7 @@ def gently(server, name: str) -> dict:
 
 @pytest.mark.parametrize("settings", GUIDANCE, ids="-".join)
 def test_gradients_match_the_cpu(card, server, settings):
-    prompt = read_prompt(card.url, WORKFLOWS / "17 Demo class guidance in latents.json")
+    prompt = read_prompt(card.url, WORKFLOWS / "18 Demo class guidance in latents.json")
     _, sampler = node_of(prompt, "PPAP_GuidedKSampler")
     sampler["guider_input"], sampler["jacobian"], sampler["view"] = settings
     sampler["steps"], sampler["guider"] = 6, [node_of(prompt, "PPAP_LoadGuider")[0], 0]
@@ -126,7 +126,7 @@ def is_large(request) -> bool:
 
 def test_comfyui_can_free_all_memory(card, request):
     """All of it, when it asks."""
-    run_workflow(card.url, "15 Demo class and depth")
+    run_workflow(card.url, "16 Demo class and depth")
     assert memory_used(card) > MIB or not is_large(request)
     with contextlib.suppress(json.JSONDecodeError):  # an empty answer
         request_json(f"{card.url}/free", {"unload_models": True, "free_memory": True})
@@ -138,5 +138,5 @@ def test_comfyui_can_free_all_memory(card, request):
 
 def test_lowvram_flags_offload_the_model(card, request):
     """Else these tests would show nothing."""
-    run_workflow(card.url, "12 Demo class guidance")
+    run_workflow(card.url, "13 Demo class guidance")
     assert ("loaded partially" in card.log()) != is_large(request)

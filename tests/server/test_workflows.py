@@ -165,7 +165,7 @@ def test_a_missing_expert_file_is_refused_before_anything_runs(server):
 
 def test_templates_and_model_folders_are_listed_by_the_server(server):
     templates = request_json(f"{server.url}/workflow_templates")
-    assert "12 Demo class guidance" in templates["comfyui-ppap"]
+    assert "13 Demo class guidance" in templates["comfyui-ppap"]
     assert "demo-shapes-resnet.safetensors" in request_json(f"{server.url}/models/ppap_experts")
 
 
