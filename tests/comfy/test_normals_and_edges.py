@@ -48,6 +48,7 @@ def report_of(call, demo_model, guider, target, **changes):
 
 
 @needs_normals
+@pytest.mark.slow
 def test_experts_of_normals_are_trained_and_guide(call, demo_model, image, normals_guider):
     model, empty = demo_model
     experts, preview, told = call(

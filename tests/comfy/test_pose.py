@@ -85,6 +85,7 @@ def test_a_reference_is_met_by_its_own_picture(call, guider):
     assert target.agreement(heatmaps).tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_experts_are_trained_and_pictures_follow_the_pose(comfyui, call, demo_model, guider):
     experts, preview, told = call("PPAP_TrainExperts", *demo_model, guider, "poses", **TRAINING)
     assert "agreement with the guider on 1 picture" in told and preview.std() > 0.05

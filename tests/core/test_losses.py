@@ -147,6 +147,7 @@ def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
         "normals": maps / maps.norm(dim=1, keepdim=True),
         "edges": maps[:, :1],
         "pose": maps,
+        "style": torch.cat((torch.randn(40, 3), 0.5 + torch.rand(40, 3)), 1),
         "boxes": torch.cat((torch.randn(40, 6, 3), torch.rand(40, 6, 4)), 2),
     }[task]
     best = constant_loss(task, teacher, 1.0)
