@@ -5,7 +5,6 @@ Hugging Face layout, small and from nothing. It names the shape of the one objec
 around it.
 """
 
-import argparse
 import logging
 
 import torch
@@ -18,7 +17,7 @@ from transformers import (
     RTDetrResNetConfig,
 )
 
-from demo.clean_models import Recipe, half_weights, is_trained, move, relight, train_model
+from demo.clean_models import Recipe, begin, half_weights, is_trained, move, relight, train_model
 from demo.paths import BOXES_GUIDER
 from demo.scenes import Scenes, render
 from demo.shading import OBJECT
@@ -107,9 +106,7 @@ def measure(answer: Tensor, scenes: Scenes) -> tuple[float, float]:
 
 @torch.no_grad()
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    begin(__doc__)
     with torch.enable_grad():
         train_missing()
     scenes = render(*HELDOUT)

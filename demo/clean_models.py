@@ -215,10 +215,15 @@ def train_missing() -> None:
         train_judge(second, Recipe(seed=1, max_noise=0.06), JUDGE)
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def begin(description: str) -> None:
+    """Start a command without flags, on one thread, that tells what it finds."""
+    argparse.ArgumentParser(description=description).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
+
+
+def main() -> None:
+    begin(__doc__)
     train_missing()
     heldout = load_heldout_scenes()
     guider = timm.create_model(f"local-dir:{GUIDER}", pretrained=True).eval()

@@ -5,7 +5,6 @@ Hugging Face layout: Depth Anything (a DINOv2 backbone with a DPT head) and SegF
 and from nothing. Weights are shipped in float16; float32 is restored on loading.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from demo.clean_models import (
     SMALL_BACKBONE,
     SMALL_NECK,
     Recipe,
+    begin,
     half_weights,
     halves,
     is_trained,
@@ -168,9 +168,7 @@ def guiders_answer(image: Tensor) -> Dense:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    begin(__doc__)
     train_missing()
     heldout = load_heldout_scenes()
     image = heldout.pictures()

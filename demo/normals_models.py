@@ -6,7 +6,6 @@ as TIPSv2's does; older releases of transformers do not have it, so it is import
 needed. The judge is a convolutional network that guides nothing.
 """
 
-import argparse
 import logging
 from collections.abc import Callable
 
@@ -19,6 +18,7 @@ from demo.clean_models import (
     SMALL_BACKBONE,
     SMALL_NECK,
     Recipe,
+    begin,
     half_weights,
     is_trained,
     move,
@@ -97,9 +97,7 @@ def load_normals_judge() -> NormalsJudge:
 
 @torch.no_grad()
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    begin(__doc__)
     with torch.enable_grad():
         train_missing()
     from transformers import Tipsv2DptForNormalEstimation

@@ -6,7 +6,6 @@ do not have it, so it is imported where it is needed. It learns as it will be as
 preprocessing. The judge is a convolutional network that guides nothing.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.clean_models import Recipe, half_weights, is_trained, relight, train_model
+from demo.clean_models import Recipe, begin, half_weights, is_trained, relight, train_model
 from demo.judges import DenseJudge
 from demo.keypoints import JOINTS, scene_keypoints
 from demo.paths import POSE_GUIDER, POSE_JUDGE
@@ -115,9 +114,7 @@ def pose_target(points: Tensor) -> PoseTarget:
 
 @torch.no_grad()
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    begin(__doc__)
     with torch.enable_grad():
         train_missing()
     target, image = pose_target(scene_keypoints(*HELDOUT)), render(*HELDOUT).pictures()

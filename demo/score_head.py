@@ -4,12 +4,12 @@ One linear layer on the embedding of clean renders, as in LAION's first aestheti
 least squares. The exact truth is `brightness` of the picture itself.
 """
 
-import argparse
 import logging
 
 import torch
 from torch import Tensor
 
+from demo.clean_models import begin
 from demo.paths import SCORE_HEAD, WORDS_GUIDER
 from demo.scene_files import load_heldout_scenes, render_in_parallel
 from ppap_core.atomic import save_safetensors
@@ -49,9 +49,7 @@ def fit_missing() -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    begin(__doc__)
     fit_missing()
     scored = add_score_head(load_guider(WORDS_GUIDER), SCORE_HEAD)
     pictures = load_heldout_scenes().pictures(slice(0, NUM_HELDOUT))

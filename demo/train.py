@@ -8,13 +8,9 @@ A stage that was interrupted continues when the command is run again: scenes and
 are kept, and the generative models resume from their last checkpoint.
 """
 
-import argparse
-import logging
 import subprocess
 import sys
 from pathlib import Path
-
-import torch
 
 from demo import (
     box_models,
@@ -145,9 +141,7 @@ def train_latent_models() -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    clean_models.begin(__doc__)
     train_pixel_models()
     train_latent_models()
 

@@ -4,7 +4,6 @@ An ordinary transformers CLIPModel, small and from nothing, with a tokenizer of 
 Like the other guiders it never sees noise. It trains what is missing.
 """
 
-import argparse
 import logging
 
 import torch
@@ -13,7 +12,16 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from demo.captions import NAMES, VOCABULARY, Seen, describe
-from demo.clean_models import Recipe, half_weights, halves, is_trained, move, relight, train_model
+from demo.clean_models import (
+    Recipe,
+    begin,
+    half_weights,
+    halves,
+    is_trained,
+    move,
+    relight,
+    train_model,
+)
 from demo.paths import WORDS_GUIDER
 from demo.scene_files import load_heldout_scenes, load_training_scenes
 from demo.scenes import random_parameters
@@ -108,9 +116,7 @@ def accuracy(guider, pictures: Tensor, seen: Seen) -> dict[str, float]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+    begin(__doc__)
     train_missing()
     heldout = load_heldout_scenes()
     seen = describe(random_parameters(len(heldout), 1))[:1000]
