@@ -23,7 +23,7 @@ from demo.scenes import Scenes, render
 from demo.shading import OBJECT
 from demo.shapes import SHAPES
 from ppap_core.guiders import load_guider
-from ppap_core.targets.boxes import iou, to_corners
+from ppap_core.targets.boxes import iou, to_centres, to_corners
 
 RECIPE = Recipe(seed=0, epochs=4, batch=32, learning_rate=1e-3)
 SCENES, SEED, HELDOUT = 10_000, 21, (500, 13)
@@ -75,9 +75,7 @@ def train_guider() -> nn.Module:
         masks = (scenes.segmentation[rows] == OBJECT).float()[:, None]
         image, masks = move(torch.cat((scenes.pictures(rows), masks), 1)).split((3, 1), 1)
         image = F.interpolate(relight(image, RECIPE.max_noise), SIDE, mode="bilinear")
-        boxes = object_boxes(masks[:, 0] > 0)
-        corners = boxes.view(-1, 2, 2)
-        boxes = torch.cat((corners.mean(1), corners[:, 1] - corners[:, 0]), 1)
+        boxes = to_centres(object_boxes(masks[:, 0] > 0))
         labels = [
             {"class_labels": label[None], "boxes": box[None]}
             for label, box in zip(scenes.label[rows], boxes, strict=True)

@@ -6,7 +6,7 @@ the guiders are transformers.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from demo.shading import SEGMENTS
 
 NUM_FEATURES = 128
+J = TypeVar("J", bound=nn.Module)
 
 
 def block(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
@@ -46,11 +47,14 @@ class Judge(nn.Module):
         return self.head(self.features(image))
 
 
-def load_judge(path: Path) -> Judge:
-    """A trained judge, frozen, in evaluation mode."""
-    judge = Judge()
+def trained(judge: J, path: Path) -> J:
+    """`judge` with the weights in `path`, frozen, in evaluation mode and float32."""
     judge.load_state_dict(load_file(path))
     return judge.eval().requires_grad_(False)
+
+
+def load_judge(path: Path) -> Judge:
+    return trained(Judge(), path)
 
 
 class Dense(NamedTuple):
@@ -86,7 +90,4 @@ class DenseJudge(nn.Module):
 
 
 def load_dense_judge(path: Path) -> DenseJudge:
-    """A trained dense judge, frozen, in evaluation mode and float32."""
-    judge = DenseJudge()
-    judge.load_state_dict(load_file(path))
-    return judge.eval().requires_grad_(False)
+    return trained(DenseJudge(), path)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +24,7 @@ from demo.clean_models import (
     relight,
     train_model,
 )
-from demo.judges import DenseJudge
+from demo.judges import DenseJudge, trained
 from demo.normals import scene_normals
 from demo.paths import NORMALS_GUIDER, NORMALS_JUDGE
 from demo.scenes import render
@@ -90,9 +89,7 @@ def train_missing() -> None:
 
 
 def load_normals_judge() -> NormalsJudge:
-    judge = NormalsJudge()
-    judge.load_state_dict(load_file(NORMALS_JUDGE))
-    return judge.eval().requires_grad_(False)
+    return trained(NormalsJudge(), NORMALS_JUDGE)
 
 
 @torch.no_grad()

@@ -10,12 +10,11 @@ import logging
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.clean_models import Recipe, begin, half_weights, is_trained, relight, train_model
-from demo.judges import DenseJudge
+from demo.judges import DenseJudge, trained
 from demo.keypoints import JOINTS, scene_keypoints
 from demo.paths import POSE_GUIDER, POSE_JUDGE
 from demo.scenes import render
@@ -102,9 +101,7 @@ def train_missing() -> None:
 
 
 def load_pose_judge() -> PoseJudge:
-    judge = PoseJudge()
-    judge.load_state_dict(load_file(POSE_JUDGE))
-    return judge.eval().requires_grad_(False)
+    return trained(PoseJudge(), POSE_JUDGE)
 
 
 def pose_target(points: Tensor) -> PoseTarget:

@@ -13,6 +13,7 @@ from demo.paths import HELDOUT_SCENES, LARGE_TRAIN_SCENES, TRAIN_SCENES
 from demo.scenes import Scenes, random_parameters, render_parameters
 from ppap_core.atomic import save_safetensors
 
+HELDOUT = (6_000, 1)  # number and seed of the scenes that no model is trained on
 PART, WORKERS = 1000, 2  # scenes handed to a process at a time; processes
 
 
@@ -64,4 +65,4 @@ def load_large_training_scenes() -> Scenes:
 
 def load_heldout_scenes() -> Scenes:
     """6,000 scenes of 32 x 32 pixels that no model is trained on, rendered at first use."""
-    return load_or_render(HELDOUT_SCENES, 6_000, seed=1)
+    return load_or_render(HELDOUT_SCENES, *HELDOUT)

@@ -6,7 +6,6 @@ experts learned from 800 pictures (`demo.train`'s flags, and --num-images 800).
 """
 
 from collections.abc import Iterator
-from functools import cache
 
 import torch
 from PIL import Image
@@ -21,10 +20,8 @@ from demo.scene_files import load_heldout_scenes
 from demo.shading import OBJECT
 from demo.shapes import SHAPES
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
-from ppap_core.expert_file import load_experts
+from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, load_with, sample_rows
 from ppap_core.grid import GridRow, draw_grid
-from ppap_core.guiders import load_guider
 from ppap_core.strength import Strength
 from ppap_core.targets.boxes import iou
 from ppap_core.targets.boxes_drawing import draw_boxes
@@ -41,16 +38,6 @@ def planned() -> Iterator[Key]:
     guided = ((*way, strength) for way in WAYS for strength in STRENGTHS)
     for way in ((NO_GUIDANCE, "", 0.0), *guided):
         yield from ((task, *way) for task in MEASURES)
-
-
-@cache
-def load_boxes_guider(method: str):
-    """The LoadedGuider, with its experts or without."""
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-
-    if method == EXPERTS:
-        return load_boxes_guider(ALONE).with_experts(load_experts(BOXES_EXPERTS))
-    return LoadedGuider.of(load_guider(BOXES_GUIDER))
 
 
 class Boxes:
@@ -77,7 +64,7 @@ class Boxes:
 
         if not strength:
             return self.model
-        guider = load_boxes_guider(method)
+        guider = load_with(BOXES_GUIDER, BOXES_EXPERTS if method == EXPERTS else None)
         return guide(self.model, guider, self.target(rows), Strength(strength), jacobian=jacobian)
 
     def measure(self, key: Key) -> Measurement:

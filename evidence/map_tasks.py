@@ -20,6 +20,7 @@ from demo.normals import render_normals
 from demo.normals_models import load_normals_judge
 from demo.paths import NORMALS_EXPERTS, NORMALS_GUIDER, POSE_EXPERTS, POSE_GUIDER
 from demo.pose_models import load_pose_judge, pose_target
+from demo.scene_files import HELDOUT
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
 from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
@@ -34,7 +35,6 @@ from ppap_core.targets.edges_target import EdgesTarget
 from ppap_core.targets.normals_target import NormalsTarget
 from ppap_core.targets.pose_target import PoseTarget
 
-HELDOUT = (6000, 1)  # of demo.scene_files.load_heldout_scenes: number and seed
 SHOWN = 8
 
 

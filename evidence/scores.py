@@ -14,10 +14,9 @@ from demo.judges import Judge
 from demo.paths import SCORE_HEAD, WORDS_EXPERTS, WORDS_GUIDER
 from demo.score_head import brightness
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
-from ppap_core.expert_file import load_experts
+from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, load_with, sample_rows
 from ppap_core.grid import GridRow, draw_grid
-from ppap_core.guiders import add_score_head, load_guider
+from ppap_core.guiders import add_score_head
 from ppap_core.strength import Strength
 from ppap_core.targets.score_target import ScoreTarget
 
@@ -40,11 +39,7 @@ def planned() -> Iterator[Key]:
 @cache
 def load_score_guider(method: str):
     """The LoadedGuider; its experts are those of the demo's CLIP."""
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-
-    loaded = LoadedGuider.of(load_guider(WORDS_GUIDER))
-    if method == EXPERTS:
-        loaded = loaded.with_experts(load_experts(WORDS_EXPERTS))
+    loaded = load_with(WORDS_GUIDER, WORDS_EXPERTS if method == EXPERTS else None)
     return loaded.with_guider(add_score_head(loaded.guider, SCORE_HEAD))
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from demo.captions import describe, judge
 from demo.judges import Judge
 from demo.paths import WORDS_GUIDER
+from demo.scene_files import HELDOUT
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
 from evidence.task_rows import ALONE, NO_GUIDANCE, Key, Measurement, sample_rows
-from evidence.words import HELDOUT_SEED, NUM_HELDOUT
 from ppap_core.guiders import load_guider, style_guider
 from ppap_core.strength import Strength
 from ppap_core.targets.style_target import StyleTarget
@@ -36,7 +36,7 @@ class Styles:
     def measure(self, key: Key) -> Measurement:
         num = len(self.references)
         pictures, seconds = sample_rows(lambda rows: self._guided(key, rows), self.seed, num)
-        asked = describe(random_parameters(NUM_HELDOUT, HELDOUT_SEED))[:num]
+        asked = describe(random_parameters(*HELDOUT))[:num]
         seen = judge(pictures)
         right = (seen.colour == asked.colour) & (seen.floor == asked.floor)
         quality = measure_quality(self.judge, pictures, self.real)

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +12,8 @@ from torch import Tensor
 from demo.sampling import sample
 from evidence.quality import Quality
 from evidence.tables import markdown
+from ppap_core.expert_file import load_experts
+from ppap_core.guiders import load_guider
 
 NO_GUIDANCE, ALONE, EXPERTS = "no guidance", "guider alone", "PPAP experts"
 BATCH = 50
@@ -54,6 +58,16 @@ class Measurement:
             n=n,
             seconds=round(seconds, 4),
         )
+
+
+@cache
+def load_with(folder: Path, experts: Path | None):
+    """The LoadedGuider in `folder`, with the experts of a file or with none."""
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
+
+    if experts:
+        return load_with(folder, None).with_experts(load_experts(experts))
+    return LoadedGuider.of(load_guider(folder))
 
 
 def sample_rows(model_of: Callable[[Tensor], object], seed: int, num: int) -> tuple[Tensor, float]:

@@ -5,7 +5,6 @@ and floor are as asked; of real renders they find 91.5 % right.
 """
 
 from collections.abc import Iterator
-from functools import cache
 
 from PIL import Image
 from torch import Tensor
@@ -13,19 +12,17 @@ from torch import Tensor
 from demo.captions import describe, judge
 from demo.judges import Judge
 from demo.paths import WORDS_EXPERTS, WORDS_GUIDER
+from demo.scene_files import HELDOUT
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
-from ppap_core.expert_file import load_experts
+from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, load_with, sample_rows
 from ppap_core.grid import GridRow, draw_grid
-from ppap_core.guiders import load_guider
 from ppap_core.strength import Strength
 from ppap_core.targets.embedding_lines import build_embedding_target
 
 TASK, MEASURE = "words", "colour, shape and floor as asked (%)"
 WAYS = ((ALONE, "jvp"), (ALONE, "none"), (EXPERTS, "none"))
 STRENGTHS = (0.5, 1.0, 2.0)
-NUM_HELDOUT, HELDOUT_SEED = 6000, 1  # of demo.scene_files.load_heldout_scenes
 SHOWN = 8
 
 
@@ -35,22 +32,12 @@ def planned() -> Iterator[Key]:
         yield from ((TASK, method, jacobian, strength) for strength in STRENGTHS)
 
 
-@cache
-def load_words_guider(method: str):
-    """The LoadedGuider, with its experts or without."""
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-
-    if method == EXPERTS:
-        return load_words_guider(ALONE).with_experts(load_experts(WORDS_EXPERTS))
-    return LoadedGuider.of(load_guider(WORDS_GUIDER))
-
-
 class Words:
     """Samples the pixel demo's `model`; all rows start from the noise of the same seeds."""
 
     def __init__(self, model, quality_judge: Judge, real: Tensor, num: int, seed: int):
         self.model, self.judge, self.real, self.seed = model, quality_judge, real, seed
-        self.asked = describe(random_parameters(NUM_HELDOUT, HELDOUT_SEED))[:num]
+        self.asked = describe(random_parameters(*HELDOUT))[:num]
 
     def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
@@ -64,7 +51,7 @@ class Words:
 
         if not strength:
             return self.model
-        guider = load_words_guider(method)
+        guider = load_with(WORDS_GUIDER, WORDS_EXPERTS if method == EXPERTS else None)
         captions = "\n".join(self.asked[rows].captions())
         target, _ = build_embedding_target(guider.guider, captions, "", line_per_picture=True)
         return guide(self.model, guider, target, Strength(strength), jacobian=jacobian)

@@ -44,6 +44,11 @@ def ask_in_passes(loaded: LoadedGuider, image: Tensor) -> Iterator[Tensor]:
         yield ask_guider(loaded, part).cpu()
 
 
+def ask_about_all(loaded: LoadedGuider, image: Tensor) -> Tensor:
+    """The answers of `ask_in_passes`, together."""
+    return torch.cat([*ask_in_passes(loaded, image)])
+
+
 def images_in_a_pass(loaded: LoadedGuider, image: Tensor) -> int:
     """How many of `image` (B, 3, H, W) `ask_guider` should be asked about at once."""
     device = loaded.patcher.load_device

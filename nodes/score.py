@@ -1,6 +1,5 @@
 """Add Score Head and Target Score: one number about the picture, such as how it looks to people."""
 
-import torch
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.folders import SCORE_HEADS, file_names, file_path
@@ -10,7 +9,7 @@ from ..ppap_core.guiders.score_head import ACTIVATIONS, AUTO
 from ..ppap_core.targets.embedding_target import EmbeddingTarget
 from ..ppap_core.targets.score_target import ScoreTarget
 from .numbers import read_numbers
-from .pictures import ask_in_passes
+from .pictures import ask_about_all
 from .shown import shows_text, text_on_node
 from .sockets import expect_score, expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
@@ -126,6 +125,6 @@ class TargetScore(io.ComfyNode):
         info = guider.guider.info
         ends = read_numbers(wished, float, WISHED)
         target = ScoreTarget(tuple(ends), direction == RAISE, info.fingerprint)
-        scores = [] if image is None else torch.cat([*ask_in_passes(guider, read_image(image))])
+        scores = [] if image is None else ask_about_all(guider, read_image(image))
         text = target.describe(info.labels[0], [float(score) for score in scores])
         return io.NodeOutput(target, text, ui=text_on_node(text))

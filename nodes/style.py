@@ -1,13 +1,12 @@
 """Target Style: the look of a reference picture, apart from what it shows and where."""
 
-import torch
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.sockets import read_image
 from ..ppap_core.guiders import style_guider
 from ..ppap_core.targets.embedding_target import EmbeddingTarget
 from ..ppap_core.targets.style_target import StyleTarget
-from .pictures import ask_in_passes
+from .pictures import ask_about_all
 from .shown import shows_text, text_on_node
 from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
@@ -57,7 +56,7 @@ class TargetStyle(io.ComfyNode):
     def execute(cls, guider, image) -> io.NodeOutput:
         expect_task(guider, cls, EmbeddingTarget.task)
         styled = guider.with_guider(style_guider(guider.guider))
-        statistics = torch.cat([*ask_in_passes(styled, read_image(image))])
+        statistics = ask_about_all(styled, read_image(image))
         target = StyleTarget(statistics, styled.guider.info.fingerprint)
         num, channels = statistics.shape[0], statistics.shape[1] // 2
         which = "the reference" if num == 1 else f"{num} references, one for each picture"

@@ -1,12 +1,11 @@
 """Target Words: what CLIP, SigLIP or DINO should find the picture to be like."""
 
-import torch
 from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.sockets import read_image
 from ..ppap_core.targets.embedding_lines import build_embedding_target
 from ..ppap_core.targets.embedding_target import EmbeddingTarget
-from .pictures import ask_in_passes
+from .pictures import ask_about_all
 from .shown import shows_text, text_on_node
 from .sockets import expect_task
 from .types import CATEGORY, GuiderSocket, TargetSocket
@@ -91,7 +90,7 @@ class TargetWords(io.ComfyNode):
         expect_task(guider, cls, EmbeddingTarget.task)
         references = None
         if image is not None:
-            references = torch.cat([*ask_in_passes(guider, read_image(image))])
+            references = ask_about_all(guider, read_image(image))
         target, info = build_embedding_target(
             guider.guider, text, away_from, references, image_weight, line_per_picture
         )

@@ -1,7 +1,9 @@
 """CLIP, SigLIP and DINO from a local folder: a picture's embedding, to be compared with others."""
 
+import copy
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,6 +72,20 @@ def load_embedding_folder(folder: Path, config: dict) -> Guider:
     preprocessing = transformers_preprocessing(folder, whole=False, channels=channels)
     words = Words.of(folder, architecture, weights) if architecture in KNOW_WORDS else None
     return Guider(model, preprocessing, info, words)
+
+
+def copy_network(guider: Guider, what: str) -> EmbeddingModel:
+    """A copy of `guider`'s network, without experts, on the CPU. ValueError for another kind.
+
+    `what`: what it is needed for, as the error calls it.
+    """
+    if not isinstance(guider.backbone, EmbeddingModel):
+        raise ValueError(
+            f"{what} needs a CLIP, SigLIP or DINO that this pack loaded, not {guider.info.source}"
+        )
+    guider.switch.restore()
+    with torch.inference_mode(False):
+        return copy.deepcopy(guider.backbone).cpu()
 
 
 def _architecture(config: dict) -> str:

@@ -97,12 +97,6 @@ class Guider(nn.Module):
         return answer
 
 
-def fingerprint_with(of_network: str, use: str, weights: dict[str, Tensor]) -> str:
-    """The fingerprint of a network that has one, in another `use`, with more `weights`."""
-    network = torch.frombuffer(bytearray.fromhex(of_network), dtype=torch.uint8)
-    return fingerprint({f"network {use}": network} | weights)
-
-
 def _in_usual_order(norm: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:
     """Hand a batch norm its gradient in the usual order of memory.
 
@@ -120,3 +114,9 @@ def fingerprint(weights: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def fingerprint_with(of_network: str, use: str, weights: dict[str, Tensor]) -> str:
+    """The fingerprint of a network that has one, in another `use`, with more `weights`."""
+    network = torch.frombuffer(bytearray.fromhex(of_network), dtype=torch.uint8)
+    return fingerprint({f"network {use}": network} | weights)

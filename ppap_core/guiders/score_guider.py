@@ -1,13 +1,12 @@
 """An embedding model with a head: its guider answers with a score."""
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ..tasks import CLASS
-from .embedding_guider import EmbeddingModel
+from .embedding_guider import copy_network
 from .guider import Guider, GuiderInfo, fingerprint_with
 from .score_head import AUTO, ScoreHead, read_score_head
 from .trial import check_by_trial
@@ -21,20 +20,13 @@ def add_score_head(guider: Guider, path: Path, activation: str = AUTO) -> Guider
     if the head cannot be read (score_head.py) or was made for embeddings of another size.
     """
     head = read_score_head(path, activation)
-    if not isinstance(guider.backbone, EmbeddingModel):
-        raise ValueError(
-            f"a score head needs a CLIP, SigLIP or DINO that this pack loaded, not "
-            f"{guider.info.source}"
-        )
+    network = copy_network(guider, "a score head")
     width = _width(guider)
     if width != head.width:
         raise ValueError(
             f"the score head {path.name!r} reads embeddings of {head.width} numbers, but "
             f"{guider.info.source} gives {width}: connect the model that the head was trained on"
         )
-    guider.switch.restore()
-    with torch.inference_mode(False):
-        network = copy.deepcopy(guider.backbone).cpu()
     network.head = head.layers
     scored = Guider(network, guider.preprocessing, _info(guider, head, path))
     check_by_trial(scored, path.name)

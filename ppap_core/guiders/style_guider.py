@@ -1,13 +1,12 @@
 """An embedding model that answers with the statistics of its tokens, which tell a style."""
 
-import copy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..tasks import STYLE
-from .embedding_guider import EmbeddingModel
+from .embedding_guider import EmbeddingModel, copy_network
 from .guider import Guider, fingerprint_with
 from .trial import check_by_trial
 
@@ -43,13 +42,8 @@ def _channels_last(tokens: Tensor) -> Tensor:
 
 def style_guider(guider: Guider) -> Guider:
     """A guider of style that has a copy of `guider`'s network. ValueError for no EmbeddingModel."""
-    if not isinstance(guider.backbone, EmbeddingModel):
-        raise ValueError(
-            f"a style needs a CLIP, SigLIP or DINO that this pack loaded, not {guider.info.source}"
-        )
-    guider.switch.restore()
     with torch.inference_mode(False):
-        network = StyleModel(copy.deepcopy(guider.backbone).cpu())
+        network = StyleModel(copy_network(guider, "a style"))
     own = fingerprint_with(guider.info.fingerprint, STYLE.name, {})
     info = replace(guider.info, task=STYLE.name, answer=STYLE.usual, fingerprint=own)
     styled = Guider(network, guider.preprocessing, info)

@@ -12,6 +12,7 @@ import torch
 from demo.paths import GUIDER, PIXEL_MODEL
 from tests.comfy.test_training import file_of, inputs, train  # noqa: F401  (inputs: a fixture)
 from tests.comfy.tiny_models import load, tiny_guider
+from tests.hooks import num_hooks
 from tests.slow import slow
 
 ROOT = Path(__file__).parents[2]
@@ -198,16 +199,6 @@ def test_only_the_prompts_that_are_used_are_encoded_and_few_are_kept(comfyui):
     assert len(encoded) == 4001 and made["prompt 0"] and len(encoded) == 4002
 
 
-def hooks_of(*networks) -> int:
-    """How many all their layers have."""
-    layers = [layer for network in networks for layer in network.modules()]
-    return sum(
-        len(hooks)
-        for layer in layers
-        for hooks in (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
-    )
-
-
 @pytest.mark.slow
 def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
     """ComfyUI's own VAE decoder, narrow, at 512 x 512: its backward pass takes seconds."""
@@ -235,7 +226,7 @@ def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
         )
         guided = hook.install_guidance(model, guidance, guider.patcher, memory.build_patcher(vae))
     networks = (vae, guider.guider, model.model)
-    own = hooks_of(*networks)
+    own = num_hooks(*networks)
     pressed, ended, presses = [], [], []
 
     def in_the_backward_pass(module, grads, _):
@@ -267,7 +258,7 @@ def test_cancelling_leaves_the_backward_pass_of_a_real_decoder_at_once(comfyui):
     for handle in handles:
         handle.remove()
     assert whole > 0.5 and left < min(1.0, whole / 3), (whole, left)
-    assert hooks_of(*networks) == own
+    assert num_hooks(*networks) == own
 
 
 @pytest.mark.slow

@@ -10,19 +10,11 @@ from ppap_core.distillation.distill import distill
 from ppap_core.distillation.state import resume, settings_by_name
 from ppap_core.interruptible import interruptible
 from tests.core.test_run import SETTINGS, same, tensors_of, tiny_data, tiny_guider
+from tests.hooks import num_hooks
 
 
 class Cancelled(BaseException):
     """As ComfyUI's InterruptProcessingException: no Exception, so that nothing swallows it."""
-
-
-def hooks_of(net):
-    return [
-        hooks
-        for layer in net.modules()
-        for hooks in (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
-        if hooks
-    ]
 
 
 def networks():
@@ -50,7 +42,7 @@ def test_values_and_gradients_are_the_same_bits(name):
             answer = answer[0] if isinstance(answer, tuple) else answer
             answer.square().sum().backward()
         plain = plain[0] if isinstance(plain, tuple) else plain
-        assert not hooks_of(net)
+        assert not num_hooks(net)
         return [plain, answer, x.grad, *(p.grad for p in net.parameters())]
 
     assert all(one.equal(other) for one, other in zip(run(False), run(True), strict=True))
@@ -84,7 +76,7 @@ def test_a_backward_pass_is_left_where_it_is(nth):
             answer.backward()
     done = [layer.weight.grad is not None for layer in net]
     assert done == sorted(done) and nth - 2 <= sum(done) < nth
-    assert not hooks_of(net)
+    assert not num_hooks(net)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.77, 0.999])
@@ -107,4 +99,4 @@ def test_a_training_cancelled_inside_a_step_resumes_with_the_same_bits(tmp_path,
     assert sum(map(len, state.losses)) == len(steps)  # not one finished step is lost
     guider = tiny_guider()
     assert same(tensors_of(distill(guider, tiny_data(), settings, file=file)), whole)
-    assert len(hooks_of(guider)) == len(hooks_of(tiny_guider()))
+    assert num_hooks(guider) == num_hooks(tiny_guider())
