@@ -10,6 +10,14 @@ WHAT_IT_IS = {
 }
 
 
+def how_to_convert(path: Path, out: Path) -> str:
+    """What a person can do with the pickle `path`; `out` as in guiders/convert.py."""
+    return (
+        f"look for a safetensors copy, or, if you trust the file, make one: in this pack's folder, "
+        f'with ComfyUI\'s Python, run python -m training convert "{path}" --out "{out}"'
+    )
+
+
 def what_it_is(path: Path, otherwise: str) -> str:
     """What follows the name of `path` in a message: something known, else `otherwise`."""
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""python -m training <all|generate|distill|evaluate|inspect>"""
+"""python -m training <all|generate|distill|evaluate|inspect|convert>"""
 
 import argparse
 import logging
@@ -21,6 +21,7 @@ from ppap_core.distillation.workers import connect_workers, rank
 from ppap_core.errors import SettingError
 from ppap_core.expert_file import load_experts
 from ppap_core.expert_header import describe
+from ppap_core.guiders.convert import convert_pickle
 
 from .config import Config, add_flags, flag, place_of, read_config
 from .progress import Bar, Watcher
@@ -95,12 +96,20 @@ def build_parser() -> argparse.ArgumentParser:
         add_flags(one, command.sections)
     inspect = commands.add_parser("inspect", help="check an expert file and print its header")
     inspect.add_argument("file", type=Path)
+    convert = commands.add_parser("convert", help="make safetensors of a pickle that you trust")
+    convert.add_argument("file", type=Path, help="weights as .pth, .pt, .bin or .ckpt")
+    convert.add_argument(
+        "--out", type=Path, required=True, help="a guider's folder, or a .safetensors file"
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     if args.command == "inspect":
         sys.stdout.write(describe(load_experts(args.file).header) + "\n")
+        return
+    if args.command == "convert":
+        log.info("wrote %s", " and ".join(map(str, convert_pickle(args.file, args.out))))
         return
     config = read_config(args)
     check_given(args.command, config)

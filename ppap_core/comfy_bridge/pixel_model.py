@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from ..adm import TELLING, is_adm, read_adm
 from ..atomic import load_safetensors
 from ..errors import one_line
+from ..pickles import read_pickle
 from ..pixel_unet import PixelUNet, PixelUNetConfig
 
 HEADER_KEY = "ppap.pixel_model"
@@ -62,7 +63,7 @@ def is_pixel_model(path: Path | str) -> bool:
     """Whether `path` is a file that `load_pixel_model` reads."""
     try:
         if Path(path).suffix in PICKLED:
-            return is_adm(_unpickle(path))
+            return is_adm(read_pickle(path))
         with safe_open(path, "pt") as file:
             telling = {key: file.get_tensor(key) for key in TELLING.intersection(file.keys())}
             return HEADER_KEY in (file.metadata() or {}) or is_adm(telling)
@@ -105,7 +106,7 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
     """The config and the weights, in float32. ValueError if the file is of neither kind."""
     metadata, weights = {}, {}
     if path.suffix in PICKLED:
-        weights = _unpickle(path)
+        weights = read_pickle(path)
     else:
         metadata, weights = load_safetensors(path)
     if HEADER_KEY in metadata:
@@ -116,21 +117,6 @@ def _read(path: Path) -> tuple[PixelUNetConfig, dict[str, torch.Tensor]]:
     raise ValueError(
         f"its header has no {HEADER_KEY} and its weights are not ADM's: this is no pixel model"
     )
-
-
-def _unpickle(path: Path | str) -> dict[str, torch.Tensor]:
-    """The tensors of a pickled file, memory-mapped if its format allows that.
-
-    A truncated file makes torch raise EOFError, other damage UnpicklingError or RuntimeError.
-    """
-    settings = {"map_location": "cpu", "weights_only": True}
-    try:
-        loaded = torch.load(path, mmap=True, **settings)
-    except RuntimeError:
-        loaded = torch.load(path, **settings)
-    if not isinstance(loaded, dict):
-        return {}
-    return {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
 
 
 def _build(config: PixelUNetConfig) -> comfy.model_base.BaseModel:

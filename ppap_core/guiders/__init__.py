@@ -19,6 +19,7 @@ from ..errors import one_line
 from .card import describe
 from .download import fetch_preset
 from .edge_filter import NAME, edge_filter
+from .edge_network import SIGN, load_edge_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .listing import find_guiders, list_guiders
 from .model_folder import no_larger_than_its_file, read_settings
@@ -52,6 +53,7 @@ __all__ = [
 BUILT_IN = {NAME: edge_filter}  # those without a network, by name
 # A key that only this library writes into config.json -> its loader. The first key found decides.
 _LOADERS = {
+    SIGN: load_edge_folder,
     "torchvision": load_torchvision_folder,
     "architecture": load_timm_folder,
     "model_type": load_transformers_folder,

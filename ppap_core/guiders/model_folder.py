@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import one_line
-from ..no_weights import what_it_is
+from ..no_weights import PICKLES, how_to_convert, what_it_is
 from ..text_files import read_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -31,9 +31,10 @@ def read_settings(folder: Path, name: str = CONFIG) -> dict:
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(
-            f"guider {folder.name!r} has no {name}: download it from the model's page into {folder}"
-        )
+        cure = f"download it from the model's page into {folder}"
+        if (pickles := _pickles(folder)) and not weight_files(folder):
+            cure += f"; of {pickles[0].name}, {how_to_convert(pickles[0], folder)}"
+        raise ValueError(f"guider {folder.name!r} has no {name}: {cure}")
     config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(
@@ -63,10 +64,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if files and not weights:
         raise ValueError(f"{files[0]} holds no weights: download it from the model's page again")
     if not weights:
-        raise ValueError(
-            f"guider {folder.name!r} has no {WEIGHTS}{_found_instead(folder)}: download the "
-            f"safetensors file into {folder}"
-        )
+        raise ValueError(f"guider {folder.name!r} has no {WEIGHTS}{_found_instead(folder)}")
     _check_not_quantised(weights, folder)
     return weights
 
@@ -82,13 +80,20 @@ def _check_not_quantised(weights: dict[str, Tensor], folder: Path) -> None:
 
 
 def _found_instead(folder: Path) -> str:
-    """For the message that there are no weights: what there is in their place."""
+    """For the message that there are no weights: what there is in their place, and what to do."""
+    cure = f"download the safetensors file into {folder}"
     if shards := sorted(path.name for path in folder.glob("*-of-*.safetensors")):
-        return f" (found {shards[0]}, but not {WEIGHTS}.index.json, which names all parts)"
+        return f" (found {shards[0]}, but not {WEIGHTS}.index.json, which names all parts): {cure}"
     if others := sorted(path.name for path in folder.glob("*.safetensors")):
-        return f" (found {others[0]}: rename it to {WEIGHTS} if it holds this model)"
-    pickles = sorted(p.name for kind in ("*.bin", "*.pth", "*.pt") for p in folder.glob(kind))
-    return f" (found only {', '.join(pickles)}; pickles can run code)" if pickles else ""
+        return f" (found {others[0]}: rename it to {WEIGHTS} if it holds this model): {cure}"
+    if pickles := _pickles(folder):
+        names = ", ".join(path.name for path in pickles)
+        return f" (found only {names}; pickles can run code): {how_to_convert(pickles[0], folder)}"
+    return f": {cure}"
+
+
+def _pickles(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICKLES)
 
 
 def weight_files(folder: Path) -> list[Path]:

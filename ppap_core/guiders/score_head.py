@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..atomic import load_safetensors
 from ..errors import one_line
-from ..no_weights import PICKLES, what_it_is
+from ..no_weights import PICKLES, how_to_convert, what_it_is
 
 AUTO = "auto"
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -38,8 +38,7 @@ def read_score_head(path: Path, activation: str = AUTO) -> ScoreHead:
     if path.suffix.lower() in PICKLES:
         raise ValueError(
             f"score head {path.name!r} is a pickle, which can run code when it is opened, so this "
-            f"pack never opens one: look for a safetensors copy, or make one where you trust the "
-            f"file, with torch.load(file, weights_only=True) and safetensors.torch.save_file"
+            f"pack opens none: {how_to_convert(path, path.with_suffix('.safetensors'))}"
         )
     try:
         header, tensors = load_safetensors(path)

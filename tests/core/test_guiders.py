@@ -185,7 +185,7 @@ def test_a_folder_with_pickles_only_is_refused(tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     line = refusal(folder)
     assert "found only pytorch_model.bin; pickles can run code" in line
-    assert "download the safetensors file" in line
+    assert f'python -m training convert "{folder}' in line
 
 
 @pytest.mark.parametrize("kept", [0, 5, 1000, -1])
