@@ -50,6 +50,7 @@ __all__ = [
     "style_guider",
 ]
 
+LONGEST = 900  # of an error, in characters: one may name a command with two paths
 BUILT_IN = {NAME: edge_filter}  # those without a network, by name
 # A key that only this library writes into config.json -> its loader. The first key found decides.
 _LOADERS = {
@@ -84,7 +85,7 @@ def _load(load: Callable[[Path, dict], Guider], folder: Path, config: dict) -> G
         with no_larger_than_its_file(folder):
             guider = load(folder, config)
     except ValueError as error:
-        raise ValueError(one_line(error)) from None
+        raise ValueError(one_line(error, LONGEST)) from None
     except Exception as error:
         raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from error
     check_by_trial(guider, folder.name)
