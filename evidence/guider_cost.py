@@ -10,6 +10,7 @@ import gc
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import timm
@@ -20,7 +21,9 @@ from evidence.flags import add_output
 from evidence.guider_networks import BUILDERS
 from evidence.tables import markdown
 from ppap_core.guiders import PRESETS, Preset
+from ppap_core.guiders.edge_network import SIZE, DexiNedModel
 from ppap_core.guiders.embedding_guider import EmbeddingModel
+from ppap_core.guiders.hed import Hed
 from ppap_core.guiders.transformers_guider import HEADS, TransformersModel
 
 REFERENCE = "timm/resnet50.a1_in1k"
@@ -57,13 +60,18 @@ def step_seconds(network: nn.Module, size: int, repeats: int) -> float:
     return statistics.median([step() for _ in range(repeats + 1)][1:])
 
 
-def measure(preset: Preset, repeats: int) -> tuple[int, float]:
-    """Bytes of the weights, and seconds of a step."""
+def measure(build: Callable[[], nn.Module], size: int, repeats: int) -> tuple[int, float]:
+    """Bytes of the weights, and seconds of a step with a picture of `size` pixels a side."""
     torch.manual_seed(0)
-    network = build(preset)
+    network = build()
     weights = {t.data_ptr(): t for t in network.state_dict().values()}  # layers may share some
     num_bytes = sum(t.numel() * t.element_size() for t in weights.values())
-    return num_bytes, step_seconds(network, preset.reads, repeats)
+    return num_bytes, step_seconds(network, size, repeats)
+
+
+def measure_preset(preset: Preset, repeats: int) -> tuple[int, float]:
+    """As `measure` gives it."""
+    return measure(lambda: build(preset), preset.reads, repeats)
 
 
 def row(preset: Preset, num_bytes: int, cost: float) -> dict[str, str]:
@@ -96,6 +104,26 @@ SCORE_HEADS = (
     ("aesthetic_predictor_v2_5", SIGLIP_SO400M, "5", "5.3", UNKNOWN, ""),
 )
 
+EDGES_TITLE = """## Networks for edges
+
+Offered as pickles; `python -m training convert` makes guiders of them."""
+EDGE_COLUMNS = ("network", "file", "licence")
+EDGE_NETWORKS = {
+    Hed: ("HED", "ControlNetHED.pth of lllyasviel/Annotators", UNKNOWN),
+    DexiNedModel: ("DexiNed", "DexiNed_BIPED_10.pth of kornia/dexined", UNKNOWN),
+}
+
+
+def edge_rows(reference: float, repeats: int) -> list[dict[str, str]]:
+    """`reference`: seconds of a step of the reference."""
+    rows = []
+    for network, words in EDGE_NETWORKS.items():
+        num_bytes, spent = measure(network, SIZE, repeats)
+        row = dict(zip(EDGE_COLUMNS, words, strict=True))
+        row |= {"reads": f"{SIZE} x {SIZE}", "MB": f"{num_bytes / 1e6:.0f}"}
+        rows.append(row | {"a step, x ResNet50's": f"{spent / reference:.2g}"})
+    return rows
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,21 +131,21 @@ def main() -> None:
     add_output(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found, rows = {REFERENCE: measure(PRESETS[REFERENCE], args.repeats)}, []
+    found, rows = {REFERENCE: measure_preset(PRESETS[REFERENCE], args.repeats)}, []
     reference = found[REFERENCE][1]
     for preset in PRESETS.values():
-        num_bytes, spent = found.get(preset.repo) or measure(preset, args.repeats)
+        num_bytes, spent = found.get(preset.repo) or measure_preset(preset, args.repeats)
         gc.collect()
         rows.append(row(preset, num_bytes, spent / reference))
         sys.stdout.write(markdown(rows[-1:]).splitlines()[-1] + "\n")
         sys.stdout.flush()
-    write_page(rows, args.output / "guiders.md")
+    write_page(rows, edge_rows(reference, args.repeats), args.output / "guiders.md")
 
 
-def write_page(rows: list[dict[str, str]], path: Path) -> None:
+def write_page(rows: list[dict[str, str]], edges: list[dict[str, str]], path: Path) -> None:
     heads = [dict(zip(HEAD_COLUMNS, head, strict=True)) for head in SCORE_HEADS]
-    text = "\n\n".join((markdown(rows), HEADS_TITLE, markdown(heads)))
-    path.write_text(f"{text}\n", encoding="utf-8")
+    parts = (markdown(rows), EDGES_TITLE, markdown(edges), HEADS_TITLE, markdown(heads))
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
