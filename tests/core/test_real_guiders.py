@@ -1,8 +1,8 @@
 """Networks that nobody here trained, on photographs: a guider answers as its own library does.
 
-EfficientNet-Lite0 and scikit-image's photographs come by pip. MobileNetV2 and DeepLabV3 lie in the
-folder that the environment variable PPAP_REAL_NETWORKS names (evidence/photographs/sources.py says
-where to get them); without it their tests are skipped.
+EfficientNet-Lite0 and scikit-image's photographs come by pip. MobileNetV2, DeepLabV3 and HED lie in
+the folder that the environment variable PPAP_REAL_NETWORKS names (evidence/photographs/sources.py
+and evidence/hed_weights.py say where to get them); without it their tests are skipped.
 """
 
 import os
@@ -21,6 +21,8 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
+from evidence.hed_weights import SOURCE as HED
+from evidence.hed_weights import write_hed
 from evidence.photographs.sources import DEEPLAB, MOBILENET
 from host.real_guiders import write_efficientnet_lite0
 from ppap_core.distillation.losses import downscale
@@ -117,3 +119,13 @@ def test_deeplab_finds_the_cat_as_by_transformers():
     assert (got.argmax(1) == expected.argmax(1)).float().mean() > 0.99
     cat = guider.info.labels.index("cat")
     assert (downscale(got, guider.info.kind).argmax(1) == cat).float().mean() > 0.8
+
+
+def test_hed_draws_the_edges_of_its_photograph(tmp_path):
+    """Canny's of the photograph, far more than the same ones mirrored."""
+    networks = real_network(HED)
+    pytest.importorskip("h5py")
+    from evidence.edges import beside_canny  # the evidence takes seconds to import
+
+    agreement, _ = beside_canny(load_guider(write_hed(networks, tmp_path, 256)))
+    assert (agreement[:, 0] > agreement[:, 1] + 0.1).all(), agreement
