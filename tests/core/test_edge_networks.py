@@ -120,7 +120,7 @@ def test_hed_of_its_authors_answers_with_a_learned_sum(layers, pictures, tmp_pat
         load_guider(tmp_path)
 
 
-def test_dexined_answers_as_kornias_own(pictures, tmp_path):
+def test_dexined_answers_as_kornias_own_and_can_learn(pictures, tmp_path):
     from kornia.filters.dexined import DexiNed
 
     torch.manual_seed(0)
@@ -132,6 +132,9 @@ def test_dexined_answers_as_kornias_own(pictures, tmp_path):
     with torch.no_grad():
         expected = theirs.float()(bgr(pictures, "dexined"))
     torch.testing.assert_close(guider(pictures), expected, rtol=1e-3, atol=1e-3)
+    weight = guider.backbone.model.dblock_3.denselayer1.conv1.weight.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(guider(pictures).sum(), weight)
+    assert gradient.isfinite().all() and gradient.any()
 
 
 def test_without_kornia_one_line_says_what_to_install(tmp_path, monkeypatch):
