@@ -144,9 +144,9 @@ def _crops(name: str, num: int) -> Tensor:
 
 
 def main() -> None:
-    parser = build_parser(__doc__, pictures=16, each="row")
+    parser = build_parser(__doc__, pictures=12, each="row")
     parser.add_argument("--networks", type=Path, required=True, help="see hed_weights.py")
-    parser.add_argument("--steps", type=int, default=30, help="of the expert's training")
+    parser.add_argument("--steps", type=int, default=20, help="of the expert's training")
     args = parser.parse_args()
     torch.set_num_threads(1)
     boot()
