@@ -13,6 +13,7 @@ from host.own_graphs import (
     ADE20K,
     ASKED,
     CLASSES,
+    COUNTED,
     DEPTH,
     DETECTOR,
     PLACES,
@@ -35,6 +36,7 @@ VALUES = {  # of widgets
     POSE: "demo-scenes-pose",
     DETECTOR: "demo-scenes-boxes",
     PLACES: "cone: 0.25 0.2 0.75 0.85",
+    COUNTED: "cone",
     ASKED: "a red cone on a blue floor",
     SEGMENTATION: "demo-scenes-segmentation",
     "golden retriever": "cone",
@@ -89,6 +91,8 @@ def _replaced(node_id: str, kind: str, inputs: dict) -> Iterator[tuple[str, dict
         yield node_id, _node("PPAP_LoadExperts", **experts)
     elif kind in ("KSampler", "PPAP_GuidedKSampler"):
         yield node_id, _node(kind, **{**inputs, **SETTINGS})
+    elif kind == "PPAP_TargetCount":  # its pictures have room for one object
+        yield node_id, _node(kind, **{**inputs, "number": 1})
     else:
         yield node_id, _node(kind, **inputs)
 
