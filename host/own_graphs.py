@@ -23,7 +23,6 @@ DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"
 SEGMENTATION = "openmmlab/upernet-convnext-tiny"
 DETECTOR = "PekingU/rtdetr_v2_r18vd"
 PLACES = "dog: 0.05 0.35 0.45 0.95\ncat: 0.55 0.45 0.95 0.95"
-COUNTED = "dog"
 POSE = "usyd-community/vitpose-base-simple"
 UNWANTED = "Falconsai/nsfw_image_detection"
 WORDS, ASKED = "google/siglip2-base-patch16-224", "a dog with a red scarf"
@@ -174,7 +173,7 @@ def best_of_several(name: str) -> Graph:
     It remembers no earlier steps, of which nothing is left after a selection.
     """
     best = {"best": Node("PPAP_BestOfSeveral")}
-    asked = Node("PPAP_TargetCount", {"class_name": COUNTED, "number": 3})
+    asked = Node("PPAP_TargetCount", {"class_name": "dog", "number": 3})
     sampling = SAMPLING | {"sampler_name": "euler"}
     graph = join(
         parts.note(name),
