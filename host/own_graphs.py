@@ -168,16 +168,21 @@ def likeness(name: str) -> Graph:
 
 
 def best_of_several(name: str) -> Graph:
-    """Four pictures in flight for each that comes out, under the host's own sampler."""
+    """Four pictures in flight for each that comes out, under the host's own sampler.
+
+    It remembers no earlier steps, of which nothing is left after a selection.
+    """
     best = {"best": Node("PPAP_BestOfSeveral")}
+    asked = Node("PPAP_TargetCount", {"class_name": "dog", "number": 3})
+    sampling = SAMPLING | {"sampler_name": "euler"}
     graph = join(
         parts.note(name),
-        checkpoint("a photograph of a dog in a meadow, morning light"),
-        guider(CLASSES, parts.class_target("golden retriever"), [("target", "classes")]),
+        checkpoint("a photograph of three dogs in a meadow, morning light"),
+        guider(DETECTOR, asked, [("target", "class_name"), ("target", "number")]),
         Graph(inputs=[Box("Several in flight", best)], app=([("best", "particles")], [])),
-        parts.sampler("chosen", SAMPLING, SOURCES, guided=False, title=BEST, grows=80),
+        parts.sampler("chosen", sampling, SOURCES, guided=False, title=BEST, grows=80),
         parts.decoded("chosen", BEST, SOURCES.vae, saved=True),
-        parts.sampled("plain", SAMPLING, SOURCES, guided=False),
+        parts.sampled("plain", sampling, SOURCES, guided=False),
         links=[
             (SOURCES.model, ("best", "model")),
             (SOURCES.vae, ("best", "vae")),

@@ -45,6 +45,7 @@ VALUES = {  # of widgets
     ADE20K["sky"]: 0x00FF00,  # wall
     ADE20K["house"]: 0x0000FF,  # object
 }
+COUNTS = {DETECTOR: "demo-shapes-resnet"}  # the demo's pictures show one object: a class instead
 
 
 def write_photograph(folder: Path) -> None:
@@ -61,17 +62,19 @@ def with_demo_models(prompt: dict) -> dict:
     (checkpoint,) = checkpoints
     vae = f"{checkpoint}-vae"
     changed = {vae: _node("VAELoader", vae_name=FILE)}
+    counts = any(node["class_type"] == "PPAP_TargetCount" for node in prompt.values())
+    values = VALUES | COUNTS if counts else VALUES
     for node_id, node in prompt.items():
         inputs = {
-            name: [vae, 0] if value == [checkpoint, 2] else _value(value)
+            name: [vae, 0] if value == [checkpoint, 2] else _value(value, values)
             for name, value in node["inputs"].items()
         }
         changed |= dict(_replaced(node_id, node["class_type"], inputs))
     return changed
 
 
-def _value(value):
-    return value if isinstance(value, list) else VALUES.get(value, value)
+def _value(value, values: dict):
+    return value if isinstance(value, list) else values.get(value, value)
 
 
 def _replaced(node_id: str, kind: str, inputs: dict) -> Iterator[tuple[str, dict]]:
@@ -87,6 +90,9 @@ def _replaced(node_id: str, kind: str, inputs: dict) -> Iterator[tuple[str, dict
     elif kind == "PPAP_TrainExperts":  # what the same trainer has taught before
         experts = {"guider": inputs["guider"], "experts": LATENT_EXPERTS}
         yield node_id, _node("PPAP_LoadExperts", **experts)
+    elif kind == "PPAP_TargetCount":
+        asked = {"guider": inputs["guider"], "classes": "cone", "temperature": 1.0}
+        yield node_id, _node("PPAP_TargetClass", **asked)
     elif kind in ("KSampler", "PPAP_GuidedKSampler"):
         yield node_id, _node(kind, **{**inputs, **SETTINGS})
     else:

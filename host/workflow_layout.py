@@ -25,6 +25,7 @@ GROWS = {  # by this many pixels: text and previews that stand on a node after a
     "PPAP_TargetWords": 60,
     "PPAP_TargetStyle": 60,
     "PPAP_TargetBoxes": 330,
+    "PPAP_TargetCount": 40,
     "LoadImage": 30,
     "PPAP_TargetMasks": 320,
     "PPAP_GuidanceReport": 190,

@@ -20,6 +20,7 @@ from .noise_levels import noise_coefficients, norm_of_states, sigma_to_sigma_ve
 from .streams import Streams
 
 KEY = "ppap_best_of"
+PRE_CFG = "sampler_pre_cfg_function"
 
 
 def install_best_of(model, particles: Particles, guidance: Guidance, *patchers):
@@ -113,11 +114,11 @@ class BestOf:
             piece = Piece(callback, start, steps)
             # Another seed for each piece, or an ancestral sampler would add the same noise again.
             options = extra_args | {"seed": (extra_args.get("seed") or 0) + start}
-            place = model_wrap, sigmas[start : end + 1], options, piece, noise
+            place = model_wrap, sigmas[start : end + 1], piece.watched(options), piece, noise
             latent_image = executor(*place, latent_image, mask, disable_pbar)
             if end < steps and piece.estimate is not None:
                 at = model_sampling, sigmas[end].reshape(1)
-                latent_image = self._select(*at, latent_image, piece.estimate, generator)
+                latent_image = self._select(*at, latent_image, piece, generator)
             noise = torch.zeros_like(noise)
         self._choose(model_sampling, sigmas[-1].reshape(1), latent_image)
         return latent_image
@@ -127,12 +128,16 @@ class BestOf:
         model_sampling,
         sigma: Tensor,
         held: Tensor,
-        estimate: Tensor,
+        piece: "Piece",
         generator: torch.Generator,
     ) -> Tensor:
         """What goes on of `held` (K G, ...): states at `sigma`, as samplers return them."""
-        x = model_sampling.noise_scaling(sigma, torch.zeros_like(held), held)
-        scores, _ = self._judge(model_sampling, sigma, x, estimate)
+        x, estimate = (
+            model_sampling.noise_scaling(sigma, torch.zeros_like(held), held),
+            piece.estimate,
+        )
+        read = (x, sigma) if self.guidance.input == "x_t" else piece.unguided or (estimate, sigma)
+        scores, _ = self._judge(model_sampling, *read)
         sources = self.particles.select(scores, generator)
         num, pictures = sources.shape
         goes_on = (sources == torch.arange(num)[:, None]).flatten()
@@ -146,19 +151,20 @@ class BestOf:
 
     def _choose(self, model_sampling, sigma: Tensor, samples: Tensor) -> None:
         """Notes the best particle of each picture."""
-        scores, self._agreements = self._judge(model_sampling, sigma, samples, samples)
+        scores, self._agreements = self._judge(model_sampling, samples, sigma)
         known = scores.where(scores.isfinite(), -torch.inf)
         self._chosen = known.argmax(dim=0)
         self._best = self._chosen * scores.shape[1] + torch.arange(scores.shape[1])
 
-    def _judge(
-        self, model_sampling, sigma: Tensor, x: Tensor, estimate: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Log-likelihoods of the target, and how far it is met: (K, G) each, on the CPU."""
+    def _judge(self, model_sampling, state: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods of the target, and how far it is met: (K, G) each, on the CPU.
+
+        `state`: what the guider reads, states at `sigma` or the estimates that were made there.
+        """
         guidance, num = self.guidance, self.particles.num
         device = next(guidance.guider.parameters()).device
         sigma = sigma.to(device).float()
-        state = self._streams.first(x if guidance.input == "x_t" else estimate).to(device).float()
+        state = self._streams.first(state).to(device).float()
         if guidance.input == "x_t":
             state = state / per_sample(norm_of_states(model_sampling, sigma), state)
         level = float(sigma_to_sigma_ve(model_sampling, sigma))
@@ -204,11 +210,28 @@ class LastCall:
 
 
 class Piece:
-    """The callback of some steps of a sampling, which notes the last estimate."""
+    """Some steps of a sampling: their callback, which notes the last `estimate`.
+
+    `unguided`: what a guider reads while sampling, and its sigma (1,): the conditional estimate
+    before other guidance moved it. A guider that reads what it moved itself finds all is well. None
+    where a guider node hides it.
+    """
 
     def __init__(self, callback: Callable, start: int, steps: int):
         self.callback, self.start, self.steps = callback, start, steps
         self.estimate: Tensor | None = None
+        self.unguided: tuple[Tensor, Tensor] | None = None
+
+    def watched(self, extra_args: dict) -> dict:
+        """A sampler's `extra_args`, with a pre-CFG function before all others that notes it."""
+        options = dict(extra_args.get("model_options") or {})
+        options[PRE_CFG] = [self._note, *options.get(PRE_CFG, [])]
+        return extra_args | {"model_options": options}
+
+    def _note(self, args: dict) -> list[Tensor]:
+        index = next(i for i, cond in enumerate(args["conds"]) if cond is not None)
+        self.unguided = args["conds_out"][index].clone(), args["sigma"][:1]
+        return args["conds_out"]
 
     def __call__(self, step: int, x_0: Tensor, x: Tensor, _: int) -> object:
         self.estimate = x_0

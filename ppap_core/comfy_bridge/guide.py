@@ -40,6 +40,7 @@ def guide(
     anything is sampled, where guider, target, experts, view and model do not fit together.
     """
     check_latents(model, guider)
+    check_gradient(target)
     reading = settle_reading(reading, guider)
     if strength.is_off:
         warn_of_no_guidance(guider, target, strength)
@@ -127,6 +128,15 @@ def check_latents(model, guider: LoadedGuider) -> None:
     if guider.expert_set:
         latent_format = model.get_model_object("latent_format")
         guider.expert_set.header.check_latent_format(type(latent_format).__name__)
+
+
+def check_gradient(target: Target) -> None:
+    """ValueError if `target` can judge pictures, but not say how to move one."""
+    if not getattr(target, "has_gradient", True):
+        raise ValueError(
+            "this target has no gradient, so it cannot move a picture: connect it, and its guider, "
+            "to PPAP Best of Several, which chooses among pictures"
+        )
 
 
 def settle_reading(reading: Reading, guider: LoadedGuider) -> Reading:

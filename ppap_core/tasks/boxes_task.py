@@ -8,6 +8,7 @@ from torch import Tensor
 from ..targets.boxes import box_loss, iou, to_corners
 from ..targets.boxes_drawing import draw_boxes
 from ..targets.boxes_target import FITS, Box, BoxesTarget
+from ..targets.count_target import DetectionCountTarget
 from .class_task import tag_kl
 from .maps import last_answers
 from .task import CLASSES_AND_BOX, Comparison, Preview, Recommendation, Recommended, Task
@@ -100,9 +101,9 @@ BOXES = Task(
     name="boxes",
     answers={"log-odds": "how sure it is of each class (log-odds), and a box, for every query"},
     shape=("q", CLASSES_AND_BOX),
-    targets=(BoxesTarget,),
+    targets=(BoxesTarget, DetectionCountTarget),
     model="a detector (DETR, RT-DETR, D-FINE, YOLOS)",
-    target_nodes="Target Boxes",
+    target_nodes="Target Boxes or Target Count",
     recommended=Recommended(
         x_t=Recommendation(0.3),  # that of maps: not measured for boxes
         x0_hat=Recommendation(0.5),

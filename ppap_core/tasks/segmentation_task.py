@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..targets.count_target import RegionCountTarget
 from ..targets.palettes import HUES
 from ..targets.segmentation_maps import SEGMENTS, show_segments
 from ..targets.segmentation_target import SegmentationTarget
@@ -33,7 +34,7 @@ SEGMENTATION = Task(
     name="segmentation",
     answers={"softmax": "one for each pixel (softmax)"},
     shape=(CLASSES, "h", "w"),
-    targets=(SegmentationTarget,),
+    targets=(SegmentationTarget, RegionCountTarget),
     model="a segmentation model",
     target_nodes="Target Depth/Seg Map or Target Mask per Class",
     recommended=RECOMMENDED,

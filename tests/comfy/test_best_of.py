@@ -150,3 +150,21 @@ def test_what_it_came_to_stands_on_the_node(comfyui, best_of, sample, monkeypatc
     monkeypatch.setattr(module, "show_on_node", lambda lines, **_: told.extend(lines))
     sample(best_of())
     assert told[0].startswith("best of 3: ") and "sure of torus, from all to the best" in told[0]
+
+
+def test_judged_is_the_estimate_that_guidance_did_not_move(comfyui, guide, best_of, sample, world):  # noqa: F811
+    """Two wrappers of one MODEL: particles see what the model itself makes of the first state."""
+    module = comfyui.module("ppap_core.comfy_bridge.best_of")
+    seen, judge = [], module.BestOf._judge
+
+    def watch(self, model_sampling, state, sigma):
+        seen.append((state.clone(), float(sigma)))
+        return judge(self, model_sampling, state, sigma)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.BestOf, "_judge", watch)
+        for model in (world[0], guide(strength=3.0)):
+            sample(best_of(model, particles=2, every=1), steps=3)
+    (plain, sigma), (guided, same) = seen[0], seen[len(seen) // 2]
+    assert sigma == same
+    torch.testing.assert_close(guided, plain, rtol=0, atol=1e-5)
