@@ -100,8 +100,8 @@ def class_guidance(name: str) -> Graph:
     return in_pixels(name, "demo-shapes-resnet", asked_class("torus"), plain(), links=links)
 
 
-def depth_of_reference(seed: int) -> Graph:
-    """An unguided picture, shown, and a target of its depth."""
+def map_of_reference(seed: int) -> Graph:
+    """An unguided picture, shown, and a target of what the guider sees in it."""
     drawn = parts.sampler("reference", SAMPLING | {"seed": seed}, PIXELS, guided=False)
     node = drawn.nodes["reference"]._replace(title=REFERENCE)
     decode = Node("VAEDecode", title="Decode", collapsed=True)
@@ -126,7 +126,7 @@ def depth_of_reference(seed: int) -> Graph:
 
 
 def depth_from_reference(name: str) -> Graph:
-    return in_pixels(name, "demo-scenes-depth", depth_of_reference(seed=11))
+    return in_pixels(name, "demo-scenes-depth", map_of_reference(seed=11))
 
 
 def solid_mask(title: str, value: int, width: int, height: int) -> Node:
@@ -182,7 +182,7 @@ def class_and_depth(name: str) -> Graph:
         guider("demo-shapes-resnet", prefix="class "),
         target(parts.class_target("cone"), "class target"),
         Graph(inputs=[Box("Depth as a hint", {"apply": apply})]),
-        depth_of_reference(seed=11),
+        map_of_reference(seed=11),
         widgets=PLAIN | {"strength": 2.0},
         links=[
             *parts.guide_by("apply"),
@@ -202,7 +202,7 @@ def restyle_with_depth(name: str) -> Graph:
     graph = in_pixels(
         name,
         "demo-scenes-depth",
-        depth_of_reference(seed=21),
+        map_of_reference(seed=21),
         Graph(inputs=[Box(REFERENCE, {"copies": copies})]),
         plain(changed),
         widgets=changed,
@@ -262,6 +262,35 @@ def strength_and_report(name: str) -> Graph:
     return in_pixels(name, "demo-shapes-resnet", asked_class("cone"), shown, links=links)
 
 
+def surfaces_and_score(name: str) -> Graph:
+    """Two guiders that do not fight: normals of a reference, and a score, the brightness."""
+    loader, apply = (
+        Node("PPAP_LoadGuider", {"guider": "demo-scenes-words"}),
+        Node("PPAP_ApplyGuidance"),
+    )
+    wished = Node("PPAP_TargetScore", {"wished": "6"})
+    graph = in_pixels(
+        name,
+        "demo-scenes-normals",
+        map_of_reference(seed=11),
+        Graph(
+            inputs=[
+                Box("Score", {"words": loader, "head": Node("PPAP_AddScoreHead"), "wished": wished})
+            ]
+        ),
+        Graph(inputs=[Box("Surfaces", {"apply": apply})], app=([("wished", "wished")], [])),
+        links=[
+            *parts.guide_by("apply"),
+            *parts.guide_by("guided", "head", "wished"),
+            (("words", "guider"), ("head", "guider")),
+            (("head", "guider"), ("wished", "guider")),
+            (("model", "model"), ("apply", "model")),
+        ],
+    )
+    unguided = (("model", "model"), ("guided", "model"))
+    return parts.replace_link(graph, unguided, (("apply", "model"), ("guided", "model")))
+
+
 DEMO_GRAPHS = {
     "13 Demo class guidance": class_guidance,
     "14 Demo depth from a reference": depth_from_reference,
@@ -270,5 +299,6 @@ DEMO_GRAPHS = {
     "17 Demo restyle with depth": restyle_with_depth,
     "18 Demo class guidance in latents": class_guidance_in_latents,
     "19 Demo strength and report": strength_and_report,
+    "20 Demo surfaces and score": surfaces_and_score,
 }
 GRAPHS = {name: build(name) for name, build in (own_graphs.OWN_GRAPHS | DEMO_GRAPHS).items()}
