@@ -10,8 +10,8 @@ class Target(Protocol):
     """What a guider of `task` should answer.
 
     It may also have `answer` (what the guider's numbers have to mean), `made_for` (the fingerprint
-    of the only guider that it can be asked of), and `agreement` with its `wording`, for reports
-    (wording.py).
+    of the only guider that it can be asked of), `boxes` (the parts of the picture that the guider
+    reads: cut_outs_target.py), and `agreement` with its `wording`, for reports (wording.py).
     """
 
     task: str
