@@ -108,32 +108,10 @@ class TargetPose(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        guider,
-        person,
-        confidence,
-        fit,
-        width,
-        height,
-        image=None,
-        keypoints=None,
-        bboxes=None,
-        region=WHOLE,
+        cls, guider, person, confidence, fit, width, height, region=WHOLE, **sources
     ) -> io.NodeOutput:
         expect_task(guider, cls, PoseTarget.task)
-        if (image is None) == (keypoints is None):
-            raise ValueError(
-                "Target Pose reads its socket image or its socket keypoints: connect one of them"
-            )
-        if image is not None:
-            people = read_reference(guider, read_image(image), person, bboxes)
-        elif bboxes is None:
-            people = choose(read_keypoints(keypoints), person, confidence, "keypoints")
-        else:
-            raise ValueError(
-                "the socket bboxes belongs to the socket image: disconnect it, since keypoints say "
-                "themselves where people are"
-            )
+        people = read_people(guider, person, confidence, **sources)
         frame = Frame(width=width, height=height, fit=fit)
         reads, labels = guider.guider.preprocessing.size, guider.guider.info.labels
         made = build_pose_target(labels, people, confidence, frame, reads, region)
@@ -141,8 +119,22 @@ class TargetPose(io.ComfyNode):
         return io.NodeOutput(*shown.args, made.region, ui=shown.ui)
 
 
-def read_reference(guider, image, person: int, bboxes) -> People:
-    """Those whom the guider sees in `image` (R, 3, H, W): in each box, or in the whole."""
+def read_people(
+    guider, person: int, confidence: float, image=None, keypoints=None, bboxes=None
+) -> People:
+    """Those of keypoints; or those whom the guider sees in image: in each box, or in the whole."""
+    if (image is None) == (keypoints is None):
+        raise ValueError(
+            "Target Pose reads its socket image or its socket keypoints: connect one of them"
+        )
+    if image is None and bboxes is not None:
+        raise ValueError(
+            "the socket bboxes belongs to the socket image: disconnect it, since keypoints say "
+            "themselves where people are"
+        )
+    if image is None:
+        return choose(read_keypoints(keypoints), person, confidence, "keypoints")
+    image = read_image(image)
     labels, predict = guider.guider.info.labels, partial(ask_about_all, guider)
     if bboxes is None:
         return read_whole(labels, image, person, predict)

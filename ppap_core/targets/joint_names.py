@@ -18,8 +18,9 @@ OPENPOSE = (
 )
 FINGERS = ("thumb", "forefinger", "middle finger", "ring finger", "pinky finger")
 FACE = tuple(f"face-{k}" for k in range(68))
-FEET = tuple(f"{side} {part}" for side in ("left", "right") for part in ("big toe", "small toe"))
-FEET = (*FEET[:2], "left heel", *FEET[2:], "right heel")
+FEET = tuple(
+    f"{side} {part}" for side in ("left", "right") for part in ("big toe", "small toe", "heel")
+)
 _FINGER = re.compile(
     r"(left|right) (thumb|fore|index|middle|ring|pinky)[ _]?(?:finger)? ?"
     r"([1-4]|tip|first joint|second joint|third joint)"

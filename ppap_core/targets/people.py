@@ -33,11 +33,11 @@ def choose(people: People, person: int, confidence: float, socket: str) -> Peopl
     `person`: EVERYONE, or only the person of that place. `socket`: what people are from. ValueError
     for a person that is not there.
     """
-    sure = people.sure(confidence)
-    area = sides_of(people.points, sure).prod(-1)
-    area = area * torch.tensor(people.sizes).prod(1)[:, None]
-    area = area.masked_fill(~sure.any(2), -1.0).masked_fill(~(people.scores > 0).any(2), -2.0)
-    counts = (people.scores > 0).any(2).sum(1).tolist()
+    sure, is_there = people.sure(confidence), (people.scores > 0).any(2)
+    low, high = corners_of(people.points, sure)
+    area = (high - low).clamp(min=0).prod(-1)  # a picture's size is the same for its people
+    area = area.masked_fill(~sure.any(2), -1.0).masked_fill(~is_there, -2.0)
+    counts = is_there.sum(1).tolist()
     for number, count in enumerate(counts, 1):
         if person > count:
             told = "1 person" if count == 1 else f"{count} people"
@@ -58,14 +58,10 @@ def choose(people: People, person: int, confidence: float, socket: str) -> Peopl
     )
 
 
-def sides_of(points: Tensor, counts: Tensor) -> Tensor:
-    """Of the box around those of `points` (..., K, 2) where `counts` (..., K): (..., 2)."""
-    low, high = corners_of(points, counts)
-    return (high - low).clamp(min=0)
-
-
 def corners_of(points: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """The upper left and the lower right one of that box; infinite where nothing counts."""
+    """Upper left and lower right (..., 2) of the box around those of `points` (..., K, 2) where
+    `counts` (..., K); infinite where nothing counts.
+    """
     no = ~counts[..., None]
     low, high = points.masked_fill(no, torch.inf), points.masked_fill(no, -torch.inf)
     return low.amin(-2), high.amax(-2)

@@ -47,13 +47,7 @@ def build_pose_target(
     mask = draw_region(region, people, confidence)
     people = in_labels_order(people, labels)
     asked = people.sure(confidence) & ((people.points >= 0) & (people.points <= 1)).all(-1)
-    for number, row in enumerate(asked, 1):
-        if not row.any():
-            raise ValueError(
-                f"picture {number} has no joint inside the picture that is {confidence:g} sure "
-                f"(the highest is {people.scores[number - 1].max().item():.2g}): lower the widget "
-                f"confidence, or connect a picture or pose with a person who is in view"
-            )
+    _check_asked(people, asked, confidence)
     of_someone = asked.any(2).any(0)
     points, asked = people.points[:, of_someone], asked[:, of_someone]
     target = _ask(points, asked, torch.tensor(sizes), reads)
@@ -63,6 +57,16 @@ def build_pose_target(
     if boxes is not None:
         lines.append("the guider reads the box around each person")
     return MadePose(MapTarget(target, preview, "\n".join(lines)), mask)
+
+
+def _check_asked(people: People, asked: Tensor, confidence: float) -> None:
+    for number, row in enumerate(asked, 1):
+        if not row.any():
+            raise ValueError(
+                f"picture {number} has no joint inside the picture that is {confidence:g} sure "
+                f"(the highest is {people.scores[number - 1].max().item():.2g}): lower the widget "
+                f"confidence, or connect a picture or pose with a person who is in view"
+            )
 
 
 def _ask(points: Tensor, asked: Tensor, sizes: Tensor, reads: tuple[int, int]) -> Target:
