@@ -9,6 +9,7 @@ ComfyUI (comfy_bridge/headless.py) does not wait for torch.
     experts, expert_file, expert_header    adapters per noise range, and their file
     noise            noise levels and noise ranges
     views            latents as images
+    cut_outs         parts of pictures, which a guider reads by themselves
     guidance, strength, jacobian           the gradient, and how it moves a picture
     distillation/    training of experts
     comfy_bridge/    all of this in ComfyUI
@@ -25,6 +26,7 @@ _PLACES = {  # public name: the file that it is in
     **dict.fromkeys(("CLASSES", "SCORES", "register_task"), ".tasks"),
     **dict.fromkeys(("Guider", "GuiderInfo", "Preprocessing"), ".guiders"),
     **dict.fromkeys(("check_by_trial", "fingerprint"), ".guiders"),
+    "CutOutsTarget": ".targets.cut_outs_target",
     "Wording": ".targets.wording",
     "LoadedGuider": ".comfy_bridge.loaded_guider",
 }

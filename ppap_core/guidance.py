@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .cut_outs import box_mask, cut_out, cut_sides
 from .experts import NoiseExperts
 from .guiders import Guider
 from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
@@ -30,9 +31,10 @@ from .views import View, identity
 class Score(NamedTuple):
     """`gradient`: of log p(target | x_vp) in x_vp (B, ...), and shaped like it.
 
-    `log_likelihood`: (B,). `image`: what the guider read, (N, 3, H, W) in about [-1, 1], where N
-    counts the frames of videos. `is_lost`: some picture's gradient was not finite, and is 0.
-    `is_stale`: the Jacobian was left out, since a cache answered for the diffusion model.
+    `log_likelihood`: (B,). `image`: the pictures that the guider read, or parts of them: (N, 3, H,
+    W) in about [-1, 1], where N counts the frames of videos. `is_lost`: some picture's gradient was
+    not finite, and is 0. `is_stale`: the Jacobian was left out, since a cache answered for the
+    diffusion model.
     `agreement`: how far the answer meets the target, a mean (); None if the target cannot say.
     """
 
@@ -54,7 +56,8 @@ class Guidance:
     many images of a shape (N, 3, H, W) the guider reads in one pass, by default all. What jacobian,
     strength and shaping leave open is settled here by evidence (recommended.py). The log-likelihood
     of a video is the sum over its frames, so every frame is guided as a picture of its own would
-    be.
+    be. A target with `boxes` (R, P, 4) is asked about P cut-outs of each picture (cut_outs.py), and
+    nothing outside them is moved.
     """
 
     guider: Guider
@@ -135,10 +138,34 @@ class Guidance:
         with torch.inference_mode(False):
             return self._read(state.detach().clone().float())[1]
 
+    @property
+    def boxes(self) -> Tensor | None:
+        """The parts of the picture that the guider reads; None if it reads the whole."""
+        return getattr(self.target, "boxes", None)
+
+    def read_shape(self, images: torch.Size) -> torch.Size:
+        """Of what the guider reads of `images` (N, 3, H, W)."""
+        if self.boxes is None:
+            return images
+        sides = cut_sides(self.boxes, images[-2:], self.guider.preprocessing)
+        return torch.Size((images[0] * self.boxes.shape[1], images[1], *sides))
+
+    def region_like(self, x: Tensor) -> Tensor | None:
+        """Where `x` (B, C, [frames,] h, w) may be moved, (B or 1, 1, [1,] h, w); None: anywhere."""
+        region = self.shaping.region_like(x)
+        if self.boxes is None:
+            return region
+        read = box_mask(self.boxes, x.shape[-2:]).to(x)[:, None]
+        if x.ndim == 5:  # boxes may have a row for each frame of the decoded video
+            read = read.amax(0, keepdim=True)[:, :, None]
+        return read if region is None else read * region
+
     def _read(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """What the guider reads of `state`, and its answer."""
-        image = self.view(self.shaping.choose_frames(state))
-        return image, in_parts(self.guider, image, self.at_once(image.shape))
+        """The pictures of which the guider reads all or parts, and its answer."""
+        image = read = self.view(self.shaping.choose_frames(state))
+        if self.boxes is not None:
+            read = cut_out(image, self.boxes, self.guider.preprocessing)
+        return image, in_parts(self.guider, read, self.at_once(read.shape))
 
     def _differentiate(self, state: Tensor) -> Score:
         """The score in `state`, which is what the guider reads."""

@@ -141,7 +141,7 @@ class GuidanceRun:
         gradient, share = self._moments.update(score.gradient), 1.0
         choose_frequencies = SPECTRA[guidance.shaping.spectrum]
         gradient = choose_frequencies(gradient, sigma_ve, guidance.data_spectrum)
-        if (region := guidance.shaping.region_like(gradient)) is not None:
+        if (region := guidance.region_like(gradient)) is not None:
             gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]
         shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share)

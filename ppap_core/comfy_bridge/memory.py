@@ -66,7 +66,8 @@ def guidance_bytes(guidance: Guidance, shape: Sequence[int]) -> int:
     if (plan := decode_plan(guidance, shape)) is not None:
         scale, decoding = PIXELS_PER_LATENT // 2**plan.left_out, plan.num_bytes
     images = torch.Size((num, 3, *(scale * side for side in shape[-2:])))
-    guiding = bytes_of_one(guidance.guider, images) * min(num, guidance.at_once(images))
+    read = guidance.read_shape(images)
+    guiding = bytes_of_one(guidance.guider, read) * min(read[0], guidance.at_once(read))
     return int(guiding + decoding)
 
 

@@ -155,11 +155,15 @@ class Preprocessing:
         down, across = (
             max(0, want - have) for have, want in zip(image.shape[-2:], self.size, strict=True)
         )
+        border = self.border(image)
+        sides = (across // 2, across - across // 2, down // 2, down - down // 2)
+        return F.pad(image - border, sides) + border
+
+    def border(self, image: Tensor) -> Tensor:
+        """The colour beyond a picture like `image`, (3 or 1, 1, 1) in [-1, 1]."""
         colour = [0.0 if self.black_border else round(255 * value) for value in self.mean]
         mean = image.new_tensor(colour) / 127.5 - 1
-        frame = (mean.flip(0) if self.reverse_channels else mean)[:, None, None]
-        sides = (across // 2, across - across // 2, down // 2, down - down // 2)
-        return F.pad(image - frame, sides) + frame
+        return (mean.flip(0) if self.reverse_channels else mean)[:, None, None]
 
     def _crop(self, image: Tensor) -> Tensor:
         whole = math.floor if self.floor_crop else round

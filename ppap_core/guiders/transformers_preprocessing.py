@@ -13,6 +13,7 @@ import torch
 
 from ..errors import one_line
 from ..pixels import bytes_to_image
+from ..targets.pose_boxes import MARGIN
 from .model_folder import read_settings
 from .plain_folder import in_utf8
 from .preprocessing import Preprocessing, for_channels
@@ -24,7 +25,6 @@ PROCESSOR, COMMON_PROCESSOR = "preprocessor_config.json", "processor_config.json
 STATISTICS = ("image_mean", "image_std")
 SAPIENS, YOLOS, PATCH = "Sapiens2", "Yolos", 16  # of whose networks 16 pixels make a patch
 OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
-MARGIN = 1.25  # times a person's box: what ViTPose and Sapiens2 read around it
 TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
 

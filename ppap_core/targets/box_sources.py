@@ -46,7 +46,8 @@ def in_shares(corners: Corners, size: tuple[float, float], told: str) -> Corners
 def read_bounding_boxes(
     value: Any, class_name: str, labels: Sequence[str], size: tuple[float, float]
 ) -> list[list[Found]]:
-    """The boxes of each picture. `class_name`: the class of those that have no label.
+    """The boxes of each picture. `class_name`: the class of those that have no label. Without
+    `labels` classes mean nothing, and no box needs one.
 
     ValueError, in one line, for another format, an unknown class, and a picture without a box.
     """
@@ -79,10 +80,10 @@ def _read_box(
         name = str(box.get("label") or metadata.get("desc") or class_name).strip()
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(f"{FORMAT}; {told} is not like that: connect another node") from None
-    if not name:
+    if labels and not name:
         raise ValueError(f"{told} has no label: write its class into the widget class_name")
     corners = in_shares((left, top, left + width, top + height), size, told)
-    return Found(find_class(name, labels), corners, 1.0, told)
+    return Found(find_class(name, labels) if labels else 0, corners, 1.0, told)
 
 
 def boxes_around(masks: Tensor, class_name: str, labels: Sequence[str]) -> list[list[Found]]:

@@ -26,7 +26,7 @@ LIMBS = (
     *(("nose", f"{side} eye") for side in SIDES),
     *((f"left {part}", f"right {part}") for part in ("shoulder", "hip")),
 )
-LINE = (140, 140, 140)
+LINE, BOX = (140, 140, 140), (70, 70, 70)
 SIDE = 512  # pixels of the longer side
 RADIUS, WIDTH = SIDE // 80, SIDE // 130
 
@@ -37,31 +37,43 @@ def joint_colour(index: int, num: int) -> tuple[int, int, int]:
 
 
 def draw_poses(
-    points: Tensor, weights: Tensor, labels: Sequence[str], size: tuple[float, float]
+    points: Tensor,
+    asked: Tensor,
+    labels: Sequence[str],
+    size: tuple[float, float],
+    boxes: Tensor | None = None,
 ) -> Tensor:
-    """(R, J, 2) in [0, 1], drawn where `weights` (R, J) are above 0 -> (R, 3, H, W) in [-1, 1].
+    """People's joints (R, P, J, 2) in [0, 1], where `asked` (R, P, J) -> (R, 3, H, W) in [-1, 1].
 
     `labels`: the joints' names, by which limbs are drawn. `size`: (width, height), of which the
-    proportions are kept.
+    proportions are kept. `boxes`: what is read of each picture, (R, P, 4).
     """
-    width, height = (max(1, round(SIDE * side / max(size))) for side in size)
-    drawn = [
-        _draw(row, asked, labels, (width, height))
-        for row, asked in zip(points.tolist(), (weights > 0).tolist(), strict=True)
+    sides = tuple(max(1, round(SIDE * side / max(size))) for side in size)
+    drawn = []
+    for row, (people, are_asked) in enumerate(zip(points, asked > 0, strict=True)):
+        picture = Image.new("RGB", sides)
+        pen = ImageDraw.Draw(picture)
+        for box in [] if boxes is None else boxes[row].view(-1, 2, 2):
+            pen.rectangle(_pixels(box, sides), outline=BOX)
+        for joints, is_asked in zip(people, are_asked.tolist(), strict=True):
+            _draw(pen, _pixels(joints, sides), is_asked, labels)
+        drawn.append(pil_to_bhwc(picture))
+    return bhwc_to_image(torch.cat(drawn))
+
+
+def _pixels(points: Tensor, sides: tuple[int, int]) -> list[tuple[float, ...]]:
+    """A pixel's centre is half a pixel from its corner."""
+    return [
+        tuple(p * side - 0.5 for p, side in zip(xy, sides, strict=True)) for xy in points.tolist()
     ]
-    return bhwc_to_image(torch.cat([pil_to_bhwc(picture) for picture in drawn]))
 
 
 def _draw(
-    points: Sequence[Sequence[float]],
+    pen: ImageDraw.ImageDraw,
+    places: Sequence[tuple[float, ...]],
     asked: Sequence[bool],
     labels: Sequence[str],
-    size: tuple[int, int],
-) -> Image.Image:
-    picture = Image.new("RGB", size)
-    pen = ImageDraw.Draw(picture)
-    # A pixel's centre is half a pixel from its corner.
-    places = [tuple(p * side - 0.5 for p, side in zip(xy, size, strict=True)) for xy in points]
+) -> None:
     known = {name: places[i] for i, name in enumerate(labels) if asked[i]}
     for a, b in LIMBS:
         if a in known and b in known:
@@ -70,4 +82,3 @@ def _draw(
         if asked[index]:
             box = (x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS)
             pen.ellipse(box, fill=joint_colour(index, len(places)))
-    return picture

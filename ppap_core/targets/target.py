@@ -10,8 +10,9 @@ class Target(Protocol):
     """What a guider of `task` should answer.
 
     It may also have `answer` (what the guider's numbers have to mean), `made_for` (the fingerprint
-    of the only guider that it can be asked of), `has_gradient` (False: it only chooses among
-    pictures, as particles.py does), and `agreement` with its `wording`, for reports (wording.py).
+    of the only guider that it can be asked of), `boxes` (the parts of the picture that the guider
+    reads: cut_outs_target.py), `has_gradient` (False: it only chooses among pictures, as
+    particles.py does), and `agreement` with its `wording`, for reports (wording.py).
     """
 
     task: str

@@ -48,13 +48,13 @@ def preview_poses(info: "GuiderInfo", answers: "Rows", num: int) -> Preview:
     sure = joints.scores >= SURE
     target = PoseTarget(joints.points, (sure | ~sure.any(1, keepdim=True)).float())
     height, width = heatmaps.shape[-2:]
-    maps = draw_poses(target.points, target.weights, info.labels, (width, height))
+    maps = draw_poses(target.points[:, None], target.weights[:, None], info.labels, (width, height))
     return Preview(target, names, maps)
 
 
 POSE = Task(
     name="pose",
-    answers={"heatmap": "a heatmap for each; the whole picture stands for the box of one person"},
+    answers={"heatmap": "a heatmap for each, of the person in the picture or in a box"},
     shape=(CLASSES, "h", "w"),
     targets=(PoseTarget,),
     model="a pose model",

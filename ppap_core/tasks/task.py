@@ -145,8 +145,9 @@ class Task:
         return next(iter(self.answers))
 
     def recommends(self, target: Target) -> Recommended:
-        """What evidence recommends for guidance towards `target`."""
-        return self.recommended_for.get(type(target), self.recommended)
+        """What evidence recommends for guidance towards `target`, or those that it is made of."""
+        asked = getattr(target, "targets", (target,))[0]
+        return self.recommended_for.get(type(asked), self.recommended)
 
     @property
     def is_dense(self) -> bool:

@@ -10,9 +10,11 @@ from scipy.stats import entropy
 
 from ppap_core.guiders.pose_guider import COCO
 from ppap_core.pixels import image_to_bytes
-from ppap_core.targets.heatmaps import SHARPNESS, Joints, pixel_points, read_joints
-from ppap_core.targets.keypoints import in_labels_order, read_keypoints
+from ppap_core.targets.heatmaps import SHARPNESS, pixel_points, read_joints
+from ppap_core.targets.joint_names import in_labels_order
+from ppap_core.targets.keypoints import read_keypoints
 from ppap_core.targets.map_target import Frame
+from ppap_core.targets.people import People, choose
 from ppap_core.targets.pose_drawing import joint_colour
 from ppap_core.targets.pose_making import build_pose_target
 from ppap_core.targets.pose_target import PoseTarget
@@ -105,52 +107,57 @@ def frame(*people, size=(400, 300)):
     return {"canvas_width": size[0], "canvas_height": size[1], "people": people}
 
 
+def chosen(value, person=1, confidence=0.3):
+    return choose(read_keypoints(value), person, confidence, "keypoints")
+
+
 def test_openpose_joints_find_their_names():
-    joints, sizes, note = read_keypoints([frame(person())], 0, 0.3)
-    points = in_labels_order(joints, COCO).points[0] * torch.tensor(sizes[0])
+    people = in_labels_order(chosen([frame(person())]), COCO)
+    points = people.points[0, 0] * torch.tensor(people.sizes[0])
     for name, (x, y) in zip(COCO, points.tolist(), strict=True):
         side, _, part = name.rpartition(" ")
         k = BODY_18.index(side[:1].upper() + part.capitalize())
         assert (x, y) == pytest.approx((100 + 9 * k, 20 + 7 * k), abs=1e-3), name
-    assert note == "keypoints has 1 person in a picture: the largest is taken"
+    assert people.notes == ("keypoints has 1 person in a picture: number 1 by size is asked for",)
 
 
 def test_coordinates_in_0_to_1_are_the_same():
     """One joint lies outside the picture, at 1.1325 of the width."""
     pixels = person(300)
     shares = [v / (400, 300, 1)[i % 3] for i, v in enumerate(pixels)]
-    (one, _, _), (other, _, _) = (read_keypoints([frame(p)], 0, 0.3) for p in (pixels, shares))
+    one, other = (read_keypoints([frame(p)]) for p in (pixels, shares))
     torch.testing.assert_close(one.points, other.points)
 
 
 def test_a_saved_pose_is_read_as_text():
     frames = [frame(person()), frame(person(50))]
     for value in (frames, frames[0]):
-        kept, saved = read_keypoints(value, 0, 0.3), read_keypoints(json.dumps(value), 0, 0.3)
-        assert saved[1:] == kept[1:] and saved[0].points.equal(kept[0].points)
+        kept, saved = read_keypoints(value), read_keypoints(json.dumps(value))
+        assert saved.sizes == kept.sizes and saved.points.equal(kept.points)
 
 
-@pytest.mark.parametrize(("asked", "x"), [(0, 50), (1, 10), (2, 50)])
-def test_the_person_is_the_largest_or_the_one_of_the_number(asked, x):
-    joints, _, _ = read_keypoints([frame(person(10, scale=0.5), person(50))], asked, 0.3)
-    assert joints.points[0, 0, 0].item() * 400 == pytest.approx(x)
+@pytest.mark.parametrize(("asked", "xs"), [(0, (50, 10)), (1, (50,)), (2, (10,))])
+def test_the_largest_person_comes_first(asked, xs):
+    people = chosen([frame(person(10, scale=0.5), person(50))], asked)
+    assert (people.points[0, :, 0, 0] * 400).tolist() == pytest.approx(xs)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_the_preview_shows_each_joint_where_the_target_has_it(fit):
     """A square picture of a pose of 400 x 300; "crop" cuts off all beyond 350, an ear."""
-    joints, sizes, note = read_keypoints([frame(person(200))], 0, 0.3)
-    joints = in_labels_order(joints, COCO)
-    made = build_pose_target(COCO, joints, sizes, 0.3, Frame(512, 512, fit), note)
-    places = joints.points[0] * torch.tensor((400.0, 300.0))
+    people = chosen([frame(person(200))])
+    made = build_pose_target(COCO, people, 0.3, Frame(512, 512, fit), (64, 48)).shown
+    places = in_labels_order(people, COCO).points[0, 0] * torch.tensor((400.0, 300.0))
     sides, low = {"pad": ((400, 400), (0, -50)), "crop": ((300, 300), (50, 0))}.get(
         fit, ((400, 300), (0, 0))
     )
     expected = (places - torch.tensor(low)) / torch.tensor(sides)
     inside = ((expected >= 0) & (expected <= 1)).all(1)
-    assert made.target.weights[0].bool().equal(inside)
+    in_box, box = made.target.targets[0], made.target.boxes[0, 0]
+    assert in_box.weights[0].bool().equal(inside)
     assert int(inside.sum()) == 17 - (fit == "crop")
-    torch.testing.assert_close(made.target.points[0][inside], expected[inside])
+    points = box[:2] + in_box.points[0] * (box[2:] - box[:2])
+    torch.testing.assert_close(points[inside], expected[inside])
     shown = image_to_bytes(made.preview[0])
     for index in inside.nonzero()[:, 0].tolist():
         colour = torch.tensor(joint_colour(index, 17), dtype=torch.uint8)[:, None, None]
@@ -161,12 +168,11 @@ def test_the_preview_shows_each_joint_where_the_target_has_it(fit):
 
 
 def test_unsure_joints_and_those_outside_ask_for_nothing():
-    joints = Joints(
-        torch.tensor([[[0.5, 0.5], [1.2, 0.5], [0.4, 0.4]]]), torch.tensor([[1, 1, 0.2]])
-    )
-    made = build_pose_target(("a", "b", "c"), joints, [(100, 100)], 0.3, Frame())
-    assert made.target.weights.tolist() == [[1.0, 0.0, 0.0]]
-    assert made.info == "pose target for 1 picture: 1 of 3 joints\nnot asked for: b and c"
+    points = torch.tensor([[[[0.1, 0.1], [1.2, 0.5], [0.9, 0.9], [0.4, 0.4]]]])
+    people = People(tuple("abcd"), points, torch.tensor([[[1, 1, 1, 0.2]]]), [(100, 100)])
+    made = build_pose_target(tuple("abcd"), people, 0.3, Frame(), (64, 48)).shown
+    assert made.target.weights.tolist() == [[1.0, 0.0, 1.0, 0.0]]  # the whole picture
+    assert made.info == "pose target for 1 picture: 2 of 4 joints\nnot asked for: b and d"
 
 
 @pytest.mark.parametrize(
@@ -185,21 +191,21 @@ def test_unsure_joints_and_those_outside_ask_for_nothing():
         ([frame(person(math.nan))], 0, "its frame 1 is not like that"),
         ([frame(person(), size=(0, 9))], 0, "its frame 1 is not like that"),
         ([frame(person()), frame()], 0, "'keypoints' has no person in frame 2"),
-        ([frame(person())], 2, "widget person is 2, but frame 1 of .* has 1 person: choose 1"),
+        ([frame(person())], 2, "widget person is 2, but picture 1 of .* has 1 person: choose 1"),
     ],
 )
 def test_bad_keypoints_are_refused_in_one_line(value, asked, line):
     with pytest.raises(ValueError, match=line) as error:
-        read_keypoints(value, asked, 0.3)
+        chosen(value, asked)
     assert "\n" not in str(error.value)
 
 
 def test_what_asks_for_nothing_is_refused():
-    joints, sizes, _ = read_keypoints([frame(person(sure=0.2))], 0, 0.3)
+    people = read_keypoints([frame(person(sure=0.2))])
     line = r"picture 1 has no joint .* 0.3 sure \(the highest is 0.2\): lower the widget confidence"
     with pytest.raises(ValueError, match=line):
-        build_pose_target(COCO, in_labels_order(joints, COCO), sizes, 0.3, Frame())
+        build_pose_target(COCO, people, 0.3, Frame(), (64, 48))
     with pytest.raises(ValueError, match="knows no joint of the socket keypoints .it knows tail"):
-        in_labels_order(joints, ("tail", "paw"))
+        in_labels_order(people, ("tail", "paw"))
     with pytest.raises(ValueError, match="made for heatmaps .B, 1, h, w.*connect the same guider"):
         target_at(0.5, 0.5).log_likelihood(torch.zeros(1, 2, 4, 4))

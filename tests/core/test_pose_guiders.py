@@ -94,11 +94,10 @@ def test_vitpose_plus_is_asked_as_coco(tmp_path, monkeypatch):
     assert got.equal(own) and not got.allclose(other)
 
 
-def test_the_card_says_that_the_picture_is_the_box(tmp_path):
+def test_the_card_says_whose_joints_are_meant(tmp_path):
     card = describe(load_guider(transformers_folder(tmp_path / "net", NAMES[0]))).splitlines()
     assert card[1] == (
-        "predicts pose: 17 joints, a heatmap for each; the whole picture stands for the box of one "
-        "person"
+        "predicts pose: 17 joints, a heatmap for each, of the person in the picture or in a box"
     )
     assert card[2] == "joints: nose, left eye, right eye, left ear, right ear, ... right ankle"
     assert card[3] == "reads 48 x 64 pixels, colour"

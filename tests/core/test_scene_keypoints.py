@@ -9,7 +9,9 @@ from demo.paths import POSE_GUIDER
 from demo.pose_models import load_pose_judge, pose_target
 from demo.rays import camera_rays
 from demo.scenes import random_parameters, render
+from ppap_core.cut_outs import cut_out
 from ppap_core.guiders import load_guider
+from ppap_core.targets.cut_outs_target import CutOutsTarget
 
 
 def test_a_point_on_a_pixels_ray_is_seen_at_that_pixel():
@@ -43,3 +45,20 @@ def test_the_shipped_judge_sees_them_and_so_does_the_guider_through_the_loader()
     with torch.no_grad():
         for model in (load_pose_judge(), load_guider(POSE_GUIDER)):
             assert target.agreement(model(image)).mean() > 0.85
+
+
+@pytest.mark.skipif(
+    not hasattr(transformers, "AutoModelForPoseEstimation"),
+    reason="this transformers has no pose models by task",
+)
+def test_a_small_object_is_read_better_in_its_box():
+    """In the lower left quarter of a grey picture."""
+    guider, truth = load_guider(POSE_GUIDER), scene_keypoints(20, seed=31)
+    picture = torch.zeros(20, 3, 64, 64)
+    picture[..., 32:, :32] = render(20, seed=31).pictures()
+    whole = pose_target(truth / 2 + torch.tensor((0.0, 0.5)))
+    boxed = CutOutsTarget((pose_target(truth),), torch.tensor([[[0.0, 0.5, 0.5, 1.0]]]))
+    with torch.no_grad():
+        in_box = guider(cut_out(picture, boxed.boxes, guider.preprocessing))
+        assert boxed.agreement(in_box).mean() > 0.8
+        assert whole.agreement(guider(picture)).mean() < 0.5
