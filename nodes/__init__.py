@@ -9,6 +9,7 @@ from ..ppap_core.comfy_bridge.folders import register_folders
 from ..ppap_core.comfy_bridge.published import publish
 from .best_of import BestOfSeveral
 from .boxes import TargetBoxes
+from .clip_vision import ClipVisionGuider
 from .count import TargetCount
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
@@ -52,6 +53,7 @@ class PPAPExtension(ComfyExtension):
             TargetStyle,
             TargetBoxes,
             TargetCount,
+            ClipVisionGuider,
         ]
 
 

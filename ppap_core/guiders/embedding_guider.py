@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ..tasks import EMBEDDING
 from .guider import Guider, GuiderInfo, fingerprint
 from .model_folder import read_weights
+from .preprocessing import Preprocessing
 from .transformers_model import channels_of, load_model
 from .transformers_preprocessing import transformers_preprocessing
 from .words import KNOW_WORDS, Words
@@ -72,6 +73,14 @@ def load_embedding_folder(folder: Path, config: dict) -> Guider:
     preprocessing = transformers_preprocessing(folder, whole=False, channels=channels)
     words = Words.of(folder, architecture, weights) if architecture in KNOW_WORDS else None
     return Guider(model, preprocessing, info, words)
+
+
+def embedding_guider(
+    model: nn.Module, source: str, preprocessing: Preprocessing, print_of_weights: str
+) -> Guider:
+    """A guider out of one of transformers' `PICTURES_ONLY` models, wherever it comes from."""
+    info = GuiderInfo(source, type(model).__name__, EMBEDDING.name, (), print_of_weights)
+    return Guider(EmbeddingModel(model), preprocessing, info)
 
 
 def copy_network(guider: Guider, what: str) -> EmbeddingModel:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import one_line
 from .model_folder import CONFIG, WEIGHTS, weights_variant
@@ -35,11 +35,29 @@ def load_model(loader: str, folder: Path) -> nn.Module:
             model = model.float()
     except (ValueError, OSError, RuntimeError, TypeError, KeyError, ImportError) as error:
         raise ValueError(f"guider {folder.name!r} cannot be built: {one_line(error)}") from None
+    _check_complete(report, f"{folder / WEIGHTS} does not fit {CONFIG}")
+    return model
+
+
+def _check_complete(report: dict, told: str) -> None:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report.get(kind):
             first = min(map(str, report[kind]))
-            what = kind.replace("_", " ")
-            raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG}: {what}: {first}")
+            raise ValueError(f"{told}: {kind.replace('_', ' ')}: {first}")
+
+
+def build_model(loader: str, config: "PretrainedConfig", weights: dict[str, Tensor]) -> nn.Module:
+    """The network that transformers' class `loader` builds, with `weights` in float32.
+
+    ValueError, in one line, if they do not fit.
+    """
+    import transformers
+
+    with torch.inference_mode(False):
+        model, report = getattr(transformers, loader).from_pretrained(
+            None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
+        )
+    _check_complete(report, f"the model does not fit {loader}")
     return model
 
 
