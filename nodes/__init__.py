@@ -9,6 +9,7 @@ from ..ppap_core.comfy_bridge.folders import register_folders
 from ..ppap_core.comfy_bridge.published import publish
 from .best_of import BestOfSeveral
 from .boxes import TargetBoxes
+from .class_names import AddClassNames
 from .experts import LoadExperts
 from .guiders import GuiderClasses, LoadGuider
 from .likeness import TargetLikeness
@@ -50,6 +51,7 @@ class PPAPExtension(ComfyExtension):
             TargetScore,
             TargetStyle,
             TargetBoxes,
+            AddClassNames,
         ]
 
 

@@ -1,0 +1,65 @@
+"""Add Class Names: a classifier in a user's own words."""
+
+from comfy_api.latest import io
+
+from ..ppap_core.guiders import describe, name_classes
+from ..ppap_core.guiders.named_classes import TEMPLATE
+from ..ppap_core.targets.embedding_target import EmbeddingTarget
+from .shown import shows_text, text_on_node
+from .sockets import expect_task
+from .types import CATEGORY, GuiderSocket
+
+SEARCH_ALIASES = [
+    *("zero-shot", "classifier", "class", "classes", "names", "labels", "own words", "clip"),
+    *("siglip", "open vocabulary", "guide", "PPAP"),
+]
+
+
+class AddClassNames(io.ComfyNode):
+    @classmethod
+    @shows_text
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PPAP_AddClassNames",
+            display_name="Add Class Names",
+            category=CATEGORY,
+            description="Turns a CLIP or SigLIP into a classifier whose classes you name.",
+            search_aliases=SEARCH_ALIASES,
+            inputs=[
+                GuiderSocket.Input(
+                    "guider",
+                    tooltip="A CLIP or SigLIP. If it has experts, they serve the classes too.",
+                ),
+                io.String.Input(
+                    "names",
+                    default="",
+                    multiline=True,
+                    placeholder="a class per line, such as: a sports car",
+                    tooltip="A class per line, in your own words. CLIP compares them with each "
+                    "other, so name what else the picture could show; SigLIP answers yes or no to "
+                    "each.",
+                ),
+                io.String.Input(
+                    "template",
+                    default=TEMPLATE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="What the model reads for each class: {} stands for the name. Name "
+                    "your kind of picture, such as: a watercolour of {}. With {} alone it reads "
+                    "the lines as they are.",
+                ),
+            ],
+            outputs=[
+                GuiderSocket.Output(display_name="guider"),
+                io.String.Output(
+                    display_name="info", tooltip="The guider's card, as the node shows it."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, guider, names, template=TEMPLATE) -> io.NodeOutput:
+        expect_task(guider, cls, EmbeddingTarget.task)
+        named, notes = name_classes(guider.guider, names, template)
+        card = "\n".join([describe(named), *notes])
+        return io.NodeOutput(guider.with_guider(named), card, ui=text_on_node(card))
