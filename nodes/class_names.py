@@ -1,9 +1,10 @@
-"""Add Class Names: a classifier in a user's own words."""
+"""Add Class Names: a classifier, or a detector, in a user's own words."""
 
 from comfy_api.latest import io
 
 from ..ppap_core.guiders import describe, name_classes
 from ..ppap_core.guiders.named_classes import TEMPLATE
+from ..ppap_core.targets.boxes_target import BoxesTarget
 from ..ppap_core.targets.embedding_target import EmbeddingTarget
 from .shown import shows_text, text_on_node
 from .sockets import expect_task
@@ -11,7 +12,7 @@ from .types import CATEGORY, GuiderSocket
 
 SEARCH_ALIASES = [
     *("zero-shot", "classifier", "class", "classes", "names", "labels", "own words", "clip"),
-    *("siglip", "open vocabulary", "guide", "PPAP"),
+    *("siglip", "owlv2", "open vocabulary", "detector", "guide", "PPAP"),
 ]
 
 
@@ -23,12 +24,14 @@ class AddClassNames(io.ComfyNode):
             node_id="PPAP_AddClassNames",
             display_name="Add Class Names",
             category=CATEGORY,
-            description="Turns a CLIP or SigLIP into a classifier whose classes you name.",
+            description="Turns a CLIP or SigLIP into a classifier whose classes you name, and an "
+            "OWLv2 into a detector of them.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 GuiderSocket.Input(
                     "guider",
-                    tooltip="A CLIP or SigLIP. If it has experts, they serve the classes too.",
+                    tooltip="A CLIP or SigLIP, whose experts serve the classes too; or an OWLv2, "
+                    "whose experts are trained after this node.",
                 ),
                 io.String.Input(
                     "names",
@@ -36,8 +39,8 @@ class AddClassNames(io.ComfyNode):
                     multiline=True,
                     placeholder="a class per line, such as: a sports car",
                     tooltip="A class per line, in your own words. CLIP compares them with each "
-                    "other, so name what else the picture could show; SigLIP answers yes or no to "
-                    "each.",
+                    "other, so name what else the picture could show; SigLIP and OWLv2 answer yes "
+                    "or no to each.",
                 ),
                 io.String.Input(
                     "template",
@@ -59,7 +62,11 @@ class AddClassNames(io.ComfyNode):
 
     @classmethod
     def execute(cls, guider, names, template=TEMPLATE) -> io.NodeOutput:
-        expect_task(guider, cls, EmbeddingTarget.task)
+        expect_task(guider, cls, EmbeddingTarget.task, BoxesTarget.task)
         named, notes = name_classes(guider.guider, names, template)
         card = "\n".join([describe(named), *notes])
-        return io.NodeOutput(guider.with_guider(named), card, ui=text_on_node(card))
+        if guider.guider.info.task != named.info.task:
+            loaded = guider.with_guider(named)
+        else:  # the experts of a detector know its own classes only
+            loaded = guider.without_experts().with_guider(named)
+        return io.NodeOutput(loaded, card, ui=text_on_node(card))

@@ -1,14 +1,14 @@
-"""Classes in a user's own words: a CLIP or SigLIP that answers which of some names fits."""
+"""Classes in a user's own words: of a CLIP or SigLIP which fits, of an OWLv2 where it is."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..tasks import CLASS
 from .embedding_guider import copy_network
-from .guider import Guider, GuiderInfo, fingerprint_with
+from .guider import Guider, fingerprint_with, own_copy
+from .open_detector import OpenDetector, OpenGuider
 from .trial import check_by_trial
 from .words import Words
 
@@ -21,14 +21,15 @@ def name_classes(guider: Guider, names: str, template: str = TEMPLATE) -> tuple[
 
     Each name, in its place in `template`, becomes a row of a linear layer on the embedding, so the
     logits are those of the model itself: a softmax over all names by CLIP, a yes or no to each by
-    SigLIP. It has a copy of the network, under the same names, so that experts of `guider` fit it
-    too. ValueError, in one line, for a guider that reads no words, names that are missing or given
-    twice, a single one for CLIP, and a template without a place.
+    SigLIP. An OWLv2 finds boxes of the names. The guider has a copy of the network, under the same
+    names, so that experts of a CLIP or SigLIP fit it too. ValueError, in one line, for a guider
+    that reads no words, names that are missing or given twice, a single one for CLIP, and a
+    template without a place.
     """
     if guider.words is None:
         raise ValueError(
-            f"{guider.info.source} ({guider.info.architecture}) cannot read words: connect a CLIP "
-            f"or SigLIP"
+            f"{guider.info.source} ({guider.info.architecture}) cannot read words: connect a CLIP, "
+            f"SigLIP or OWLv2"
         )
     labels = _read_names(names, guider.words)
     if PLACE not in template:
@@ -36,13 +37,25 @@ def name_classes(guider: Guider, names: str, template: str = TEMPLATE) -> tuple[
             f"the widget template has no {PLACE}, which stands for the name: write it, such as "
             f"{TEMPLATE!r}"
         )
-    network = copy_network(guider, "classes in words")
     read = guider.words.read([template.replace(PLACE, label) for label in labels])
-    with torch.inference_mode(False):
-        network.head = _layer(read.embeddings, guider.words)
-    named = Guider(network, guider.preprocessing, _info(guider, labels, network.head))
+    named = _named(guider, labels, read.embeddings)
     check_by_trial(named, guider.info.source)
     return named, [f'too long, so only this is read: "{kept}"' for kept in read.cut.values()]
+
+
+def _named(guider: Guider, labels: tuple[str, ...], texts: Tensor) -> Guider:
+    """`texts`: unit vectors (K, D)."""
+    own = fingerprint_with(guider.info.fingerprint, "\n".join(labels), {"texts": texts})
+    info = replace(guider.info, labels=labels, fingerprint=own)
+    if isinstance(guider.backbone, OpenDetector):
+        network = own_copy(guider)
+        network.queries = texts
+        return OpenGuider(network, guider.preprocessing, info)
+    network, layer = copy_network(guider, "classes in words"), _layer(texts, guider.words)
+    network.head = layer
+    answer = "softmax" if layer.bias is None else "sigmoid"
+    info = replace(info, task=CLASS.name, answer=answer)
+    return Guider(network, guider.preprocessing, info)
 
 
 def _read_names(text: str, words: Words) -> tuple[str, ...]:
@@ -58,17 +71,12 @@ def _read_names(text: str, words: Words) -> tuple[str, ...]:
     return names
 
 
-def _layer(embeddings: torch.Tensor, words: Words) -> nn.Linear:
+@torch.inference_mode(False)
+def _layer(texts: Tensor, words: Words) -> nn.Linear:
     """Unit vectors of texts (K, D) -> the layer (D to K) of the model's logits."""
-    num, width = embeddings.shape
+    num, width = texts.shape
     layer = nn.Linear(width, num, bias=words.bias is not None)
-    layer.weight.data.copy_(words.scale * embeddings)
+    layer.weight.data.copy_(words.scale * texts)
     if words.bias is not None:
         layer.bias.data.fill_(words.bias)
     return layer
-
-
-def _info(guider: Guider, labels: Sequence[str], layer: nn.Linear) -> GuiderInfo:
-    own = fingerprint_with(guider.info.fingerprint, "\n".join(labels), layer.state_dict())
-    answer = "softmax" if layer.bias is None else "sigmoid"
-    return replace(guider.info, task=CLASS.name, labels=labels, fingerprint=own, answer=answer)
