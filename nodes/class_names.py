@@ -65,8 +65,6 @@ class AddClassNames(io.ComfyNode):
         expect_task(guider, cls, EmbeddingTarget.task, BoxesTarget.task)
         named, notes = name_classes(guider.guider, names, template)
         card = "\n".join([describe(named), *notes])
-        if guider.guider.info.task != named.info.task:
-            loaded = guider.with_guider(named)
-        else:  # the experts of a detector know its own classes only
-            loaded = guider.without_experts().with_guider(named)
-        return io.NodeOutput(loaded, card, ui=text_on_node(card))
+        if named.info.task == BoxesTarget.task:  # a detector's experts know its own classes only
+            guider = guider.without_experts()
+        return io.NodeOutput(guider.with_guider(named), card, ui=text_on_node(card))

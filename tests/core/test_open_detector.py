@@ -5,33 +5,18 @@ import torch
 import transformers
 
 from demo.paths import BOXES_GUIDER
-from demo.tokenizer import END, PAD, START, build_tokenizer
 from ppap_core.guidance import Guidance
 from ppap_core.guiders import load_guider, name_classes
 from ppap_core.targets.boxes import to_corners
 from ppap_core.targets.boxes_target import Box, BoxesTarget
-from tests.core.tiny_guiders import WORDS, fill_zero_matrices, picture, vit
+from tests.core.tiny_guiders import owl_folder, picture
 
 NAMES = ("red cone", "blue cube", "green floor")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("owl") / "tiny"
-    torch.manual_seed(0)
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    small |= {"intermediate_size": 64}
-    tokens = {"pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
-    text = {**small, "vocab_size": 16, "max_position_embeddings": 8, **tokens}
-    vision = vit(**small, image_size=64, patch_size=16)
-    config = transformers.Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)
-    model = transformers.Owlv2ForObjectDetection(config)
-    fill_zero_matrices(model)
-    model.save_pretrained(folder)
-    processor = transformers.Owlv2ImageProcessor(size={"height": 64, "width": 64})
-    processor.save_pretrained(folder)
-    build_tokenizer(WORDS, 8).save_pretrained(folder)
-    return folder
+    return owl_folder(tmp_path_factory.mktemp("owl") / "tiny")
 
 
 @pytest.fixture(scope="module")
