@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .box_sources import EVERYWHERE, Found
 from .boxes_drawing import draw_boxes
-from .boxes_target import Box, BoxesTarget, told_name
+from .boxes_target import WHOLE, Box, BoxesTarget, told_name
 from .map_target import Frame, MapTarget
 from .pose_making import fit_points
 from .wording import listed
@@ -65,7 +65,7 @@ def _join(known: Sequence[list[list[Found]]]) -> list[list[Found]]:
 def _fit(found: Found, size: Size, frame: Frame, cut: list[str]) -> Box:
     """Inside the picture; `cut` gets the name of what was not."""
     if found.corners == EVERYWHERE:
-        return Box(found.index, (0.0, 0.0, 1.0, 1.0), found.weight)
+        return Box(found.index, WHOLE, found.weight)
     points, _ = fit_points(torch.tensor(found.corners).view(2, 2), size, frame)
     low, high = points.amin(0), points.amax(0)
     inside = torch.cat((low, high)).clamp(0, 1)

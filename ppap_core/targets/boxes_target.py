@@ -14,6 +14,7 @@ from .boxes import area, box_loss, common_area, iou, to_corners
 from .wording import Wording, in_wording, short_name
 
 FITS = 0.5  # IoU from which on a detection counts as one of the box: that of PASCAL VOC and COCO
+WHOLE = 0.0, 0.0, 1.0, 1.0  # the corners of the picture
 CERTAIN = 1 - 1e-6  # a probability: beyond it, logarithms of what is left are no numbers
 TINY = -15.0  # log-probabilities below it are as good as those of small probabilities
 
@@ -91,7 +92,10 @@ class BoxesTarget:
         names = {told_name(box, labels) for row in self.rows for box in row}
         num = max(map(len, self.rows))
         what = names.pop() if len(names) == 1 else "what is asked for"
-        told = f"{what} in {'the box' if num == 1 else 'the boxes'}"
+        place = "the box" if num == 1 else "the boxes"
+        if all(box.weight < 0 and box.corners == WHOLE for row in self.rows for box in row):
+            place = "the picture"
+        told = f"{what} in {place}"
         sure = f"sure of {in_wording(told)}"
         return Wording(
             f"the detector was {{}} {sure}, now {{}}", f"{{}} -> {{}} {sure}", f"sure of {told}"

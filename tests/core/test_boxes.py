@@ -117,7 +117,7 @@ def test_none_anywhere_is_shown_and_told():
     alone = build("cat: -1")
     assert alone.info == "boxes for 1 picture: no cat"
     told = alone.target.wording(LABELS).tell(0.2, 0.9)
-    assert told == "the detector was 20 % sure of no cat in the box, now 90 %"
+    assert told == "the detector was 20 % sure of no cat in the picture, now 90 %"
 
 
 def test_there_is_a_gradient_where_nothing_overlaps_and_all_is_unlikely():
