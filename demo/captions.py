@@ -67,10 +67,16 @@ def describe(parameters: dict[str, Tensor]) -> Seen:
 def judge(pictures: Tensor) -> Seen:
     """What judges, which guide nothing, see in pictures (N, 3, 32, 32) in [-1, 1]."""
     shape = load_judge(JUDGE)(pictures).argmax(1)
-    segments = judge_answer(pictures).logits.argmax(1)
-    hues = [_mean_hue(pictures, segments == segment) for segment in (OBJECT, FLOOR)]
-    colour, floor = map(name_hues, hues)
+    colour, floor = map(name_hues, seen_hues(pictures))
     return Seen(colour, shape, floor)
+
+
+@torch.no_grad()
+def seen_hues(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean hues of what a judge takes for the object and the floor: (N,) each, in turns."""
+    segments = judge_answer(pictures).logits.argmax(1)
+    colour, floor = (_mean_hue(pictures, segments == segment) for segment in (OBJECT, FLOOR))
+    return colour, floor
 
 
 def _mean_hue(pictures: Tensor, mask: Tensor) -> Tensor:

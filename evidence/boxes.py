@@ -16,11 +16,20 @@ from demo.box_models import object_boxes
 from demo.judges import Judge
 from demo.measures import judge_answer
 from demo.paths import BOXES_EXPERTS, BOXES_GUIDER
-from demo.scene_files import load_heldout_scenes
+from demo.scenes import Scenes
 from demo.shading import OBJECT
 from demo.shapes import SHAPES
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, load_with, sample_rows
+from evidence.task_rows import (
+    ALONE,
+    EXPERTS,
+    NO_GUIDANCE,
+    Key,
+    Measurement,
+    load_with,
+    sample_rows,
+    sample_unguided,
+)
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Strength
 from ppap_core.targets.boxes import iou
@@ -43,9 +52,9 @@ def planned() -> Iterator[Key]:
 class Boxes:
     """Samples the pixel demo's `model`; all rows start from the noise of the same seeds."""
 
-    def __init__(self, model, quality_judge: Judge, real: Tensor, num: int, seed: int):
+    def __init__(self, model, quality_judge: Judge, real: Tensor, asked: Scenes, seed: int):
         self.model, self.judge, self.real, self.seed = model, quality_judge, real, seed
-        self.asked = load_heldout_scenes()[:num]
+        self.asked = asked
         self.corners = object_boxes(self.asked.segmentation == OBJECT)
         self._sampled: dict[tuple, tuple[Tensor, float]] = {}
 
@@ -56,14 +65,14 @@ class Boxes:
 
     def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        if not strength:
+            return sample_unguided(self.model, self.seed, num)
         way = method, jacobian, strength
         return sample_rows(lambda rows: self._guided(*way, rows), self.seed, num)
 
     def _guided(self, method: str, jacobian: str, strength: float, rows: Tensor):
         from ppap_core.comfy_bridge.guide import guide
 
-        if not strength:
-            return self.model
         guider = load_with(BOXES_GUIDER, BOXES_EXPERTS if method == EXPERTS else None)
         return guide(self.model, guider, self.target(rows), Strength(strength), jacobian=jacobian)
 

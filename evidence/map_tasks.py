@@ -23,7 +23,15 @@ from demo.pose_models import load_pose_judge, pose_target
 from demo.scene_files import HELDOUT
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, sample_rows
+from evidence.task_rows import (
+    ALONE,
+    EXPERTS,
+    NO_GUIDANCE,
+    Key,
+    Measurement,
+    sample_rows,
+    sample_unguided,
+)
 from ppap_core.expert_file import load_experts
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.guiders import BUILT_IN, Guider, load_guider
@@ -109,6 +117,8 @@ class Maps:
 
     def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        if not key[3]:
+            return sample_unguided(self.model, self.seed, num)
         return sample_rows(lambda rows: self._guided(key, rows), self.seed, num)
 
     def draw(self) -> Image.Image:
@@ -124,11 +134,12 @@ class Maps:
         task = MAPS[key[0]]
         target = task.target(self.references, 0)
         value, wording = target.agreement(task.judge(pictures)), target.wording(())
+        axis = wording.axis
         if wording.is_share:
-            value = 100 * value
+            value, axis = 100 * value, f"{axis} (%)".replace(") (", ", ")
         quality = measure_quality(self.judge, pictures, self.real)
         mean = value.mean().item()
-        return Measurement.of(key, wording.axis, mean, quality, len(pictures), seconds)
+        return Measurement.of(key, axis, mean, quality, len(pictures), seconds)
 
     def _guided(self, key: Key, rows: Tensor):
         """MODEL, asked for the references with the numbers `rows`."""
@@ -136,8 +147,6 @@ class Maps:
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
         task, method, jacobian, strength = key
-        if not strength:
-            return self.model
         guider = LoadedGuider.of(MAPS[task].guider())
         if method == EXPERTS:
             guider = guider.with_experts(load_experts(MAPS[task].experts))

@@ -14,7 +14,16 @@ from demo.judges import Judge
 from demo.paths import SCORE_HEAD, WORDS_EXPERTS, WORDS_GUIDER
 from demo.score_head import brightness
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, EXPERTS, NO_GUIDANCE, Key, Measurement, load_with, sample_rows
+from evidence.task_rows import (
+    ALONE,
+    EXPERTS,
+    NO_GUIDANCE,
+    Key,
+    Measurement,
+    load_with,
+    sample_rows,
+    sample_unguided,
+)
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.guiders import add_score_head
 from ppap_core.strength import Strength
@@ -52,6 +61,8 @@ class Scores:
 
     def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        if not key[3]:
+            return sample_unguided(self.model, self.seed, num)
         model = self._guided(key)
         return sample_rows(lambda rows: model, self.seed, num)
 
@@ -60,8 +71,6 @@ class Scores:
         from ppap_core.comfy_bridge.guide import guide
 
         task, method, jacobian, strength = key
-        if not strength:
-            return self.model
         target, guider = ScoreTarget(TASKS[task]), load_score_guider(method)
         return guide(self.model, guider, target, Strength(strength), jacobian=jacobian)
 

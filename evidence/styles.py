@@ -13,7 +13,14 @@ from demo.paths import WORDS_GUIDER
 from demo.scene_files import HELDOUT
 from demo.scenes import random_parameters
 from evidence.quality import measure_quality
-from evidence.task_rows import ALONE, NO_GUIDANCE, Key, Measurement, sample_rows
+from evidence.task_rows import (
+    ALONE,
+    NO_GUIDANCE,
+    Key,
+    Measurement,
+    sample_rows,
+    sample_unguided,
+)
 from ppap_core.guiders import load_guider, style_guider
 from ppap_core.strength import Strength
 from ppap_core.targets.style_target import StyleTarget
@@ -35,7 +42,7 @@ class Styles:
 
     def measure(self, key: Key) -> Measurement:
         num = len(self.references)
-        pictures, seconds = sample_rows(lambda rows: self._guided(key, rows), self.seed, num)
+        pictures, seconds = self.sample(key, num)
         asked = describe(random_parameters(*HELDOUT))[:num]
         seen = judge(pictures)
         right = (seen.colour == asked.colour) & (seen.floor == asked.floor)
@@ -43,14 +50,18 @@ class Styles:
         value = 100 * right.float().mean().item()
         return Measurement.of(key, MEASURE, value, quality, num, seconds)
 
+    def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
+        """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
+        if not key[3]:
+            return sample_unguided(self.model, self.seed, num)
+        return sample_rows(lambda rows: self._guided(key, rows), self.seed, num)
+
     def _guided(self, key: Key, rows: Tensor):
         """MODEL, asked for the style of the references with the numbers `rows`."""
         from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
         _, _, jacobian, strength = key
-        if not strength:
-            return self.model
         target = StyleTarget(self.guider(self.references[rows]))
         guider = LoadedGuider.of(self.guider)
         return guide(self.model, guider, target, Strength(strength), jacobian=jacobian)

@@ -83,6 +83,12 @@ def sample_rows(model_of: Callable[[Tensor], object], seed: int, num: int) -> tu
     return torch.cat(parts), seconds / num
 
 
+@cache
+def sample_unguided(model, seed: int, num: int) -> tuple[Tensor, float]:
+    """`sample_rows` of `model` (MODEL) as it is: once for all parts of the table."""
+    return sample_rows(lambda rows: model, seed, num)
+
+
 def table(found: list[Measurement], column: str, name: Callable[[Measurement], str]) -> str:
     """Markdown: a line for each way to guide, called `name` in `column`; a column for each
     strength: the value, FID and KID. A way of which strength 1 is missing has no line.

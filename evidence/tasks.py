@@ -2,11 +2,11 @@
 
 The kinds of *Target Likeness*: pictures are asked to be like held-out scenes at low resolution, in
 a known region, in their palette, or in their mean and contrast; everything is at its default but
-the strength. Measures are exact: those of the target itself. And *Target Words*
-(evidence/words.py), normals, poses and edges (map_tasks.py), scores (scores.py), styles (styles.py)
-and *Target Boxes* (boxes.py). Writes docs/evidence/tasks.csv, tasks.md and the pictures beside
-them. Rows that tasks.csv has are kept, so a run that was stopped continues: delete the file after
-the models or the defaults have changed.
+the strength. Measures are exact: those of the target itself. And the means of references
+(evidence/reference_means.py), *Target Words* (words.py), normals, poses and edges (map_tasks.py),
+scores (scores.py), styles (styles.py) and *Target Boxes* (boxes.py). Writes
+docs/evidence/tasks.csv, tasks.md and the pictures beside them. Rows that tasks.csv has are kept, so
+a run that was stopped continues: delete the file after the models or the defaults have changed.
 """
 
 import sys
@@ -30,6 +30,9 @@ from evidence.flags import build_parser
 from evidence.map_tasks import MAPS, Maps
 from evidence.map_tasks import planned as planned_maps
 from evidence.quality import measure_quality
+from evidence.reference_means import KIND as REFERENCE_MEAN
+from evidence.reference_means import SHARED, ReferenceMeans
+from evidence.reference_means import planned as planned_means
 from evidence.scores import TASKS as SCORES
 from evidence.scores import Scores
 from evidence.scores import planned as planned_scores
@@ -37,8 +40,24 @@ from evidence.styles import TASK as STYLE
 from evidence.styles import Styles
 from evidence.styles import planned as planned_styles
 from evidence.tables import read_rows, write_csv
-from evidence.task_rows import NO_GUIDANCE, Key, Measurement, sample_rows, table
-from evidence.words import TASK as WORDS
+from evidence.task_rows import (
+    NO_GUIDANCE,
+    Key,
+    Measurement,
+    sample_rows,
+    sample_unguided,
+    table,
+)
+from evidence.task_texts import (
+    BOXES_HEAD,
+    HEAD,
+    MAPS_HEAD,
+    MEANS_HEAD,
+    SCORES_HEAD,
+    STYLE_HEAD,
+    WORDS_HEAD,
+)
+from evidence.words import MEASURES as WORDS
 from evidence.words import Words
 from evidence.words import planned as planned_words
 from ppap_core.comfy_bridge.headless import boot
@@ -52,13 +71,14 @@ STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 CELLS = {"low resolution": 8}
 FREE = slice(8, 24)  # rows and columns that are not known
 LIKE = "likeness"
+ONE_EACH = tuple(kind for kind in KINDS if kind != REFERENCE_MEAN)  # a reference for each picture
 SHOWN = 8
 JACOBIAN = LIKENESS.recommended.jacobian
 
 
 def planned() -> Iterator[Key]:
     """Of all rows of likeness; the strength 0 is no guidance."""
-    for kind in KINDS:
+    for kind in ONE_EACH:
         yield kind, NO_GUIDANCE, "", 0.0
         yield from ((kind, LIKE, JACOBIAN, strength) for strength in STRENGTHS)
 
@@ -68,10 +88,9 @@ class Pictures:
 
     def __init__(self, num: int, seed: int):
         self.model, self.judge, self.seed = load_model(), load_judge(JUDGE), seed
-        scenes = load_heldout_scenes()
-        self.references = scenes.pictures(slice(0, num))
-        self.real = scenes.pictures(slice(-2000, None))
-        self._plain: dict[int, tuple[Tensor, float]] = {}
+        self.scenes = load_heldout_scenes()
+        self.references = self.scenes.pictures(slice(0, num))
+        self.real = self.scenes.pictures(slice(-2000, None))
 
     def target(self, kind: str, rows: Tensor | slice = slice(None)):
         """What asks that pictures be like the references in `rows`."""
@@ -83,19 +102,14 @@ class Pictures:
 
     def sample(self, kind: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not strength and num in self._plain:
-            return self._plain[num]
-        found = sample_rows(lambda rows: self._guided(kind, strength, rows), self.seed, num)
         if not strength:
-            self._plain[num] = found
-        return found
+            return sample_unguided(self.model, self.seed, num)
+        return sample_rows(lambda rows: self._guided(kind, strength, rows), self.seed, num)
 
     def _guided(self, kind: str, strength: float, rows: Tensor):
         """MODEL, asked to be like the references with the numbers `rows`."""
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
-        if not strength:
-            return self.model
         guider = LoadedGuider.of(picture_itself(kind))
         return guide_model(self.model, guider, self.target(kind, rows).target, strength)
 
@@ -117,7 +131,7 @@ def draw_pictures(pictures_of: Pictures) -> Image.Image:
         GridRow("references", "", pictures_of.references[:SHOWN]),
         GridRow(NO_GUIDANCE, "", plain),
     ]
-    for kind in KINDS:
+    for kind in ONE_EACH:
         asked = pictures_of.target(kind, slice(0, SHOWN)).preview
         pictures, _ = pictures_of.sample(kind, 1.0, SHOWN)
         rows += [
@@ -139,9 +153,14 @@ def main() -> None:
     maps = Maps(pictures.model, pictures.judge, pictures.references, pictures.real, args.seed)
     scores = Scores(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
     styles = Styles(pictures.model, pictures.judge, pictures.references, pictures.real, args.seed)
-    boxes = Boxes(pictures.model, pictures.judge, pictures.real, args.pictures, args.seed)
+    asked = pictures.scenes[: args.pictures]
+    boxes = Boxes(pictures.model, pictures.judge, pictures.real, asked, args.seed)
+    means = ReferenceMeans(
+        pictures.model, pictures.judge, pictures.scenes, args.pictures, args.seed
+    )
     keys = (
         {key: pictures for key in planned()}
+        | {key: means for key in planned_means()}
         | {key: words for key in planned_words()}
         | {key: maps for key in planned_maps()}
         | {key: scores for key in planned_scores()}
@@ -153,9 +172,11 @@ def main() -> None:
         write_csv([asdict(m) for m in found], path)
     parts = (
         HEAD,
-        table([m for m in found if m.task in KINDS], "task", lambda m: m.task),
+        table([m for m in found if m.task in ONE_EACH], "task", lambda m: m.task),
+        MEANS_HEAD,
+        table([m for m in found if m.task in SHARED], "references share", lambda m: m.task),
         WORDS_HEAD,
-        table([m for m in found if m.task == WORDS], "guided by", _way),
+        table([m for m in found if m.task in WORDS], "guided by", _way),
         MAPS_HEAD,
         table([m for m in found if m.task in MAPS], "task", lambda m: f"{m.task}, {_way(m)}"),
         SCORES_HEAD,
@@ -177,56 +198,6 @@ def main() -> None:
 
 def _way(m: Measurement) -> str:
     return f"{m.method}, {m.jacobian}"
-
-
-HEAD = """# Tasks
-
-*Target Likeness* without a vision model: every picture is asked to be like a held-out scene. A cell
-has the measure, FID and KID (times 1000); measures are the target's own, exact ones. *Time at 1*:
-processor time of strength 1 beside no guidance. Low resolution is 8 x 8 places, the known region is
-all but the middle 16 x 16 pixels, mean and contrast are those of the whole picture. Made by
-`python -m evidence.tasks`.
-
-![What is asked for, and pictures at strength 1](likeness.png)"""
-WORDS_HEAD = """## Words
-
-*Target Words* with a tiny CLIP (`python -m demo.word_model`), which saw clean renders only: every
-picture is asked to show the caption of a held-out scene, such as "a red cone on a blue floor". A
-cell has the share in which colour, shape and floor are all as asked, FID and KID. Judges decide,
-which guide nothing; of real renders they find 91.5 % right. The guider reads the estimate of the
-picture, and *jvp* or *none* is the Jacobian.
-
-![Pictures asked to show captions, at strength 1](words.png)"""
-MAPS_HEAD = """## Normals, poses and edges
-
-Pictures are asked for the exact normals or key points of held-out scenes, measured by judges that
-guide nothing (`python -m demo.normals_models`, `python -m demo.pose_models`); or for the edges that
-the edge filter sees in their pictures, measured by the filter itself. Key points are the object's
-middle, its foot, its top and both its ends; one is as asked within a tenth of the object's size.
-
-![Pictures asked for what references show, at strength 1](maps.png)"""
-SCORES_HEAD = """## A score
-
-Pictures are asked to be brighter, by the demo's CLIP with a linear head that reads brightness from
-its embedding (`python -m demo.score_head`; correlation with the truth on held-out renders: 0.80).
-The measure is exact, the mean luma of the pictures, 0 to 10. FID and KID compare with all renders,
-whose brightness is 3.9 on average: 100 real renders of 4.8 to 5.6 have 2.87 and 7.8. The experts
-are those of the CLIP's embedding.
-
-![Pictures asked to be brighter, at strength 1](scores.png)"""
-STYLE_HEAD = """## Style
-
-Every picture is asked for the style of a held-out scene, as the demo's CLIP sees it. Judges decide,
-which guide nothing, whether the object and the floor have the reference's colours."""
-BOXES_HEAD = """## Boxes
-
-*Target Boxes* with a tiny RT-DETR (`python -m demo.box_models`), which saw clean renders only:
-every picture is asked for the shape of a held-out scene in the box around it. Judges measure, which
-guide nothing: the box around the object in their segments, whose IoU with that of real renders is
-94.7 %, and the shape. Of clean renders the detector itself names 90 %, and its boxes have an IoU of
-79 %.
-
-![Boxes that are asked for, and pictures at strength 1](boxes.png)"""
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ EXAMPLES = {  # what stands in widgets that are empty, or name a file of the dem
     "PPAP_TargetScore": {"wished": "6.5"},
     "PPAP_TargetWords": {"text": "a lighthouse at dawn:2\na calm sea", "away_from": "fog"},
     "PPAP_TargetCount": {"class_name": "person"},
+    "PPAP_AddClassNames": {"names": "a castle\na village\na forest"},
     "PPAP_TargetBoxes": {"boxes": "dog: 0.1 0.4 0.5 0.9\nbicycle: 0.5 0.3 0.95 0.9"},
 }
 # The node is loaded as from a file: only then does the front end show the text of a text box. It

@@ -9,6 +9,7 @@ from ..ppap_core.comfy_bridge.folders import register_folders
 from ..ppap_core.comfy_bridge.published import publish
 from .best_of import BestOfSeveral
 from .boxes import TargetBoxes
+from .class_names import AddClassNames
 from .clip_vision import ClipVisionGuider
 from .count import TargetCount
 from .experts import LoadExperts
@@ -54,6 +55,7 @@ class PPAPExtension(ComfyExtension):
             TargetBoxes,
             TargetCount,
             ClipVisionGuider,
+            AddClassNames,
         ]
 
 

@@ -25,14 +25,15 @@ class TargetBoxes(io.ComfyNode):
     @shows_text
     def define_schema(cls) -> io.Schema:
         target, preview, info = map_outputs()
-        preview.tooltip = "The boxes that are asked for, with their classes."
+        preview.tooltip = "The boxes that are asked for, with their classes; a cross: without one."
         info.tooltip = "How many boxes are asked for, and what was cut off."
         return io.Schema(
             node_id="PPAP_TargetBoxes",
             display_name="Target Boxes",
             category=CATEGORY,
             description="Which objects a detector should see in which boxes, and nowhere else: "
-            "written down, drawn, around a mask, or found by a detector.",
+            "written down, drawn, around a mask, or found by a detector. Below 0 a weight asks for "
+            "none of a class.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 GuiderSocket.Input(
@@ -45,8 +46,9 @@ class TargetBoxes(io.ComfyNode):
                     placeholder="cat: 0.1 0.2 0.5 0.8",
                     tooltip="A box per line, class: left top right bottom, as shares of the "
                     "picture from its upper left corner, or in pixels. A weight may follow a "
-                    "second colon. After a line --- stand the boxes of the batch's next picture. "
-                    "Guider Classes lists the classes.",
+                    "second colon; below 0 no object of the class is wanted there, and cat: -1 "
+                    "is of the whole picture. After a line --- stand the boxes of the batch's "
+                    "next picture. Guider Classes lists the classes.",
                 ),
                 io.String.Input(
                     "class_name",
@@ -61,8 +63,8 @@ class TargetBoxes(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly none of these classes is wanted elsewhere. 0: elsewhere "
-                    "nothing is asked for.",
+                    tooltip="How strongly none of the wanted classes may be elsewhere. 0: "
+                    "elsewhere nothing is asked for.",
                 ),
                 *frame_inputs("picture with boxes"),
                 io.Mask.Input(

@@ -14,6 +14,7 @@ from .types import CATEGORY, GuiderSocket
 SEARCH_ALIASES = [
     *("tile", "upscale", "palette", "colour match", "color match", "inpaint", "outpaint"),
     *("low resolution", "reference", "contrast", "brightness", "likeness", "guide", "PPAP"),
+    *("reference mean", "follow the mean", "several references", "moodboard"),
 ]
 
 
@@ -24,7 +25,7 @@ class TargetLikeness(io.ComfyNode):
         target, preview, info = map_outputs()
         preview.tooltip = (
             "What is asked for: the small picture, the known region, the palette from dark to "
-            "light, or the mean colour of every region."
+            "light, the mean colour of every region, or the mean of the references."
         )
         info.tooltip = "What is asked for in words, and what was done to the reference."
         return io.Schema(
@@ -32,14 +33,14 @@ class TargetLikeness(io.ComfyNode):
             display_name="Target Likeness",
             category=CATEGORY,
             description="What the picture should be like: a reference at low resolution, in a "
-            "known region, in its palette, or in its mean and contrast. It needs no vision model "
-            "and takes almost no time.",
+            "known region, in its palette, or in its mean and contrast; or several references in "
+            "what they share. It needs no vision model and takes almost no time.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 io.Image.Input(
                     "image",
                     tooltip="The reference picture. A batch gives each picture of the latent batch "
-                    "its own.",
+                    "its own; of reference mean all are for every picture.",
                 ),
                 io.Combo.Input(
                     "kind",
@@ -47,7 +48,8 @@ class TargetLikeness(io.ComfyNode):
                     tooltip="low resolution: the picture, averaged down, is like the reference "
                     "(tile, upscale). known region: it is like the reference where the mask is "
                     "white (inpaint). palette: it has the same colours, wherever they are. mean "
-                    "and contrast: it is as bright, coloured and contrasty.",
+                    "and contrast: it is as bright, coloured and contrasty. reference mean: it is "
+                    "led to the mean of those references that are nearest to it (3 to 50).",
                 ),
                 io.Int.Input(
                     "cells",
@@ -56,7 +58,8 @@ class TargetLikeness(io.ComfyNode):
                     max=1024,
                     tooltip="Along the longer side. Of low resolution: how many places are "
                     "compared; 0 is every pixel of the reference. Of mean and contrast: how many "
-                    "regions; 0 is the whole picture as one.",
+                    "regions; 0 is the whole picture as one. Of reference mean: as of low "
+                    "resolution, but at most 128.",
                 ),
                 *frame_inputs("reference"),
                 io.Mask.Input(

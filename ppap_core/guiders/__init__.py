@@ -4,9 +4,9 @@
 `find_guiders` finds such folders; `fetch_preset` downloads one of `PRESETS`; `BUILT_IN` builds
 those that need no weights. A `Guider` carries its
 `Preprocessing`, and a `GuiderInfo` with its task, its labels, what its answer means and the
-`fingerprint` of its weights; `describe` puts them into words. `add_score_head` makes one that
-answers with a score out of one that answers with an embedding, `style_guider` one that answers with
-a style. `check_by_trial` asks it about a picture once.
+`fingerprint` of its weights; `describe` puts them into words. Out of a guider that answers with an
+embedding `add_score_head` makes one of a score, `name_classes` one of classes in words, and
+`style_guider` one of a style. `check_by_trial` asks a guider about a picture once.
 
 To add a library: write `<library>_guider.py` with a function (folder, config) -> Guider, and add to
 _LOADERS the key of config.json that tells its folders from others.
@@ -23,6 +23,7 @@ from .edge_network import SIGN, load_edge_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .listing import find_guiders, list_guiders
 from .model_folder import no_larger_than_its_file, read_settings
+from .named_classes import name_classes
 from .preprocessing import Preprocessing
 from .presets import PRESETS, Preset
 from .score_guider import add_score_head
@@ -47,6 +48,7 @@ __all__ = [
     "fingerprint",
     "list_guiders",
     "load_guider",
+    "name_classes",
     "style_guider",
 ]
 

@@ -1,14 +1,12 @@
 """CLIP, SigLIP and DINO from a local folder: a picture's embedding, to be compared with others."""
 
-import copy
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..tasks import EMBEDDING
-from .guider import Guider, GuiderInfo, fingerprint
+from .guider import Guider, GuiderInfo, fingerprint, own_copy
 from .model_folder import read_weights
 from .preprocessing import Preprocessing
 from .transformers_model import channels_of, load_model
@@ -92,9 +90,7 @@ def copy_network(guider: Guider, what: str) -> EmbeddingModel:
         raise ValueError(
             f"{what} needs a CLIP, SigLIP or DINO that this pack loaded, not {guider.info.source}"
         )
-    guider.switch.restore()
-    with torch.inference_mode(False):
-        return copy.deepcopy(guider.backbone).cpu()
+    return own_copy(guider)
 
 
 def _architecture(config: dict) -> str:

@@ -1,5 +1,6 @@
 """A guider: an off-the-shelf vision model, frozen, with its own preprocessing."""
 
+import copy
 import hashlib
 from dataclasses import dataclass
 
@@ -95,6 +96,13 @@ class Guider(nn.Module):
     def on_picture(self, answer: Tensor, sides: tuple[int, int]) -> Tensor:
         """The backbone's answer as one about the whole picture of `sides` (h, w), and no more."""
         return answer
+
+
+def own_copy(guider: Guider) -> nn.Module:
+    """A copy of the backbone, without experts, on the CPU."""
+    guider.switch.restore()
+    with torch.inference_mode(False):
+        return copy.deepcopy(guider.backbone).cpu()
 
 
 def _in_usual_order(norm: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:

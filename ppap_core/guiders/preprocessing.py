@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 Sides = tuple[int, int]
 INTERPOLATIONS = ("bilinear", "bicubic")
-CROP_MODES = ("center", "squash", "border", "shortest", "fit", "inside", "own", "bounded")
+CROP_MODES = ("center", "squash", "border", "shortest", "fit", "inside", "own", "bounded", "corner")
+BLACK = -1.0
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue in grey: ITU-R BT.601, as PIL takes them
 
 
@@ -28,6 +29,8 @@ class Preprocessing:
     - "squash" stretches the whole picture to `size`.
     - "border" keeps the whole picture and its proportions inside `size`, and fills up with `mean`,
       or with black if `black_border`.
+    - "corner" makes a square of the picture, with black at the right or below, and resizes that to
+      `size` (OWLv2).
 
     The other modes keep the whole picture and its proportions, so the input's size varies:
 
@@ -81,10 +84,14 @@ class Preprocessing:
     def __call__(self, image: Tensor) -> Tensor:
         """`image`: (B, 3, H, W) in [-1, 1], any H and W -> (B, 3 or 1, h, w), normalised.
 
-        (h, w) is `size` in the modes "center", "squash" and "border".
+        (h, w) is `size` in the modes "center", "squash", "border" and "corner".
         """
         if len(self.mean) == 1:
             image = (image * image.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        if self.crop_mode == "corner":
+            height, width = image.shape[-2:]
+            side = max(height, width)
+            image = F.pad(image, (0, side - width, 0, side - height), value=BLACK)
         image = self._resize(image)
         if self.crop_mode == "border":
             image = self._add_borders(image)
@@ -119,7 +126,7 @@ class Preprocessing:
         if self.crop_mode == "bounded":
             return self._bounded(sides)
         wanted = self.resize_to or tuple(math.floor(s / self.crop_fraction) for s in self.size)
-        if self.crop_mode == "squash":
+        if self.crop_mode in ("squash", "corner"):
             return wanted
         if self.crop_mode == "border":
             ratio = max(side / want for want, side in zip(wanted, sides, strict=True))

@@ -22,6 +22,7 @@ from .embedding_guider import embeds, load_embedding_folder
 from .guider import Guider, GuiderInfo, fingerprint
 from .labels import numbered
 from .model_folder import read_weights
+from .open_detector import MODEL_TYPE, load_open_detector
 from .pose_guider import PoseGuider, joint_names, needs_data_set
 from .transformers_answers import axes_of, is_metric, read_depth, read_normals
 from .transformers_model import channels_of, load_model
@@ -171,6 +172,8 @@ def load_transformers_folder(folder: Path, config: dict) -> Guider:
     _check_known(config, folder)
     if embeds(config):
         return load_embedding_folder(folder, config)
+    if config["model_type"] == MODEL_TYPE:
+        return load_open_detector(folder)
     weights = read_weights(folder)
     head, loader = _kind(config, folder)
     how = head.settle(config, folder)
@@ -243,5 +246,5 @@ def _kind(config: dict, folder: Path) -> tuple[Head, str]:
     raise ValueError(
         f"guider {folder.name!r} is a {architecture} ({model_type}), which is no guider: choose a "
         f"model for depth, normal or pose estimation, object detection, semantic segmentation or "
-        f"image classification, or a CLIP, SigLIP or DINO"
+        f"image classification, or a CLIP, SigLIP, DINO or OWLv2"
     )

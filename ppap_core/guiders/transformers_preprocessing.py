@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders 
 PROCESSOR, COMMON_PROCESSOR = "preprocessor_config.json", "processor_config.json"
 STATISTICS = ("image_mean", "image_std")
 SAPIENS, YOLOS, PATCH = "Sapiens2", "Yolos", 16  # of whose networks 16 pixels make a patch
+OWL = "Owlv2"
 OWN_SIZE = (480, 640)  # `size` of models that read any size: that of GLPN's training pictures
 TOLERANCE = 0.05  # of normalised pixels: the processors round to uint8 when they resize
 
@@ -84,6 +85,8 @@ def _from_settings(settings: dict, whole: bool, channels: int, boxed: bool) -> P
         "floor_crop": True,
         "reverse_channels": bool(settings.get("do_flip_channel_order")),
     }
+    if processor.startswith(OWL):
+        return Preprocessing(**common, size=_sides(settings["size"]), crop_mode="corner")
     if boxed:
         size = _sides(settings["size"])
         return Preprocessing(**common, size=size, crop_mode="border", black_border=True)
@@ -149,12 +152,14 @@ def _check(
     """ValueError unless `preprocessing` gives what the library's own processor gives."""
     # Some processors pad to a multiple, which ours does not: a picture that needs no padding.
     usual = preprocessing.size if boxed or preprocessing.crop_mode == "inside" else (96, 128)
+    if is_square := preprocessing.crop_mode == "corner":  # where it shrinks, it blurs otherwise
+        usual = (3 * preprocessing.size[0] // 4, preprocessing.size[1])
     sides = (-(-side // preprocessing.multiple) * preprocessing.multiple for side in usual)
     rows, columns = (torch.linspace(0, 1, side) for side in sides)
     picture = torch.stack(
         [rows[:, None] + 0 * columns, 0 * rows[:, None] + columns, rows[:, None] * columns]
     )
-    options = {"do_center_crop": False, "do_pad": False} if whole else {}
+    options = {"do_center_crop": False, "do_pad": is_square} if whole else {}
     if grey := len(preprocessing.mean) == 1:
         picture = picture[:1].expand(3, -1, -1)
         options |= {k: for_channels(getattr(processor, k) or (0.0,), 1) for k in STATISTICS}

@@ -1,4 +1,4 @@
-"""The side of CLIP and SigLIP that reads words: in memory only while it reads."""
+"""The side of CLIP, SigLIP and OWLv2 that reads words: in memory only while it reads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and only its guiders 
     from transformers import PreTrainedTokenizerBase
 
 CLIP, SIGLIP = "CLIPModel", "SiglipModel"  # classes in transformers
+OWL = "Owlv2ForObjectDetection"
 KNOW_WORDS = (CLIP, SIGLIP)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 # Any of these is a tokenizer. Without one, transformers 5 makes one that knows no word.
@@ -34,8 +35,8 @@ class Embedded(NamedTuple):
 class Words:
     """Reads words with the model in `folder`; logits of a picture are `scale` cosine + `bias`.
 
-    `architecture`: one of KNOW_WORDS. `bias`: None where the model was trained with a softmax
-    (CLIP), not with a sigmoid (SigLIP).
+    `architecture`: one of KNOW_WORDS, or OWL. `bias`: None where the model was trained with a
+    softmax (CLIP), not with sigmoids.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class Words:
     def _embed(
         self, texts: list[str], tokenizer: "PreTrainedTokenizerBase", model: nn.Module
     ) -> Embedded:
+        model = getattr(model, "owlv2", model)
         tower, project = model.text_model, getattr(model, "text_projection", nn.Identity())
         longest = tower.config.max_position_embeddings
         # Both SigLIPs learned texts in lower case, padded and without a mask.

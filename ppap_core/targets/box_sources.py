@@ -6,6 +6,7 @@ another pack may give a single box, or one list of boxes. A canvas may hold a de
 of a label (metadata, "desc").
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from .class_names import find_class
 
 Corners = tuple[float, float, float, float]
+EVERYWHERE = -math.inf, -math.inf, math.inf, math.inf  # wherever the picture ends
 FORMAT = (
     "the socket 'bboxes' takes BOUNDING_BOX: boxes of x, y, width and height in pixels, or a list "
     "of them for each picture"

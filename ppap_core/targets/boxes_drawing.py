@@ -1,4 +1,4 @@
-"""Boxes as a picture: an outline and a name for each, in the colour of its class."""
+"""Boxes as a picture: outlines and names in the colours of classes; unwanted ones have a cross."""
 
 import colorsys
 from collections.abc import Sequence
@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..pixels import bhwc_to_image, image_to_bhwc, pil_to_bhwc
-from .boxes_target import Box
-from .wording import short_name
+from .boxes_target import Box, told_name
 
 SIDE = 512  # pixels of the longer side
 LINE, BOLD = SIDE // 130, SIDE // 16
@@ -57,7 +56,11 @@ def _draw(row: Sequence[Box], labels: Sequence[str] | None, picture: Image.Image
             round(share * side) for share, side in zip(box.corners, picture.size * 2, strict=True)
         )
         edges = left, top, max(left, right - 1), max(top, bottom - 1)
-        pen.rectangle(edges, None, colour, LINE if labels else BOLD)
+        width = LINE if labels else BOLD
+        pen.rectangle(edges, None, colour, width)
+        if box.weight < 0:
+            pen.line(edges, colour, width)
+            pen.line((edges[0], edges[3], edges[2], edges[1]), colour, width)
         if labels:
-            pen.text((left + 2 * LINE, top + LINE), short_name(labels[box.index]), colour, font)
+            pen.text((left + 2 * LINE, top + LINE), told_name(box, labels), colour, font)
     return picture

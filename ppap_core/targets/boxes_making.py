@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .box_sources import Found
+from .box_sources import EVERYWHERE, Found
 from .boxes_drawing import draw_boxes
-from .boxes_target import Box, BoxesTarget
+from .boxes_target import WHOLE, Box, BoxesTarget, told_name
 from .map_target import Frame, MapTarget
 from .pose_making import fit_points
-from .wording import listed, short_name
+from .wording import listed
 
 LEAST = 0.01  # of a side of the picture: what is smaller cannot be seen
 Size = tuple[float, float]  # (width, height)
@@ -39,7 +39,7 @@ def build_boxes_target(
     shown = framed if not frame.width or not frame.height else (frame.width, frame.height)
     preview = draw_boxes(rows, labels, shown, behind if frame.fit == "stretch" else None)
     lines = [f"boxes for {len(rows)} picture{'s' * (len(rows) > 1)}: {_told(rows, labels)}"]
-    if outside:
+    if outside and any(box.weight > 0 for row in rows for box in row):
         lines.append("none of these classes elsewhere")
     if cut:
         lines.append(f"cut off at the picture's edge: {listed(list(dict.fromkeys(cut)), 'and')}")
@@ -64,6 +64,8 @@ def _join(known: Sequence[list[list[Found]]]) -> list[list[Found]]:
 
 def _fit(found: Found, size: Size, frame: Frame, cut: list[str]) -> Box:
     """Inside the picture; `cut` gets the name of what was not."""
+    if found.corners == EVERYWHERE:
+        return Box(found.index, WHOLE, found.weight)
     points, _ = fit_points(torch.tensor(found.corners).view(2, 2), size, frame)
     low, high = points.amin(0), points.amax(0)
     inside = torch.cat((low, high)).clamp(0, 1)
@@ -83,7 +85,11 @@ def _is_apart(low: Tensor, high: Tensor) -> bool:
 
 
 def _told(rows: Sequence[Sequence[Box]], labels: Sequence[str]) -> str:
-    """ "2 cat, 1 dog"; of several pictures, of the first."""
-    names = [short_name(labels[box.index]) for box in rows[0]]
-    counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names)]
+    """ "2 cat, 1 dog and no bird"; of several pictures, of the first."""
+    first = sorted(rows[0], key=lambda box: box.weight < 0)  # what is wanted comes first
+    names = [told_name(box, labels) for box in first]
+    wanted = {told_name(box, labels) for box in first if box.weight > 0}
+    counts = [
+        f"{names.count(name)} {name}" if name in wanted else name for name in dict.fromkeys(names)
+    ]
     return listed(counts, "and", most=6) + (" in the first" if len(rows) > 1 else "")

@@ -1,4 +1,4 @@
-"""Which objects a detector should see in which boxes, and nowhere else."""
+"""Which objects a detector should see in which boxes, in which it should not, and nowhere else."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,12 +14,15 @@ from .boxes import area, box_loss, common_area, iou, to_corners
 from .wording import Wording, in_wording, short_name
 
 FITS = 0.5  # IoU from which on a detection counts as one of the box: that of PASCAL VOC and COCO
+WHOLE = 0.0, 0.0, 1.0, 1.0  # the corners of the picture
 CERTAIN = 1 - 1e-6  # a probability: beyond it, logarithms of what is left are no numbers
 TINY = -15.0  # log-probabilities below it are as good as those of small probabilities
 
 
 class Box(NamedTuple):
-    """`index`: the class. `corners`: left, top, right, bottom in [0, 1]. `weight`: above 0."""
+    """`index`: the class. `corners`: left, top, right, bottom in [0, 1]. `weight`: not 0; below 0
+    no object of the class is wanted there.
+    """
 
     index: int
     corners: tuple[float, float, float, float]
@@ -28,7 +31,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxesTarget:
-    """That each box holds an object of its class, and that none of these classes is elsewhere.
+    """That each box holds an object of its class, or none, and that wanted ones are not elsewhere.
 
     A detector answers with queries q: the probability p_q(c) of each class, and a box a_q. For a
     wanted box b of class c,
@@ -41,14 +44,21 @@ class BoxesTarget:
     log P is that of their sum, so the queries that are nearest to what is asked for share the
     gradient.
 
-    Elsewhere: for a class c, log N_c = log(1 - max_q p_q(c) o_q), where o_q is the share of a_q
-    that lies outside each box of the class. The surest detection decides: detectors with sigmoids
-    give hundreds of queries small probabilities, which mean nothing, and would outweigh it
-    together.
+    A box b of a weight below 0 wants no object of its class:
 
-    The log-likelihood is the mean of log P_b, weighted by the boxes' weights, and `outside` times
-    the mean of log N_c over classes. `rows`: the boxes of each picture of the batch, or one row for
-    all of them.
+        log N_b = log(1 - max_q p_q(c) i_q),   i_q = |a_q and b| / min(|a_q|, |b|),
+
+    so an object counts as far as it lies in the box, or covers it.
+
+    Elsewhere: for a wanted class c, log N_c = log(1 - max_q p_q(c) o_q), where o_q is the share of
+    a_q that lies outside each wanted box of the class.
+
+    Of what is unwanted the surest detection decides: detectors with sigmoids give hundreds of
+    queries small probabilities, which mean nothing, and would outweigh it together.
+
+    The log-likelihood is the mean of log P_b and log N_b, weighted by the sizes of the boxes'
+    weights, and `outside` times the mean of log N_c over wanted classes. `rows`: the boxes of each
+    picture of the batch, or one row for all of them.
     """
 
     rows: Sequence[Sequence[Box]]
@@ -73,16 +83,19 @@ class BoxesTarget:
         """How sure the detector is of what is asked: (B, Q, K + 4) -> (B,) in [0, 1].
 
         Of each box the highest probability of its class among queries whose IoU with it is at least
-        FITS, 0 if there is none; averaged by weight.
+        FITS, 0 if there is none; of an unwanted one 1 - max_q p_q i_q. Averaged by weight.
         """
         return self._of_each(_sure, prediction)
 
     def wording(self, labels: Sequence[str]) -> Wording:
         """How `agreement` is told; `labels`: the guider's."""
-        names = {short_name(labels[box.index]) for row in self.rows for box in row}
+        names = {told_name(box, labels) for row in self.rows for box in row}
         num = max(map(len, self.rows))
         what = names.pop() if len(names) == 1 else "what is asked for"
-        told = f"{what} in {'the box' if num == 1 else 'the boxes'}"
+        place = "the box" if num == 1 else "the boxes"
+        if all(box.weight < 0 and box.corners == WHOLE for row in self.rows for box in row):
+            place = "the picture"
+        told = f"{what} in {place}"
         sure = f"sure of {in_wording(told)}"
         return Wording(
             f"the detector was {{}} {sure}, now {{}}", f"{{}} -> {{}} {sure}", f"sure of {told}"
@@ -110,16 +123,17 @@ class BoxesTarget:
     def _log_likelihood(self, row: Sequence[Box], log_odds: Tensor, corners: Tensor) -> Tensor:
         wanted, weights, classes = _columns(row, corners)
         log_p = F.logsigmoid(log_odds[..., classes])
-        inside = _log_any(log_p - box_loss(corners[:, :, None], wanted))
-        total = (inside * weights).sum(1) / weights.sum()
-        if not self.outside:
+        there = _log_any(log_p - box_loss(corners[:, :, None], wanted))
+        absent = _log_none(log_p.exp() * _inside(corners, wanted))
+        total = _weighted(there, absent, weights)
+        known = sorted({box.index for box in row if box.weight > 0})
+        if not self.outside or not known:
             return total
         shares = common_area(corners[:, :, None], wanted) / area(corners)[:, :, None]
-        known = sorted(set(classes))
-        own = [[n for n, index in enumerate(classes) if index == c] for c in known]
+        own = [[n for n, b in enumerate(row) if b.index == c and b.weight > 0] for c in known]
         beyond = torch.stack([1 - shares[..., columns].amax(2) for columns in own], 2)
-        surest = (log_odds[..., known].sigmoid() * beyond).amax(1)
-        return total + self.outside * torch.log1p(-surest.clamp(max=CERTAIN)).mean(1)
+        elsewhere = _log_none(log_odds[..., known].sigmoid() * beyond)
+        return total + self.outside * elsewhere.mean(1)
 
 
 def _check(box: Box, num_classes: int) -> None:
@@ -133,8 +147,16 @@ def _check(box: Box, num_classes: int) -> None:
             f"a box is left, top, right, bottom in [0, 1], with left below right and top below "
             f"bottom, got {box.corners}"
         )
-    if not 0 < box.weight < math.inf:
-        raise ValueError(f"the weight of a box is above 0, got {box.weight}")
+    if not math.isfinite(box.weight) or not box.weight:
+        raise ValueError(
+            f"the weight of a box is a finite number other than 0 (below 0: no object of the class "
+            f"in it), got {box.weight}"
+        )
+
+
+def told_name(box: Box, labels: Sequence[str]) -> str:
+    """ "cat", or "no cat" of a box that is to be without."""
+    return f"{'no ' * (box.weight < 0)}{short_name(labels[box.index])}"
 
 
 def _columns(row: Sequence[Box], like: Tensor) -> tuple[Tensor, Tensor, list[int]]:
@@ -154,8 +176,26 @@ def _small_or(logs: Tensor, exact: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.where(logs < TINY, logs, exact(logs.clamp(min=TINY)))
 
 
+def _log_none(p: Tensor) -> Tensor:
+    """log(1 - max_q p_q): (B, Q, N) -> (B, N)."""
+    return torch.log1p(-p.amax(1).clamp(max=CERTAIN))
+
+
+def _inside(corners: Tensor, boxes: Tensor) -> Tensor:
+    """(B, Q, 4) and (N, 4) -> (B, Q, N): the common area as a share of the smaller of both."""
+    smaller = torch.minimum(area(corners)[:, :, None], area(boxes))
+    return common_area(corners[:, :, None], boxes) / smaller
+
+
+def _weighted(wanted: Tensor, unwanted: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over boxes (B, N) -> (B,), of `unwanted` where a weight (N,) is below 0."""
+    each = torch.where(weights > 0, wanted, unwanted)
+    return (each * weights.abs()).sum(1) / weights.abs().sum()
+
+
 def _sure(row: Sequence[Box], log_odds: Tensor, corners: Tensor) -> Tensor:
     wanted, weights, classes = _columns(row, corners)
     fits = iou(corners[:, :, None], wanted) >= FITS
-    best = (log_odds[..., classes].sigmoid() * fits).amax(1)
-    return (best * weights).sum(1) / weights.sum()
+    p = log_odds[..., classes].sigmoid()
+    absent = 1 - (p * _inside(corners, wanted)).amax(1)
+    return _weighted((p * fits).amax(1), absent, weights)

@@ -13,6 +13,7 @@ from .low_resolution_target import LowResolutionTarget, average_down
 from .map_target import Frame, MapTarget, frame_notes
 from .palette_target import PaletteTarget
 from .pictures import average, own_pictures
+from .reference_mean_target import ReferenceMeanTarget
 
 BLACK = -1.0
 STRIP = (16, 64)  # rows and columns of a palette's picture
@@ -47,7 +48,7 @@ def build_likeness(
     reference = fit_frame(reference, *framed, BLACK)
     mask = None if mask is None else fit_frame(mask, *framed, 0.0)
     target, preview, content = KINDS[kind](reference, mask, cells)
-    rows = f"{len(preview)} picture{'s' * (len(preview) > 1)}"
+    rows = f"{len(reference)} picture{'s' * (len(reference) > 1)}"
     return MapTarget(target, preview, "\n".join([f"{kind} of {rows}: {content}", *notes]))
 
 
@@ -102,9 +103,19 @@ def _contrast(reference: Tensor, mask: Tensor | None, cells: int) -> Made:
     return target, average(target.reference, regions), told
 
 
+def _reference_mean(reference: Tensor, mask: Tensor | None, cells: int) -> Made:
+    small = average_down(reference, cells)
+    weight = None if mask is None else average(mask[:, None], small.shape[-2:])[:, 0]
+    target = ReferenceMeanTarget(small, weight)
+    height, width = small.shape[-2:]
+    content = f"all of them for every picture, compared at {width} x {height} places at most"
+    return target, target.reference.mean(0, keepdim=True), content
+
+
 KINDS: dict[str, Callable[[Tensor, Tensor | None, int], Made]] = {
     "low resolution": _low_resolution,
     "known region": _known_region,
     "palette": _palette,
     "mean and contrast": _contrast,
+    "reference mean": _reference_mean,
 }

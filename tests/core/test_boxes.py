@@ -82,6 +82,44 @@ def test_the_surest_detection_elsewhere_decides():
     assert (both - inside).item() == pytest.approx(math.log(1 - 0.4), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("seen", "share"),
+    [
+        ((0.3, 0.2, 0.7, 0.8), 0.5),  # half of the object is in the box
+        ((0.2, 0.3, 0.3, 0.4), 1.0),  # all of it
+        ((0.0, 0.0, 1.0, 1.0), 1.0),  # it covers the box
+        ((0.6, 0.2, 0.9, 0.8), 0.0),
+    ],
+)
+def test_below_0_the_surest_object_in_the_box_decides(seen, share):
+    """log(1 - p i), beside a wanted box with its weight; elsewhere such a class may be."""
+    found = answer((0, 0.6, seen), (0, 0.1, WANTED), (1, 0.3, (0.6, 0.1, 0.9, 0.3)))
+    p = max(0.6 * share, 0.1)
+    alone = BoxesTarget([[Box(0, WANTED, -2.0)]], 3)
+    assert alone.log_likelihood(found).item() == pytest.approx(math.log(1 - p), rel=1e-4)
+    assert alone.agreement(found).item() == pytest.approx(1 - p)
+    row = [Box(0, WANTED, -2.0), Box(1, (0.6, 0.1, 0.9, 0.3), 1.0)]
+    both = BoxesTarget([row], 3)
+    expected = (2 * math.log(1 - p) + math.log(0.3)) / 3
+    assert both.log_likelihood(found).item() == pytest.approx(expected, rel=1e-4)
+    assert both.agreement(found).item() == pytest.approx((2 * (1 - p) + 0.3) / 3)
+
+
+def test_none_anywhere_is_shown_and_told():
+    """The whole picture, however it is framed, with a cross through its middle."""
+    text = "cat: -1\ndog: 0.1 0.1 0.4 0.4\nDog: .6 .6 .9 .9: 2"
+    sources = [read_box_lines(text, LABELS, (400, 300))]
+    made = build_boxes_target(LABELS, sources, 1.0, (400, 300), Frame(512, 512, "crop"))
+    assert made.info.splitlines()[0] == "boxes for 1 picture: 2 dog and no cat"
+    assert made.target.rows[0][0] == Box(0, (0.0, 0.0, 1.0, 1.0), -1.0)
+    colour = torch.tensor(class_colour(0), dtype=torch.uint8)
+    assert image_to_bytes(made.preview)[0, :, 256, 256].equal(colour)
+    alone = build("cat: -1")
+    assert alone.info == "boxes for 1 picture: no cat"
+    told = alone.target.wording(LABELS).tell(0.2, 0.9)
+    assert told == "the detector was 20 % sure of no cat in the picture, now 90 %"
+
+
 def test_there_is_a_gradient_where_nothing_overlaps_and_all_is_unlikely():
     seen = answer((0, 1e-9, (0.9, 0.9, 0.95, 0.95)), (0, 1e-12, (0.0, 0.0, 0.01, 0.01)))
     seen[..., 0] -= 80  # exp of it underflows
@@ -215,7 +253,7 @@ BOX = {"x": 0, "y": 0, "width": 10, "height": 10}
         ({"text": "cat: 5 5 50 50"}, "in pixels, and the size of its picture is not known"),
         ({"text": "cat: 1.2 0 1.5 1", "size": (1, 1)}, "is outside the picture"),
         ({"text": "cat: 0.5 0 0.5 1"}, "is a line or a point of the picture"),
-        ({"text": "cat: 0 0 1 1: 0"}, "a weight that is not above 0"),
+        ({"text": "cat: 0 0 1 1: 0"}, "has the weight 0: delete it"),
         ({"text": "cat: 0 0 1 1\n---"}, "picture 2 of the widget boxes has no line"),
         ({"value": []}, "the socket 'bboxes' has no box: lower"),
         ({"value": [[BOX], []], "name": "cat", "size": (20, 20)}, "picture 2 of the socket"),

@@ -15,6 +15,7 @@ from ppap_core.targets.likeness import KINDS, build_likeness
 from ppap_core.targets.low_resolution_target import LowResolutionTarget
 from ppap_core.targets.map_target import Frame
 from ppap_core.targets.palette_target import PaletteTarget
+from ppap_core.targets.reference_mean_target import ReferenceMeanTarget
 from ppap_core.targets.wasserstein import directions, quantile_means
 
 MASK = torch.zeros(24, 36)
@@ -167,6 +168,57 @@ def test_regions_weigh_pixels_by_triangles():
     torch.testing.assert_close(ContrastTarget(y, (1, 2)).log_likelihood(x)[0], expected)
 
 
+def test_one_reference_is_a_plain_pull():
+    y, x = picture(1, 3, 8, 12), picture(2, 3, 8, 12, seed=1)
+    target, plain = ReferenceMeanTarget(y, MASK[:8, 6:18]), LowResolutionTarget(y, MASK[:8, 6:18])
+    torch.testing.assert_close(target.log_likelihood(x), plain.log_likelihood(x))
+    torch.testing.assert_close(gradient(target, x), gradient(plain, x))
+
+
+def test_several_references_lead_to_their_posterior_mean():
+    """Torch's own mixture of Gaussians around them; s^2 is the error from the nearest other one."""
+    y, x = picture(3, 3, 4, 6), picture(2, 3, 4, 6, seed=1)
+    y[2] += 4  # far away
+    target = ReferenceMeanTarget(y)
+    near = (y[0] - y[1]).square().mean()
+    far = (y[2] - y[:2]).square().mean((1, 2, 3)).amin()
+    variance = (2 * near + far) / 3
+    assert target.variance == pytest.approx(variance.item(), rel=1e-5)
+    size = y[0].numel()
+    weights = (-(x[:, None] - y).square().mean((2, 3, 4)) / (2 * variance)).softmax(1)
+    mean = torch.einsum("br,rchw->bchw", weights, y)
+    torch.testing.assert_close(gradient(target, x), 2 * (mean - x) / size)
+    normal = torch.distributions.Normal(y.flatten(1), (variance * size).sqrt())
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=torch.zeros(3)),
+        torch.distributions.Independent(normal, 1),
+    )
+    logs = mixture.log_prob(x.flatten(1)) * 2 * variance
+    found = target.log_likelihood(x)
+    torch.testing.assert_close(found[0] - found[1], logs[0] - logs[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_far_reference_has_no_weight_and_one_given_twice_has_twice():
+    near, x = picture(2, 3, 4, 6), picture(1, 3, 4, 6, seed=1)
+    far = torch.cat((near, near[:1] + 60, near[:1] + 60))
+    led = gradient(ReferenceMeanTarget(far), x)
+    errors = (x - near).square().mean((1, 2, 3))
+    variance = (near[0] - near[1]).square().mean() / 2  # the far ones are each other's nearest
+    weights = (-errors / (2 * variance)).softmax(0)
+    wanted = (weights[:, None, None, None] * near).sum(0) - x
+    torch.testing.assert_close(led, 2 * wanted / x.numel(), rtol=1e-3, atol=1e-6)
+
+
+def test_references_are_for_every_picture_and_large_ones_are_compared_small():
+    references = picture(5, 3, 64, 300)
+    target, x = ReferenceMeanTarget(references), picture(3, 3, 80, 400, seed=1)
+    errors = target.errors(x)
+    wanted = [F.interpolate(p, (27, 128), mode="area") for p in (x, references)]
+    expected = (wanted[0][:, None] - wanted[1]).square().mean((2, 3, 4))
+    torch.testing.assert_close(errors, expected, rtol=1e-4, atol=1e-6)
+    assert target.log_likelihood(x).shape == (3,)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_finite_differences(kind):
     """In any picture, larger or smaller, and at its own reference there is nothing to gain."""
@@ -179,7 +231,7 @@ def test_gradients_are_those_of_finite_differences(kind):
     assert made(kind, cells=0).target.log_likelihood(picture(1, 3, 24, 36)).abs() < 1e-7
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "reference mean"])
 def test_a_row_for_each_picture(kind):
     target, seen = made(kind, rows=2).target, picture(2, 3, 20, 31, seed=3)
     one = made(kind, image=picture(2, 3, 24, 36)[1:]).target
@@ -224,7 +276,8 @@ def test_a_mask_of_another_size_is_resized_and_borders_do_not_count():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_target_is_shown_and_told(kind):
     found = made(kind, rows=2)
-    assert found.preview.shape[:2] == (2, 3) and found.preview.abs().max() <= 1
+    assert found.preview.shape[:2] == (1 if kind == "reference mean" else 2, 3)
+    assert found.preview.abs().max() <= 1
     assert found.info.startswith(f"{kind} of 2 pictures: ") and "\n" not in found.info
     told = found.target.wording(()).tell_live(14.23, 21.0)
     assert "14.2" in told and "21.0" in told

@@ -499,3 +499,18 @@ def embedding_folder(folder, name):
     if hasattr(model, "logit_scale"):
         build_tokenizer(WORDS, 8).save_pretrained(folder)
     return folder
+
+
+def owl_folder(folder):
+    """OWLv2, with a tokenizer of WORDS."""
+    torch.manual_seed(0)
+    parts = clip_parts(patch_size=16)
+    parts["vision_config"]["image_size"] = 64
+    model = transformers.Owlv2ForObjectDetection(
+        transformers.Owlv2Config(**parts, projection_dim=32)
+    )
+    fill_zero_matrices(model)
+    model.save_pretrained(folder)
+    transformers.Owlv2ImageProcessor(**size(64)).save_pretrained(folder)
+    build_tokenizer(WORDS, 8).save_pretrained(folder)
+    return folder
