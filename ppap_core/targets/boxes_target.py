@@ -75,6 +75,10 @@ class BoxesTarget:
         for box in (box for row in self.rows for box in row):
             _check(box, self.num_classes)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.rows)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: log-odds and boxes (B, Q, K + 4), as a detector answers -> (B,)."""
         return self._of_each(self._log_likelihood, prediction)
@@ -111,7 +115,7 @@ class BoxesTarget:
                 f"{self.num_classes + 4}), the guider answers {tuple(prediction.shape)}: connect "
                 f"the same guider to both nodes"
             )
-        check_rows(len(self.rows), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         parts = prediction.float().split(1 if len(self.rows) > 1 else len(prediction))
         return torch.cat(
             [

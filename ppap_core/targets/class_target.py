@@ -55,6 +55,10 @@ class ClassTarget:
         """The classes per picture; one row if all pictures share them."""
         return (self.classes,) if isinstance(self.classes, Mapping) else tuple(self.classes)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.rows)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: logits or scores (B, K) -> (B,), in float32."""
         self._check(prediction)
@@ -113,7 +117,7 @@ class ClassTarget:
                 f"the target was made for {self.num_classes} classes, the guider answers "
                 f"{prediction.shape[-1]}: connect the same guider to both nodes"
             )
-        check_rows(len(self.rows), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
 
     def _of_each(self, measure: Callable[[Classes, Tensor], Tensor], values: Tensor) -> Tensor:
         """`measure` of each picture's classes and values (B, K) -> (B,)."""

@@ -40,6 +40,10 @@ class DepthTarget:
         object.__setattr__(self, "nearness", nearness)
         object.__setattr__(self, "mask", mask)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.nearness)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: nearness (B, h, w), any scale and shift -> (B,) in [-4, 0], float32."""
         return -aligned_squared_error(prediction.float(), *self._wanted_like(prediction))
@@ -51,7 +55,7 @@ class DepthTarget:
                 f"a depth target reads nearness (B, h, w), the guider answers "
                 f"{tuple(prediction.shape)}: connect a depth model"
             )
-        check_rows(len(self.nearness), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         size = prediction.shape[-2:]
         weight = shrink_or_grow(self.mask, size)
         # Weighted before resizing, so that masked pixels do not bleed into those that count.

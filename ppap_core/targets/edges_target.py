@@ -45,6 +45,10 @@ class EdgesTarget:
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "mask", mask)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.edges)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: the log-odds of an edge, (B, 1, h, w) -> (B,) in float32."""
         wanted, weight = self._wanted_like(prediction)
@@ -82,7 +86,7 @@ class EdgesTarget:
                 f"an edges target reads log-odds (B, 1, h, w), the guider answers "
                 f"{tuple(prediction.shape)}: connect an edge detector"
             )
-        check_rows(len(self.edges), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         size = prediction.shape[-2:]
         maps = (resize_lines(self.edges * self.mask, size), resize_lines(self.mask, size))
         return tuple(map.to(prediction.device) for map in maps)

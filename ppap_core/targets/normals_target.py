@@ -44,6 +44,10 @@ class NormalsTarget:
         object.__setattr__(self, "normals", F.normalize(normals, dim=1))
         object.__setattr__(self, "mask", mask)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.normals)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: normals (B, 3, h, w) of any length -> (B,) in float32."""
         cosine, weight = self._cosine(prediction)
@@ -72,7 +76,7 @@ class NormalsTarget:
                 f"a normals target reads normals (B, 3, h, w), the guider answers "
                 f"{tuple(prediction.shape)}: connect a normals model"
             )
-        check_rows(len(self.normals), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         size = prediction.shape[-2:]
         weight = shrink_or_grow(self.mask, size).to(prediction.device)
         # Weighted before resizing, so that masked pixels do not bleed into those that count.

@@ -48,6 +48,10 @@ class PoseTarget:
                 own = getattr(self, name).to("cpu", torch.float32, copy=True)
                 object.__setattr__(self, name, own)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.points)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: heatmaps (B, J, h, w) -> (B,), in float32."""
         heatmaps, points, weights = self._asked(prediction)
@@ -86,7 +90,7 @@ class PoseTarget:
                 f"the target was made for heatmaps (B, {num}, h, w), one for each joint, the "
                 f"guider answers {tuple(prediction.shape)}: connect the same guider to both nodes"
             )
-        check_rows(len(self.points), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         asked = (self.weights > 0).any(0).nonzero()[:, 0]
         points, weights = (x[:, asked].to(prediction.device) for x in (self.points, self.weights))
         return prediction[:, asked.to(prediction.device)].float(), points, weights

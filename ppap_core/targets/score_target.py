@@ -35,6 +35,10 @@ class ScoreTarget:
         if not all(map(math.isfinite, self.wished)):
             raise ValueError(f"a wished score is a finite number, got {self.wished}")
 
+    @property
+    def num_rows(self) -> int:
+        return max(1, len(self.wished))
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: scores (B, 1) -> (B,), in float32."""
         scores = self.agreement(prediction)
@@ -51,7 +55,7 @@ class ScoreTarget:
                 f"the target reads one score (B, 1), the guider answers "
                 f"{tuple(prediction.shape)}: connect the same guider to both nodes"
             )
-        check_rows(max(1, len(self.wished)), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         return prediction[:, 0].float()
 
     def wording(self, labels: Sequence[str]) -> Wording:

@@ -52,6 +52,10 @@ class SegmentationTarget:
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "mask", mask)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.labels)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: logits (B, K, h, w) -> (B,), in float32."""
         self._check(prediction)
@@ -85,7 +89,7 @@ class SegmentationTarget:
                 f"the target was made for {self.num_classes} classes, the guider answers "
                 f"{prediction.shape[1]}: connect the same guider to both nodes"
             )
-        check_rows(len(self.labels), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
 
     @torch.inference_mode(False)
     def shares(self, size: tuple[int, int]) -> Tensor:

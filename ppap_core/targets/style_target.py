@@ -33,6 +33,10 @@ class StyleTarget:
             own = self.statistics.to("cpu", torch.float32, copy=True)
             object.__setattr__(self, "statistics", own)
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.statistics)
+
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """`prediction`: statistics (B, 2 C) -> (B,), in float32."""
         return -self._error(prediction) / 2
@@ -57,7 +61,7 @@ class StyleTarget:
                 f"the target was made for {self.statistics.shape[1]} statistics, the guider "
                 f"answers {tuple(prediction.shape)}: connect the same guider to both nodes"
             )
-        check_rows(len(self.statistics), len(prediction), "target")
+        check_rows(self.num_rows, len(prediction), "target")
         wanted = self.statistics.to(prediction.device)
         scale = wanted.chunk(2, 1)[1].repeat(1, 2)
         return ((prediction.float() - wanted) / scale).square().mean(1)

@@ -9,10 +9,11 @@ from torch import Tensor
 class Target(Protocol):
     """What a guider of `task` should answer.
 
-    It may also have `answer` (what the guider's numbers have to mean), `made_for` (the fingerprint
-    of the only guider that it can be asked of), `boxes` (the parts of the picture that the guider
-    reads: cut_outs_target.py), `has_gradient` (False: it only chooses among pictures, as
-    particles.py does), and `agreement` with its `wording`, for reports (wording.py).
+    It may also have `answer` (what the guider's numbers have to mean), `num_rows` (of how many
+    pictures it is; 1 is for all), `made_for` (the fingerprint of the only guider that it can be
+    asked of), `boxes` (the parts of the picture that the guider reads: cut_outs_target.py),
+    `has_gradient` (False: it only chooses among pictures, as particles.py does), and `agreement`
+    with its `wording`, for reports (wording.py).
     """
 
     task: str
