@@ -9,6 +9,7 @@ class StandIn:
     experts, target, input, jacobian = None, None, "x0_hat", "jvp"
     view = staticmethod(lambda x: x)
     at_once = staticmethod(lambda shape: shape[0])
+    read_shape = staticmethod(lambda images: images)
 
     def __init__(self, comfyui, guider):
         self.strength = comfyui.module("ppap_core.strength").Strength(1.0, "raw")
@@ -16,6 +17,9 @@ class StandIn:
         self.data_spectrum = comfyui.module("ppap_core.spectrum").GENERIC
         self.score_of = comfyui.module("ppap_core.guidance").Score
         self.guider = guider
+
+    def region_like(self, x):
+        return self.shaping.region_like(x)
 
     def score(self, x_vp, sigma_ve, denoised, denoise):
         gradient = self.gradient(x_vp, x_vp.new_tensor([sigma_ve]), denoised, denoise)

@@ -208,7 +208,7 @@ def test_truncated_weights_are_refused(tmp_path, kept):
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "which is no guider"),
         ({"model_type": "oneformer"}, "told in words what to segment"),
         (
-            {"model_type": "owlv2", "architectures": ["Owlv2ForObjectDetection"]},
+            {"model_type": "grounding-dino", "architectures": ["GroundingDinoForObjectDetection"]},
             "choose a model for depth, normal or pose estimation, object detection, semantic "
             "segmentation or ",
         ),
