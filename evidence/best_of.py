@@ -1,7 +1,7 @@
 """Best of several: particles that a guider selects, without gradients and with them.
 
 `python -m evidence.best_of` asks for the class and for the depth of held-out scenes, and for a
-number of objects on a canvas three times as wide. Judges, which guide nothing, measure how close
+number of objects on a wider canvas. Judges, which guide nothing, measure how close
 the pictures come and how good they are; *evaluations* counts those of the diffusion model for one
 picture. Writes docs/evidence/best_of.csv and .md. Rows that
 best_of.csv has are kept, so a run that was stopped continues.
@@ -32,7 +32,7 @@ from ppap_core.particles import Particles
 from ppap_core.targets import Target
 from ppap_core.targets.count_target import RegionCountTarget
 
-COUNT, NUMBER, WIDTH = "count", 3, 3 * SIZE  # the base model was trained on one object, 32 x 32
+COUNT, NUMBER, WIDTH = "count", 2, 48  # the base model was trained on one object, 32 x 32
 TASKS = ("class", "depth", COUNT)
 NAMES = MEASURES | {COUNT: f"exactly {NUMBER} objects"}
 GUIDERS = {COUNT: "segmentation"}
@@ -182,7 +182,7 @@ HEAD = """# Best of several
 
 Particles (PPAP Best of Several) beside gradients, with the experts unless said otherwise, the rest
 at its default. A cell has the value, by a judge, and KID (times 1000). *Evaluations* are those of
-the diffusion model for one picture. Objects are regions that do not touch, on pictures of 96 x 32,
+the diffusion model for one picture. Objects are regions that do not touch, on pictures of 48 x 32,
 counted by the segmentation guider and, for the table, by a judge; a count has no gradient, so only
 particles can ask for one. Made by `python -m evidence.best_of`."""
 
