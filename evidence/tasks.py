@@ -170,6 +170,18 @@ def main() -> None:
     for key in tqdm([key for key in keys if key not in {m.key for m in found}], unit="row"):
         found.append(keys[key].measure(key))
         write_csv([asdict(m) for m in found], path)
+    text = page(found)
+    (args.output / "tasks.md").write_text(f"{text}\n", encoding="utf-8")
+    draw_pictures(pictures).save(args.output / "likeness.png")
+    words.draw().save(args.output / "words.png")
+    maps.draw().save(args.output / "maps.png")
+    scores.draw().save(args.output / "scores.png")
+    boxes.draw().save(args.output / "boxes.png")
+    sys.stdout.write(text + "\n")
+
+
+def page(found: list[Measurement]) -> str:
+    """Markdown: a table for each kind of target."""
     parts = (
         HEAD,
         table([m for m in found if m.task in ONE_EACH], "task", lambda m: m.task),
@@ -186,14 +198,7 @@ def main() -> None:
         BOXES_HEAD,
         table([m for m in found if m.task in BOXES], "guided by", _way),
     )
-    text = "\n\n".join(parts)
-    (args.output / "tasks.md").write_text(f"{text}\n", encoding="utf-8")
-    draw_pictures(pictures).save(args.output / "likeness.png")
-    words.draw().save(args.output / "words.png")
-    maps.draw().save(args.output / "maps.png")
-    scores.draw().save(args.output / "scores.png")
-    boxes.draw().save(args.output / "boxes.png")
-    sys.stdout.write(text + "\n")
+    return "\n\n".join(parts)
 
 
 def _way(m: Measurement) -> str:
