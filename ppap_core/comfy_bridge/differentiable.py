@@ -125,7 +125,10 @@ def _gradient(attention: Callable, tokens: Tensor) -> Tensor | None:
 
 
 def with_torch_attention(model_options: dict) -> dict:
-    """A copy of `model_options` that selects PyTorch's attention, which has a backward pass."""
+    """A copy of `model_options` that selects PyTorch's attention, which has a backward pass.
+
+    MultiGPU's threads have none (`_calc_cond_batch_multigpu`, ComfyUI 0.30.0): one device then.
+    """
 
     def override(attention: Callable, *args, **kwargs) -> Tensor:
         return attention_pytorch(*args, **kwargs)
@@ -134,4 +137,6 @@ def with_torch_attention(model_options: dict) -> dict:
         **model_options.get("transformer_options", {}),
         "optimized_attention_override": override,
     }
-    return {**model_options, "transformer_options": transformer}
+    options = {**model_options, "transformer_options": transformer}
+    options.pop("multigpu_clones", None)
+    return options

@@ -71,11 +71,14 @@ def is_pixel_model(path: Path | str) -> bool:
         return False
 
 
-def load_pixel_model(path: Path | str) -> comfy.model_patcher.ModelPatcher:
+def load_pixel_model(
+    path: Path | str, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
     """Load a pixel-space diffusion model as MODEL.
 
     Reads this pack's safetensors files, and guided-diffusion's checkpoints (ADM) in safetensors or
-    pickled. ValueError, in one line, for anything else.
+    pickled. `disable_dynamic`: as ComfyUI asks when it loads a MODEL again, for another device say.
+    ValueError, in one line, for anything else.
     """
     path = Path(path)
     try:
@@ -90,11 +93,14 @@ def load_pixel_model(path: Path | str) -> comfy.model_patcher.ModelPatcher:
             raise ValueError(
                 f"pixel model {path.name!r}: its weights do not fit its config: {one_line(error)}"
             ) from None
-    return comfy.model_patcher.CoreModelPatcher(
+    patchers = comfy.model_patcher
+    patcher = (patchers.ModelPatcher if disable_dynamic else patchers.CoreModelPatcher)(
         base,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+    patcher.cached_patcher_init = load_pixel_model, (path,)
+    return patcher
 
 
 def empty_conditioning(**values: torch.Tensor) -> list[list]:
