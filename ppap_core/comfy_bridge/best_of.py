@@ -16,7 +16,6 @@ from ..guidance import Guidance
 from ..noise import per_sample
 from ..particles import Particles, with_fresh_noise
 from .live import show_on_node
-from .memory import on_one_device
 from .noise_levels import noise_coefficients, norm_of_states, sigma_to_sigma_ve
 from .streams import Streams
 
@@ -37,7 +36,7 @@ def install_best_of(model, particles: Particles, guidance: Guidance, *patchers):
     for kind, wrapper in wrappers.items():
         chosen.remove_wrappers_with_key(kind, KEY)
         chosen.add_wrapper_with_key(kind, KEY, wrapper)
-    chosen.set_additional_models(KEY, [*map(on_one_device, patchers)])
+    chosen.set_additional_models(KEY, list(patchers))
     return chosen
 
 

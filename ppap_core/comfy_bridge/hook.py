@@ -23,7 +23,7 @@ from .cancel import ask_for_cancel, cancellable
 from .differentiable import attention_has_backward_pass
 from .guided_evaluation import GuidedEvaluation
 from .live import show_on_node
-from .memory import decode_plan, guidance_bytes, on_one_device, with_room
+from .memory import decode_plan, guidance_bytes, with_room
 from .noise_levels import is_in_interval
 from .outcomes import LastEstimate, Outcomes, as_the_host_stores, joined
 from .shift import total_shift
@@ -53,7 +53,7 @@ def install_guidance(model, guidance: Guidance, *patchers):
         guided.add_wrapper_with_key(kind, KEY, wrapper)
     loaded = guided.get_additional_models_with_key(KEY)
     new = [p for p in patchers if not any(p.is_clone(other) for other in loaded)]
-    guided.set_additional_models(KEY, [*loaded, *map(on_one_device, new)])
+    guided.set_additional_models(KEY, [*loaded, *new])
     return guided
 
 

@@ -9,7 +9,6 @@ import logging
 import math
 import weakref
 from collections.abc import Sequence
-from functools import cache
 
 import comfy.model_management
 import comfy.model_patcher
@@ -27,14 +26,7 @@ ALL = 1e32  # bytes: more than any device has
 log = logging.getLogger(__name__)
 
 
-class OnOneDevice:
-    """A patcher that a MODEL's clones on other devices (MultiGPU) share: guidance is on one."""
-
-    def deepclone_multigpu(self, new_load_device=None, models_cache=None):
-        return self
-
-
-class WholeModulePatcher(OnOneDevice, comfy.model_patcher.ModelPatcher):
+class WholeModulePatcher(comfy.model_patcher.ModelPatcher):
     """Loads a foreign module wholly or not at all, as ordinary tensors that autograd accepts."""
 
     def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
@@ -48,19 +40,8 @@ class WholeModulePatcher(OnOneDevice, comfy.model_patcher.ModelPatcher):
         with torch.inference_mode(False), torch.no_grad():
             return super().unpatch_model(device_to, unpatch_weights)
 
-
-def on_one_device(patcher):
-    """`patcher`, or a clone of it, that stays where it is while its MODEL is split."""
-    if isinstance(patcher, OnOneDevice):
-        return patcher
-    shared = patcher.clone()
-    shared.__class__ = _on_one_device(type(patcher))
-    return shared
-
-
-@cache
-def _on_one_device(kind: type) -> type:
-    return type(f"{kind.__name__}OnOneDevice", (OnOneDevice, kind), {})
+    def deepclone_multigpu(self, new_load_device=None, models_cache=None):
+        return self  # guidance is on one device, which a MODEL's clones on others share
 
 
 def build_patcher(module: nn.Module) -> WholeModulePatcher:
