@@ -8,6 +8,7 @@ import torch
 
 from host import tiny_checkpoints, tiny_decoders
 from tests.comfy import tiny_models
+from tests.slow import slow
 
 SECOND = torch.device("cpu", 0)
 
@@ -68,7 +69,7 @@ def guided_by(call, world, jacobian, view):
 
 @pytest.mark.parametrize(
     ("jacobian", "view"),
-    [("none", "vae"), ("jvp", "linear_rgb"), ("backprop", "linear_rgb")],
+    [("none", "vae"), slow("jvp", "linear_rgb"), ("backprop", "linear_rgb")],
 )
 def test_the_same_picture_as_on_one_device(call, world, split, jacobian, view, monkeypatch):
     import comfy.samplers
