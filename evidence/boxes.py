@@ -6,6 +6,7 @@ experts learned from 800 pictures (`demo.train`'s flags, and --num-images 800).
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from PIL import Image
@@ -27,8 +28,7 @@ from evidence.task_rows import (
     Key,
     Measurement,
     load_with,
-    sample_rows,
-    sample_unguided,
+    sample_way,
 )
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Strength
@@ -65,10 +65,8 @@ class Boxes:
 
     def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not strength:
-            return sample_unguided(self.model, self.seed, num)
-        way = method, jacobian, strength
-        return sample_rows(lambda rows: self._guided(*way, rows), self.seed, num)
+        guided = partial(self._guided, method, jacobian, strength)
+        return sample_way(self.model, strength, guided, self.seed, num)
 
     def _guided(self, method: str, jacobian: str, strength: float, rows: Tensor):
         from ppap_core.comfy_bridge.guide import guide

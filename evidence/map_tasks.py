@@ -7,6 +7,7 @@ filter, which is exact. The experts learned from 800 pictures (`demo.train`'s fl
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,7 @@ from evidence.task_rows import (
     NO_GUIDANCE,
     Key,
     Measurement,
-    sample_rows,
-    sample_unguided,
+    sample_way,
 )
 from ppap_core.expert_file import load_experts
 from ppap_core.grid import GridRow, draw_grid
@@ -117,9 +117,8 @@ class Maps:
 
     def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not key[3]:
-            return sample_unguided(self.model, self.seed, num)
-        return sample_rows(lambda rows: self._guided(key, rows), self.seed, num)
+        guided = partial(self._guided, key)
+        return sample_way(self.model, key[3], guided, self.seed, num)
 
     def draw(self) -> Image.Image:
         """Pictures asked for what references show, by a guider alone at strength 1."""

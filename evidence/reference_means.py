@@ -5,6 +5,7 @@ which guide nothing, look whether the pictures have it too.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from demo.scene_files import HELDOUT
 from demo.scenes import Scenes, random_parameters
 from demo.shapes import SHAPES
 from evidence.quality import measure_quality
-from evidence.task_rows import NO_GUIDANCE, Key, Measurement, sample_rows, sample_unguided
+from evidence.task_rows import NO_GUIDANCE, Key, Measurement, sample_way
 from ppap_core.guiders.picture_itself import picture_itself
 from ppap_core.strength import Strength
 from ppap_core.targets.likeness import build_likeness
@@ -50,12 +51,10 @@ class ReferenceMeans:
 
     def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not key[3]:
-            return sample_unguided(self.model, self.seed, num)
-        model = self._guided(key)
-        return sample_rows(lambda rows: model, self.seed, num)
+        guided = partial(self._guided, key)
+        return sample_way(self.model, key[3], guided, self.seed, num)
 
-    def _guided(self, key: Key):
+    def _guided(self, key: Key, rows: Tensor):
         from ppap_core.comfy_bridge.guide import guide
         from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 

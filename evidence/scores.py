@@ -5,7 +5,7 @@ exact: the brightness of the pictures themselves, from 0 (black) to 10 (white).
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 from PIL import Image
 from torch import Tensor
@@ -21,8 +21,7 @@ from evidence.task_rows import (
     Key,
     Measurement,
     load_with,
-    sample_rows,
-    sample_unguided,
+    sample_way,
 )
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.guiders import add_score_head
@@ -61,12 +60,10 @@ class Scores:
 
     def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not key[3]:
-            return sample_unguided(self.model, self.seed, num)
-        model = self._guided(key)
-        return sample_rows(lambda rows: model, self.seed, num)
+        guided = partial(self._guided, key)
+        return sample_way(self.model, key[3], guided, self.seed, num)
 
-    def _guided(self, key: Key):
+    def _guided(self, key: Key, rows: Tensor):
         """MODEL, asked for a brighter picture."""
         from ppap_core.comfy_bridge.guide import guide
 

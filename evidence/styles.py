@@ -4,6 +4,7 @@ Judges, which guide nothing, look whether object and floor have the reference's 
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from torch import Tensor
 
@@ -18,8 +19,7 @@ from evidence.task_rows import (
     NO_GUIDANCE,
     Key,
     Measurement,
-    sample_rows,
-    sample_unguided,
+    sample_way,
 )
 from ppap_core.guiders import load_guider, style_guider
 from ppap_core.strength import Strength
@@ -52,9 +52,8 @@ class Styles:
 
     def sample(self, key: Key, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not key[3]:
-            return sample_unguided(self.model, self.seed, num)
-        return sample_rows(lambda rows: self._guided(key, rows), self.seed, num)
+        guided = partial(self._guided, key)
+        return sample_way(self.model, key[3], guided, self.seed, num)
 
     def _guided(self, key: Key, rows: Tensor):
         """MODEL, asked for the style of the references with the numbers `rows`."""

@@ -83,9 +83,16 @@ def sample_rows(model_of: Callable[[Tensor], object], seed: int, num: int) -> tu
     return torch.cat(parts), seconds / num
 
 
+def sample_way(
+    model, strength: float, guided: Callable[[Tensor], object], seed: int, num: int
+) -> tuple[Tensor, float]:
+    """`sample_rows` of `guided`, or without strength of `model` (MODEL) as it is."""
+    return sample_rows(guided, seed, num) if strength else _sample_unguided(model, seed, num)
+
+
 @cache
-def sample_unguided(model, seed: int, num: int) -> tuple[Tensor, float]:
-    """`sample_rows` of `model` (MODEL) as it is: once for all parts of the table."""
+def _sample_unguided(model, seed: int, num: int) -> tuple[Tensor, float]:
+    """Once for all parts of the table."""
     return sample_rows(lambda rows: model, seed, num)
 
 

@@ -12,6 +12,7 @@ a run that was stopped continues: delete the file after the models or the defaul
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from PIL import Image
@@ -44,8 +45,7 @@ from evidence.task_rows import (
     NO_GUIDANCE,
     Key,
     Measurement,
-    sample_rows,
-    sample_unguided,
+    sample_way,
     table,
 )
 from evidence.task_texts import (
@@ -102,9 +102,8 @@ class Pictures:
 
     def sample(self, kind: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not strength:
-            return sample_unguided(self.model, self.seed, num)
-        return sample_rows(lambda rows: self._guided(kind, strength, rows), self.seed, num)
+        guided = partial(self._guided, kind, strength)
+        return sample_way(self.model, strength, guided, self.seed, num)
 
     def _guided(self, kind: str, strength: float, rows: Tensor):
         """MODEL, asked to be like the references with the numbers `rows`."""

@@ -5,6 +5,7 @@ and floor are as asked, and which rank the asked caption has among 100.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from PIL import Image
 from torch import Tensor
@@ -23,8 +24,7 @@ from evidence.task_rows import (
     Key,
     Measurement,
     load_with,
-    sample_rows,
-    sample_unguided,
+    sample_way,
 )
 from ppap_core.grid import GridRow, draw_grid
 from ppap_core.strength import Strength
@@ -60,11 +60,8 @@ class Words:
 
     def sample(self, method: str, jacobian: str, strength: float, num: int) -> tuple[Tensor, float]:
         """(num, 3, 32, 32) in [-1, 1], and seconds of the processor for each."""
-        if not strength:
-            return sample_unguided(self.model, self.seed, num)
-        return sample_rows(
-            lambda rows: self._guided(method, jacobian, strength, rows), self.seed, num
-        )
+        guided = partial(self._guided, method, jacobian, strength)
+        return sample_way(self.model, strength, guided, self.seed, num)
 
     def _guided(self, method: str, jacobian: str, strength: float, rows: Tensor):
         """MODEL, asked for the captions with the numbers `rows`."""

@@ -17,10 +17,10 @@ from ..noise import per_sample
 from ..particles import Particles, with_fresh_noise
 from .live import show_on_node
 from .noise_levels import noise_coefficients, norm_of_states, sigma_to_sigma_ve
+from .pre_cfg import with_reader
 from .streams import Streams
 
 KEY = "ppap_best_of"
-PRE_CFG = "sampler_pre_cfg_function"
 
 
 def install_best_of(model, particles: Particles, guidance: Guidance, *patchers):
@@ -132,10 +132,8 @@ class BestOf:
         generator: torch.Generator,
     ) -> Tensor:
         """What goes on of `held` (K G, ...): states at `sigma`, as samplers return them."""
-        x, estimate = (
-            model_sampling.noise_scaling(sigma, torch.zeros_like(held), held),
-            piece.estimate,
-        )
+        x = model_sampling.noise_scaling(sigma, torch.zeros_like(held), held)
+        estimate = piece.estimate
         read = (x, sigma) if self.guidance.input == "x_t" else piece.unguided or (estimate, sigma)
         scores, _ = self._judge(model_sampling, *read)
         sources = self.particles.select(scores, generator)
@@ -223,15 +221,12 @@ class Piece:
         self.unguided: tuple[Tensor, Tensor] | None = None
 
     def watched(self, extra_args: dict) -> dict:
-        """A sampler's `extra_args`, with a pre-CFG function before all others that notes it."""
-        options = dict(extra_args.get("model_options") or {})
-        options[PRE_CFG] = [self._note, *options.get(PRE_CFG, [])]
+        """A sampler's `extra_args`, with which `unguided` is noted."""
+        options = with_reader(extra_args.get("model_options"), self._note)
         return extra_args | {"model_options": options}
 
-    def _note(self, args: dict) -> list[Tensor]:
-        index = next(i for i, cond in enumerate(args["conds"]) if cond is not None)
-        self.unguided = args["conds_out"][index].clone(), args["sigma"][:1]
-        return args["conds_out"]
+    def _note(self, estimate: Tensor, sigma: Tensor) -> None:
+        self.unguided = estimate.clone(), sigma[:1]
 
     def __call__(self, step: int, x_0: Tensor, x: Tensor, _: int) -> object:
         self.estimate = x_0

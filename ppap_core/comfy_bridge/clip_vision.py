@@ -49,6 +49,6 @@ def guider_of_clip_vision(clip_vision) -> Guider:
         floor_crop=True,
     )
     of_half = fingerprint({name: value.half() for name, value in weights.items()})
-    guider = embedding_guider(model.eval(), f"comfyui/{kind}", preprocessing, of_half)
+    guider = embedding_guider(model, f"comfyui/{kind}", preprocessing, of_half)
     check_by_trial(guider, kind)
     return guider

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..jacobian import Denoiser, StaleEstimate
 from .apart import Apart, Witness
 from .differentiable import differentiable, with_torch_attention
+from .pre_cfg import PRE_CFG, conditional_index
 
 ESTIMATES = {  # a post-CFG function's conditioning: the estimate made of it
     "cond": "cond_denoised",
@@ -65,8 +66,8 @@ class GuidedEvaluation:
     def predict_noise(self) -> Tensor:
         """The guided estimate, shaped like `x`."""
         options = self.witness.options
-        before = options.get("sampler_pre_cfg_function", [])
-        options["sampler_pre_cfg_function"] = [self.find_shift, *before, self.add_shift]
+        before = options.get(PRE_CFG, [])
+        options[PRE_CFG] = [self.find_shift, *before, self.add_shift]
         after = options.get("sampler_post_cfg_function", [])
         own = self.executor.class_obj.model_options.get("sampler_post_cfg_function", [])
         models, samplers = after[: len(own)], after[len(own) :]  # CFG++ samplers append theirs
@@ -81,7 +82,7 @@ class GuidedEvaluation:
     def find_shift(self, args: dict) -> list[Tensor]:
         """The first pre-CFG function: no other has changed the estimates yet."""
         if self.shift is None:
-            index = next(i for i, cond in enumerate(args["conds"]) if cond is not None)
+            index = conditional_index(args)
             estimate, options = args["conds_out"][index], args["model_options"]
             shift = self._shift(estimate, options, partial(denoise_one, args, index))
             self.shift = shift.to(estimate)

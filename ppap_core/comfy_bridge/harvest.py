@@ -1,8 +1,6 @@
 """The estimates that sampling computes anyway, kept for experts that read them (x0_hat).
 
-Read in ComfyUI 0.30.0 (samplers.py). What is kept is what a guider reads while sampling: the
-conditional estimate, before classifier-free guidance and before other functions change it
-(docs/decisions/0003-guiders-of-the-estimate.md).
+What is kept is what a guider reads while sampling, the conditional estimate (pre_cfg.py).
 """
 
 import torch
@@ -10,6 +8,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .noise_levels import sigma_to_sigma_ve
+from .pre_cfg import with_reader
 
 KEY = "ppap_harvest"
 
@@ -39,16 +38,7 @@ class Harvest:
     def _predict_noise(self, executor, x, timestep, model_options=None, seed=None) -> Tensor:
         """The PREDICT_NOISE wrapper."""
         read: list[Tensor] = []
-
-        def read_conditional(args: dict) -> list[Tensor]:
-            if not read:
-                conds = zip(args["conds"], args["conds_out"], strict=True)
-                read.append(next(estimate for cond, estimate in conds if cond is not None))
-            return args["conds_out"]
-
-        options = dict(model_options or {})  # the sampler's own dict stays as it is
-        before = options.get("sampler_pre_cfg_function", [])
-        options["sampler_pre_cfg_function"] = [read_conditional, *before]
+        options = with_reader(model_options, lambda estimate, sigma: read.append(estimate))
         denoised = executor(x, timestep, options, seed)
         model_sampling = executor.class_obj.inner_model.model_sampling
         self._sigma_ve.append(float(sigma_to_sigma_ve(model_sampling, timestep.float())[0]))

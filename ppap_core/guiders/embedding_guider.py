@@ -59,26 +59,24 @@ def load_embedding_folder(folder: Path, config: dict) -> Guider:
             f"SigLIP 2 of one size, such as google/siglip2-base-patch16-224"
         )
     weights = read_weights(folder)
-    model = EmbeddingModel(load_model(architecture, folder))
-    info = GuiderInfo(
-        source=f"transformers/{folder.name}",
-        architecture=architecture,
-        task=EMBEDDING.name,
-        labels=(),
-        fingerprint=fingerprint(weights),
-    )
-    channels = channels_of(model.vision.config)
+    model = load_model(architecture, folder)
+    channels = channels_of(EmbeddingModel(model).vision.config)
     preprocessing = transformers_preprocessing(folder, whole=False, channels=channels)
     words = Words.of(folder, architecture, weights) if architecture in KNOW_WORDS else None
-    return Guider(model, preprocessing, info, words)
+    source = f"transformers/{folder.name}"
+    return embedding_guider(model, source, preprocessing, fingerprint(weights), words)
 
 
 def embedding_guider(
-    model: nn.Module, source: str, preprocessing: Preprocessing, print_of_weights: str
+    model: nn.Module,
+    source: str,
+    preprocessing: Preprocessing,
+    print_of_weights: str,
+    words: Words | None = None,
 ) -> Guider:
-    """A guider out of one of transformers' `PICTURES_ONLY` models, wherever it comes from."""
+    """A guider out of one of transformers' embedding models, wherever it comes from."""
     info = GuiderInfo(source, type(model).__name__, EMBEDDING.name, (), print_of_weights)
-    return Guider(EmbeddingModel(model), preprocessing, info)
+    return Guider(EmbeddingModel(model), preprocessing, info, words)
 
 
 def copy_network(guider: Guider, what: str) -> EmbeddingModel:

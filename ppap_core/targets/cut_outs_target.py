@@ -55,21 +55,19 @@ class CutOutsTarget:
 
     def log_likelihood(self, prediction: Tensor) -> Tensor:
         """The answers about the cut-outs, (B * P, ...) -> (B,)."""
-        return (self._each("log_likelihood", prediction) * self.weights.to(prediction.device)).sum(
-            1
-        )
+        return self._weighted("log_likelihood", prediction).sum(1)
 
     def agreement(self, prediction: Tensor) -> Tensor:
         """The weighted mean over the parts, (B * P, ...) -> (B,)."""
         weights = self.weights.to(prediction.device)
-        return (self._each("agreement", prediction) * weights).sum(1) / weights.sum(1)
+        return self._weighted("agreement", prediction).sum(1) / weights.sum(1)
 
     def wording(self, labels: Sequence[str]) -> Wording:
         return self.targets[0].wording(labels)
 
-    def _each(self, measure: str, prediction: Tensor) -> Tensor:
-        """(B, P)."""
+    def _weighted(self, measure: str, prediction: Tensor) -> Tensor:
+        """Of each part, times its weight: (B, P)."""
         parts = prediction.unflatten(0, (-1, len(self.targets))).unbind(1)
-        return torch.stack(
-            [getattr(t, measure)(part) for t, part in zip(self.targets, parts, strict=True)], 1
-        )
+        pairs = zip(self.targets, parts, strict=True)
+        each = torch.stack([getattr(target, measure)(part) for target, part in pairs], 1)
+        return each * self.weights.to(prediction.device)
