@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .errors import one_line
 from .noise import per_sample
+from .out_of_memory import is_out_of_memory
 from .spectrum import GENERIC, DataSpectrum
 from .strength import norms
 
@@ -58,9 +59,9 @@ def backpropagation(
         x_vp = x_vp.detach().clone().requires_grad_(True)
         try:
             return torch.autograd.grad(denoise(x_vp), x_vp, g)[0]
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise ValueError(
                 f"this model cannot be differentiated ({one_line(error)}): set jacobian to jvp"
             ) from error

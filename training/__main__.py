@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-import torch
-
 from ppap_core.atomic import replace_file
 from ppap_core.comfy_bridge.headless import boot, has_accelerator
 from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
@@ -17,11 +15,12 @@ from ppap_core.distillation.images import find_images
 from ppap_core.distillation.learned import what_was_learned
 from ppap_core.distillation.progress import READING, SAMPLING
 from ppap_core.distillation.training_set import TrainingSet
-from ppap_core.distillation.workers import connect_workers, rank
+from ppap_core.distillation.workers import connect_workers, rank, world_size
 from ppap_core.errors import SettingError
 from ppap_core.expert_file import load_experts
 from ppap_core.expert_header import describe
 from ppap_core.guiders.convert import convert_pickle
+from ppap_core.out_of_memory import is_out_of_memory
 
 from .config import Config, add_flags, flag, place_of, read_config
 from .progress import Bar, Watcher
@@ -197,7 +196,13 @@ def evaluate(trainer: "Trainer", file: Path) -> str:
 
 
 def out_of_memory() -> int:
-    log.error("out of memory: lower --batch-size or raise --accumulation")
+    if world_size() > 1:
+        log.error("out of memory: lower --batch-size or raise --accumulation")
+    else:
+        log.error(
+            "out of memory, with one picture at a time as well: choose smaller pictures (--width, "
+            "--height), a smaller guider, --view linear_rgb or --input x_t"
+        )
     return 1
 
 
@@ -208,13 +213,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         run(args)
-    except torch.OutOfMemoryError:
-        return out_of_memory()
     except SettingError as error:
         log.error("%s", error.told(place_of))
         return 1
-    except (ValueError, OSError, RuntimeError) as error:
-        if "allocate memory" in str(error):  # the CPU has no exception of its own for it
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             return out_of_memory()
         log.error("%s", error)
         return 1

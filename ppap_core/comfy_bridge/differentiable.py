@@ -17,6 +17,8 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..out_of_memory import is_out_of_memory
+
 
 class _OrdinaryConstants(TorchFunctionMode):
     """Gives every operation that autograd records ordinary tensors for its inference tensors.
@@ -118,9 +120,9 @@ def _gradient(attention: Callable, tokens: Tensor) -> Tensor | None:
     try:
         answer = attention(tokens, tokens, tokens, heads=1)
         return torch.autograd.grad(answer.float().square().sum(), tokens)[0].float()
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # each implementation has errors of its own
+    except Exception as error:  # each implementation has errors of its own
+        if is_out_of_memory(error):
+            raise
         return None
 
 

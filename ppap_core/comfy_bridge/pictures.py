@@ -10,13 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..distillation.generate import (
-    LONGEST,
-    GenerateSettings,
-    Pictures,
-    SamplePictures,
-    TooSlow,
-)
+from ..distillation.generate import LONGEST, GenerateSettings, SamplePictures, TooSlow
+from ..distillation.pictures import Pictures
 from ..errors import SettingError
 from .checkpoint import Checkpoint
 from .conditioning import Conditionings, stack_conditioning, text_encoder_of

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import comfy.model_management
@@ -34,6 +35,7 @@ from ..errors import SettingError
 from ..expert_file import ExpertSet
 from ..folder_lock import only_training_in
 from ..guiders import Guider
+from ..out_of_memory import AtOnce
 from .cancel import ask_for_cancel, cancellable
 from .checkpoint import Checkpoint
 from .conditioning import Conditionings
@@ -204,10 +206,10 @@ class Trainer:
             return None
         say("comparing with the guider's answers to pictures held out")
         compared = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
-        compared |= {"batch_size": self._images_at_once()}
+        compare = partial(agreement_per_range, self.guider, distilled.experts, heldout, read=read)
         with cancellable(self.guider):
-            rows = agreement_per_range(
-                self.guider, distilled.experts, heldout, read=read, **compared
+            rows = AtOnce(self._images_at_once()).of(
+                lambda num: compare(batch_size=num, **compared)
             )
         say(PREVIEW)
         return write_results(self, distilled, rows, view, data), rows

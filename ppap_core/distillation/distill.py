@@ -4,10 +4,11 @@ PPAP's knowledge transfer (Go et al., 2023, section 4.3): the teacher's answer o
 target, so no label is needed.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from ..expert_header import LoraSpec
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from ..interruptible import Ask, interruptible
+from ..out_of_memory import is_out_of_memory
 from .batch import FROM_NOISE, Batch, Reader, random_batch
 from .learner import Learner
 from .lora_layers import choose_tensors
@@ -24,7 +26,9 @@ from .phases import Phase, plan_phases
 from .settings import DistillSettings
 from .state import Tensors, TrainingState, resume, settings_by_name
 from .training_set import TrainingSet
-from .workers import rank
+from .workers import rank, world_size
+
+log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -100,7 +104,10 @@ def distill(
                     try:
                         progress = _step(phase, state, learner, data, settings, read, file)
                         watch(progress)
-                    except BaseException:  # a person, or ComfyUI, stops the run
+                    except BaseException as error:  # a person, or ComfyUI, stops the run
+                        if smaller := _in_smaller_parts(settings, learner, error):
+                            settings = smaller
+                            continue
                         if learner.is_whole:
                             _save(state, learner, file)
                         raise
@@ -180,6 +187,24 @@ def _step(
         return _experts(state, phases, learner.student.spec, learner.adapter())
 
     return Progress(phase, state.step, loss, rate, share, learned)
+
+
+def _in_smaller_parts(
+    settings: DistillSettings, learner: Learner, error: BaseException
+) -> DistillSettings | None:
+    """For the step that ran out of memory: twice as many parts, with the same gradient.
+
+    None after another error, where parts have one picture, and beside other processes, whose
+    norms' statistics are counted together, part by part.
+    """
+    if not (is_out_of_memory(error) and learner.is_whole) or world_size() > 1:
+        return None
+    if settings.accumulation >= settings.batch_size:
+        return None
+    parts = min(2 * settings.accumulation, settings.batch_size)
+    num = settings.batch_size
+    log.warning("out of memory: the %d pictures of a step pass in %d parts now", num, parts)
+    return replace(settings, accumulation=parts)
 
 
 def _end(phase: Phase, state: TrainingState, learner: Learner) -> None:

@@ -2,33 +2,30 @@
 
 Pictures come in aligned batches: batch k holds the seeds from seed + k * batch_size on. So any
 process can sample a batch again exactly, and an interrupted run resumes where it stopped. Where a
-batch takes minutes, it is sampled and kept in parts; source.json tells how large they are.
+batch takes minutes, or more memory than there is, it is sampled and kept in parts; source.json
+tells how large they are. A batch is written while the next one is sampled.
 """
 
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-from torch import Tensor
 
 from ..errors import SettingError, one_line
+from ..out_of_memory import is_out_of_memory
 from ..text_files import read_text
-from .checksums import save_rows
 from .declaration import LARGEST_SEED, check_settings, setting
-from .estimates import estimate_tensors
 from .images import (
     SOURCE,
-    append_manifest,
     check_source,
     read_manifest,
     read_source,
-    save_png,
     write_source,
 )
+from .pictures import Pictures, save_batch
 from .workers import barrier, rank, world_size
 
 NUM_ESTIMATES = 5
@@ -95,18 +92,6 @@ def settings_of(folder: Path, default: GenerateSettings) -> GenerateSettings:
         ) from None
 
 
-class Pictures(NamedTuple):
-    """`image`: (B, 3, H, W) in [-1, 1]; `latent`: (B, C, ...), None if the image is the state.
-
-    `sigma_ve`: (T,), `estimates`: (B, T, C, ...) of all evaluations of the model, if recorded.
-    """
-
-    image: Tensor
-    latent: Tensor | None
-    sigma_ve: Tensor | None = None
-    estimates: Tensor | None = None
-
-
 # (seeds, one prompt for each) -> pictures
 SamplePictures = Callable[[list[int], list[str]], Pictures]
 
@@ -121,8 +106,12 @@ class TooSlow(Exception):
 
     def __init__(self, num: int, seconds: float):
         """`seconds`: how long `num` pictures would take."""
-        fits = max(1, min(num - 1, int(num * LONGEST / seconds)))
-        self.at_once = 1 << (fits.bit_length() - 1)  # a power of two: seldom another one next time
+        self.at_once = _power_of_two(min(num - 1, int(num * LONGEST / seconds)))
+
+
+def _power_of_two(most: int) -> int:
+    """As many pictures at once: seldom other ones the next time."""
+    return 1 << (max(1, most).bit_length() - 1)
 
 
 def missing_batches(settings: GenerateSettings, folder: Path) -> Iterator[list[int]]:
@@ -163,29 +152,42 @@ def generate(
     barrier()  # every process has looked before one begins to write
     if rank() == 0 and (is_new or (force and batches)):
         write_source(folder, {**source, "settings": asdict(settings)})
-    while batches:
-        seeds = batches.pop(0)
-        chosen = [prompt_for(seed, prompts) for seed in seeds]
-        begin = time.monotonic()
-        try:
-            pictures = sample(seeds, chosen)
-        except TooSlow as slow:
-            batches = _in_smaller_parts([seeds, *batches], slow.at_once, folder)
-            continue
-        lines = save_batch(pictures, seeds, chosen, settings, folder)
-        append_manifest(
-            folder, [{**line, "checkpoint": source["checkpoint"]} for line in lines], rank()
-        )
-        watch(len(seeds))
-        seconds = time.monotonic() - begin
-        if seconds > 2 * LONGEST and len(seeds) > 1:
-            batches = _in_smaller_parts(batches, TooSlow(len(seeds), seconds).at_once, folder)
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(lambda: None)
+        while batches:
+            seeds = batches.pop(0)
+            chosen = [prompt_for(seed, prompts) for seed in seeds]
+            begin = time.monotonic()
+            try:
+                pictures = sample(seeds, chosen)
+            except (TooSlow, RuntimeError, MemoryError) as error:
+                at_once = _fewer(error, len(seeds))
+                batches = _in_smaller_parts([seeds, *batches], at_once, folder)
+                continue
+            seconds = time.monotonic() - begin
+            written.result()  # raises what went wrong
+            written = writer.submit(save_batch, pictures, seeds, chosen, settings, folder, source)
+            watch(len(seeds))
+            if seconds > 2 * LONGEST and len(seeds) > 1:
+                batches = _in_smaller_parts(batches, TooSlow(len(seeds), seconds).at_once, folder)
+        written.result()
     barrier()
+
+
+def _fewer(error: Exception, num: int) -> int:
+    """How many pictures to sample at once after `error`, which is raised if fewer do not help."""
+    if isinstance(error, TooSlow):
+        at_once, why = error.at_once, "more would take minutes"
+    elif num > 1 and is_out_of_memory(error):
+        at_once, why = _power_of_two(num // 2), "there is no memory for more"
+    else:
+        raise error
+    log.warning("pictures are sampled and kept %d at a time: %s", at_once, why)
+    return at_once
 
 
 def _in_smaller_parts(batches: list[list[int]], at_once: int, folder: Path) -> list[list[int]]:
     """`batches` anew; the next process finds how large the parts are."""
-    log.info("pictures are sampled and kept %d at a time: more would take minutes", at_once)
     if rank() == 0:
         write_source(folder, {**read_source(folder), "at_once": at_once})
     return _parts(batches, at_once, set())
@@ -214,32 +216,3 @@ def check_sampled_alike(folder: Path, stored: dict, settings: GenerateSettings) 
                 images="choose another folder",
                 force="force the use of this one",
             )
-
-
-def save_batch(
-    batch: Pictures, seeds: list[int], prompts: list[str], settings: GenerateSettings, folder: Path
-) -> list[dict]:
-    """Write a batch; its lines for the manifest, which hold all it takes to sample it again."""
-    recipe = {
-        name: getattr(settings, name) for name in ("steps", "cfg", "sampler_name", "scheduler")
-    }
-    latent_file = f"latents/{seeds[0]:07d}.safetensors"
-    if batch.latent is not None:
-        latents = {str(seed): batch.latent[i].half().cpu() for i, seed in enumerate(seeds)}
-        save_rows(latents, folder / latent_file)
-    estimate_file = f"estimates/{seeds[0]:07d}.safetensors"
-    if batch.estimates is not None:
-        kept = estimate_tensors(batch.sigma_ve, batch.estimates, seeds, settings.num_estimates)
-        save_rows(kept, folder / estimate_file)
-    lines = []
-    for image, seed, prompt in zip(batch.image, seeds, prompts, strict=True):
-        name = f"images/{seed:07d}.png"
-        save_png(image, folder / name)
-        line = {"file": name, "seed": seed, "prompt": prompt, **recipe}
-        line |= {"width": image.shape[2], "height": image.shape[1], "batch": [seeds[0], len(seeds)]}
-        if batch.latent is not None:
-            line["latent"] = latent_file
-        if batch.estimates is not None:
-            line["estimates"] = estimate_file
-        lines.append(line)
-    return lines

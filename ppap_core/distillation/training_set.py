@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..guiders import Guider
+from ..out_of_memory import AtOnce
 from ..pixels import bytes_to_image
 from ..tasks import comparisons
 from ..text_files import read_text
@@ -130,6 +132,7 @@ def _ask_teacher(
 ) -> None:
     """Look at the lines that `answered` has not read."""
     left_out: LeftOut = {}
+    fit = AtOnce(at_once)
     unread = read_images(folder, lines[answered.read :], left_out)
     pictures = iter(enumerate(unread, answered.read))
     asked = False
@@ -143,7 +146,8 @@ def _ask_teacher(
                 kept.append(index)
                 states.append(state)
                 images.append(image)
-        answers = teacher_answers(guider, torch.stack(images), at_once) if images else None
+        look = partial(teacher_answers, guider, torch.stack(images)) if images else None
+        answers = look and fit.of(look)
         if answers is not None and answers.ndim > 2:
             answers = answers.half()
         answered.add(len(chunk), kept, torch.stack(states) if images else None, answers)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
+from ppap_core.distillation.generate import GenerateSettings, generate
 from ppap_core.distillation.images import append_manifest, load_images, read_manifest, read_source
+from ppap_core.distillation.pictures import Pictures
 from ppap_core.distillation.training_set import build_training_set
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.pixels import bytes_to_image

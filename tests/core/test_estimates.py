@@ -7,8 +7,9 @@ import torch
 
 from ppap_core.distillation.batch import Reader, random_batch
 from ppap_core.distillation.estimates import Estimates, choose_steps, read_estimates
-from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
+from ppap_core.distillation.generate import GenerateSettings, generate
 from ppap_core.distillation.images import find_images
+from ppap_core.distillation.pictures import Pictures
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.errors import SettingError

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ppap_core.distillation.generate import GenerateSettings, Pictures, generate, prompt_for
+from ppap_core.distillation.generate import GenerateSettings, generate, prompt_for
 from ppap_core.distillation.images import (
     find_images,
     load_images,
@@ -13,6 +13,7 @@ from ppap_core.distillation.images import (
     read_manifest,
     read_source,
 )
+from ppap_core.distillation.pictures import Pictures
 
 SETTINGS = GenerateSettings(num_images=10, batch_size=4)
 SOURCE = {"checkpoint": "a.safetensors", "fingerprint": "1" * 64, "latent_format": "SD15"}

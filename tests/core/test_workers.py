@@ -12,9 +12,10 @@ from torch import nn
 
 from ppap_core.distillation import workers
 from ppap_core.distillation.batch import Piece
-from ppap_core.distillation.generate import GenerateSettings, Pictures, generate
+from ppap_core.distillation.generate import GenerateSettings, generate
 from ppap_core.distillation.images import load_images, read_manifest
 from ppap_core.distillation.learner import Learner
+from ppap_core.distillation.pictures import Pictures
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 
