@@ -27,6 +27,23 @@ def read_rows(kind: type[Row], path: Path) -> list[Row]:
         ]
 
 
+def read_table(path: Path) -> list[dict]:
+    """What `write_table` wrote to path.csv, figures as numbers; nothing without a file."""
+    if not (file := path.with_suffix(".csv")).exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [
+            {name: _figure(text) for name, text in row.items()} for row in csv.DictReader(lines)
+        ]
+
+
+def _figure(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def write_csv(rows: list[dict], path: Path) -> None:
     """All rows have the names of the first."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,4 +33,4 @@ class AtOnce:
                 if self.num == 1 or not is_out_of_memory(error):
                     raise
             self.num //= 2  # here the error holds no tensors any more
-            log.warning("out of memory: the guider reads %d pictures at once now", self.num)
+            log.warning("out of memory: %d pictures at once from now on", self.num)

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,6 +19,7 @@ from ..distillation.progress import LEARNING, PREVIEW, READING, SAMPLING
 from ..distillation.student import count_trainable
 from ..distillation.workers import world_size
 from ..expert_header import LoraSpec
+from ..out_of_memory import AtOnce
 from .cancel import cancellable
 from .pictures import build_sampler, picture_size
 from .preview import NUM_PICTURES
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 TRIAL_STEPS = 2
 FEW, MORE = 2, 4  # sampling steps: the difference in time is that of a step
-LONGEST = 2.0  # seconds of pictures that are sampled at once, if one alone takes less
+LONGEST = 2.0  # seconds for these steps of several pictures at once
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def try_out(trainer: "Trainer") -> Trial:
     guided = trainer.generate.steps * step / settings.batch_size  # the guider, there and back
     preview = NUM_PICTURES * (4 * picture + 2 * guided)  # the guider alone asks the model twice
     seconds = {SAMPLING: picture, READING: answer, LEARNING: step, PREVIEW: preview}
-    num_bytes, trainable = _peak_memory(learner.device), count_trainable(learner.student)
+    num_bytes, trainable = peak_memory(learner.device), count_trainable(learner.student)
     return Trial(seconds, num_bytes, learner.device, trainable, learner.student.spec)
 
 
@@ -76,8 +78,9 @@ def picture_seconds(trainer: "Trainer") -> float:
         _sampling_seconds(trainer, 1, FEW)  # loads the models
         one = _seconds_of_each(trainer, 1)
         most = min(trainer.generate.batch_size, trainer.generate.num_images)
-        num = min(most, int(LONGEST / max(one, 1e-3)))
-        return _seconds_of_each(trainer, num) if num > 1 else one
+        tried = (FEW + MORE) / trainer.generate.steps * one
+        num = min(most, int(LONGEST / max(tried, 1e-3)))
+        return AtOnce(num).of(partial(_seconds_of_each, trainer)) if num > 1 else one
 
 
 def _seconds_of_each(trainer: "Trainer", num: int) -> float:
@@ -127,7 +130,7 @@ def _read(trainer: "Trainer", read: Reader, state: torch.Tensor) -> torch.Tensor
     return read.view(state)
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: on the GPU, or by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
