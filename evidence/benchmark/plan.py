@@ -28,7 +28,8 @@ class Plan:
                 yield from self._class_rows(guider, seed)
             if guider == self.budget.guiders[0]:
                 yield from self._ablations()
-                yield from self._maps()
+                for seed in (first, *others):
+                    yield from self._maps(seed)
                 yield from self._latent(first)
             yield from self._class_rows(guider, first, "DDPM-250")
         for seed in others:
@@ -44,11 +45,13 @@ class Plan:
             if not chosen or method.name in chosen:
                 yield from self._rows("class", guider, method, seed, sampler)
 
-    def _maps(self) -> Iterator[Piece]:
+    def _maps(self, seed: int) -> Iterator[Piece]:
+        """All methods with the first seed, with the others those on kept estimates."""
+        candidates = methods.MAP_METHODS if seed == self.first_seed else methods.KEPT_METHODS
         for task in MAPS:
             if task in self.budget.tables:
-                for method in methods.MAP_METHODS:
-                    yield from self._rows(task, task, method, self.first_seed, "DDIM-25")
+                for method in candidates:
+                    yield from self._rows(task, task, method, seed, "DDIM-25")
 
     def _latent(self, seed: int) -> Iterator[Piece]:
         if "latent" in self.budget.tables:
