@@ -138,10 +138,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     boot()
-    sampler, path = (
-        Sampler(load_heldout_scenes()[: args.pictures], args.seed),
-        args.output / "shaping",
-    )
+    path = args.output / "shaping"
+    sampler = Sampler(load_heldout_scenes()[: args.pictures], args.seed)
     rows = {row["guidance"]: row for row in read_table(path)}
     for name, shape in SHAPES.items():
         if name in rows:
