@@ -17,8 +17,10 @@ from ppap_core.views import DecodePlan, DecoderView, LinearRgb, View
 
 CHANNELS = 128
 FULL, HALF = "decoder", "decoder without one doubling"
+QUARTER = "decoder without two doublings"
 SHRUNK, LINEAR = "decoder of the latent at half size", "linear map"
-VIEWS = (FULL, HALF, SHRUNK, LINEAR)
+VIEWS = (FULL, HALF, QUARTER, SHRUNK, LINEAR)
+LEFT_OUT = {HALF: 1, QUARTER: 2}  # doublings
 
 
 @torch.no_grad()
@@ -48,8 +50,8 @@ def build_view(name: str, networks: Path, dtype: torch.dtype = torch.float32) ->
     decoder.module.to(dtype)
     if name == SHRUNK:
         return DecoderView(lambda latent: decoder(halved(latent)))
-    if name == HALF:
-        return DecoderView(decoder, lambda shape: DecodePlan(shape[0], left_out=1))
+    if left_out := LEFT_OUT.get(name):
+        return DecoderView(decoder, lambda shape: DecodePlan(shape[0], left_out=left_out))
     return DecoderView(decoder)
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from evidence.photographs.gradients import target_of_others
-from evidence.photographs.latents import FULL, HALF, LINEAR, build_view, encode
+from evidence.photographs.latents import FULL, HALF, LINEAR, QUARTER, build_view, encode
 from evidence.photographs.networks import MOBILENET_V2
 from ppap_core.atomic import save_safetensors
 from ppap_core.guidance import Guidance
@@ -21,7 +21,7 @@ from ppap_core.guiders import Guider
 from ppap_core.strength import Strength
 
 STEPS = (0.02, 0.05, 0.1)  # shares of the latent's norm
-WAYS = (FULL, HALF, LINEAR)
+WAYS = (FULL, HALF, QUARTER, LINEAR)
 GUIDER, JUDGE = "guider", MOBILENET_V2
 BACKGROUND = 1  # the judge's first class, which the guider lacks
 AT_ONCE = 2

@@ -36,7 +36,7 @@ SEGMENTATION = Task(
     shape=(CLASSES, "h", "w"),
     targets=(SegmentationTarget, RegionCountTarget),
     model="a segmentation model",
-    target_nodes="Target Depth/Seg Map or Target Mask per Class",
+    target_nodes="Target Depth/Seg Map, Target Mask per Class or Target Count",
     recommended=RECOMMENDED,
     comparisons={
         "softmax": Comparison(

@@ -58,8 +58,8 @@ def ask(comfyui, node, guider):
             "PPAP_TargetClass",
             "segmentation",
             "Target Class needs a classifier at its socket guider, but {} is a segmentation model: "
-            "connect another guider there, or use Target Depth/Seg Map or Target Mask per Class "
-            "with this one",
+            "connect another guider there, or use Target Depth/Seg Map, Target Mask per Class or "
+            "Target Count with this one",
         ),
         (
             "PPAP_TargetMap",
