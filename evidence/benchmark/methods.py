@@ -167,11 +167,13 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
         "all weights": Teaching(is_full=True),
     },
 }
+EVERY_ESTIMATE = "25 estimates of each"
 DRAWINGS = {  # flags of `training generate`; their pictures are REDRAWN as many as by the defaults
     "DDIM, 10 steps": {"steps": 10},
     "DDPM, 25 steps": {"sampler_name": "ddpm"},
     "Euler ancestral, 25 steps": {"sampler_name": "euler_ancestral"},
     "DPM++ 2M, 25 steps": {"sampler_name": "dpmpp_2m"},
+    EVERY_ESTIMATE: {"num_estimates": 25},
 }
 REDRAWN = 0.3
 HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
@@ -179,6 +181,7 @@ HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
     **{f"{num} experts": {"num_experts": num} for num in (1, 2, 10)},
     **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
     **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
+    f"10% of the pictures, {EVERY_ESTIMATE}": {"pictures": 0.1, "drawn": EVERY_ESTIMATE},
 }
 SUPERVISED_X0 = Teaching(**LABELLED, changes=X0_EXPERTS.changes)
 INPUTS = (
