@@ -1,6 +1,6 @@
 """How large a picture a guider is shown, and in which parts it is decoded.
 
-As large as the guider reads it, if the decoder can leave out doublings of its size. What that
+As large as the guider reads it, if the decoder can leave out a doubling of its size. What that
 takes is known before sampling, and compared with the device's whole memory, not with what is free:
 the same seed gives the same picture on the same device. Where memory is short, pictures are decoded
 fewer at once (which changes nothing), then at half their size, then in tiles.
@@ -22,7 +22,6 @@ from .memory import PIXELS_PER_LATENT, bytes_of_one
 
 SHARE = 0.75  # of the device's memory, for guider and decoder; the rest is for the model
 SEVERAL = 1 / 3  # of that, for several pictures at once: more would push the model off the device
-SIZES = {1: "half", 2: "a quarter of"}  # of the picture's sides, without so many doublings
 SMALLEST = 128  # sides of a picture: decoders have not learned to draw smaller ones
 TILES = (2, 3, 4, 6, 8, 12, 16)  # per side
 
@@ -36,7 +35,8 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
     """
     unread = unread_doublings(decoder, guider, shape)
     room = _room(decoder, guider, shape, unread)
-    for left_out in (unread, max(unread, min(1, decoder.most_left_out))):
+    for left_out in (unread, 1):
+        left_out = left_out and decoder.most_left_out
         one = decoder.num_bytes((1, *shape[1:]), left_out)
         if one <= room:
             at_once = max(1, min(shape[0], int(SEVERAL * room // max(one, 1))))
@@ -47,7 +47,7 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
         one = decoder.num_bytes((1, *shape[1:-2], *sides), left_out)
         if one <= room:
             reason = f"memory is short: the guider sees a picture that is decoded in {tiles} x "
-            reason += f"{tiles} tiles" + (f", at {SIZES[left_out]} its size" if left_out else "")
+            reason += f"{tiles} tiles" + (", at half its size" if left_out else "")
             return DecodePlan(1, left_out, tiles, one, reason)
     raise ValueError(
         f"a latent of {shape[-1]} x {shape[-2]} is too large to be decoded for the guider, even in "
@@ -57,20 +57,17 @@ def plan_decode(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -
 
 
 def unread_doublings(decoder: Decoder, guider: Guider | None, shape: Sequence[int]) -> int:
-    """How many of the decoder's doublings show `guider` nothing that it reads: up to 2."""
+    """How many of the decoder's doublings show `guider` nothing that it reads: 0 or 1."""
     if guider is None:
         return 0
     whole = [side * (decoder.scale or PIXELS_PER_LATENT) for side in shape[-2:]]
+    half = [side // 2 for side in whole]
     reads = guider.preprocessing.resized(whole)
-
-    def shows_all(left_out: int) -> bool:
-        sides = [side // 2**left_out for side in whole]
-        return min(sides) >= SMALLEST and all(map(int.__le__, reads, sides))
-
-    unread = max((n for n in SIZES if shows_all(n)), default=0)
-    if unread and not decoder.most_left_out:
+    if min(half) < SMALLEST or any(read > side for read, side in zip(reads, half, strict=True)):
+        return 0
+    if not decoder.most_left_out:
         _say_that_it_is_unknown(type(decoder.module).__name__)
-    return min(unread, decoder.most_left_out)
+    return decoder.most_left_out
 
 
 @cache
@@ -85,10 +82,9 @@ def _say_that_it_is_unknown(name: str) -> None:
 def _reason(decoder: Decoder, shape: Sequence[int], left_out: int, is_forced: bool) -> str:
     if not left_out:
         return ""
-    height, width = (side * decoder.scale // 2**left_out for side in shape[-2:])
+    height, width = (side * decoder.scale // 2 for side in shape[-2:])
     why = "memory is short" if is_forced else "it reads no more"
-    size = f"{SIZES[left_out]} its size, {width} x {height}"
-    return f"the guider sees the picture decoded at {size}: {why}"
+    return f"the guider sees the picture decoded at half its size, {width} x {height}: {why}"
 
 
 def _room(decoder: Decoder, guider: Guider | None, shape: Sequence[int], left_out: int) -> float:

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
-from itertools import takewhile
 from pathlib import Path
 
 import comfy.model_management
@@ -26,7 +25,6 @@ from .memory import WholeModulePatcher, build_patcher
 
 BACKWARD = 3  # memory of forward and backward pass, as multiples of a forward pass (an estimate)
 TRIED = 16  # sides of the latent with which decoders are tried out
-MOST_LEFT_OUT = 2
 FIRST_LEFT_OUT = -2  # of a decoder's doublings: see docs/decisions/0014-half-size-decoding.md
 
 log = logging.getLogger(__name__)
@@ -87,17 +85,12 @@ class Decoder:
 
     @cached_property
     def most_left_out(self) -> int:
-        """How many doublings can be left out: up to 2, or 0 if its layers are not known."""
+        """How many doublings can be left out: 1, or 0 if its layers are not known."""
         if (whole := self._tried(0)) is None:
             return 0
-
-        def is_smaller(left_out: int) -> bool:
-            sides = [side // 2**left_out for side in whole.shape[-2:]]
-            small = self._tried(left_out)
-            return small is not None and [*small.shape] == [*whole.shape[:-2], *sides]
-
-        most = min(MOST_LEFT_OUT, len(self._names))
-        return len([*takewhile(is_smaller, range(1, most + 1))])
+        half = self._tried(1) if self._names else None
+        sides = [side // 2 for side in whole.shape[-2:]]
+        return int(half is not None and [*half.shape] == [*whole.shape[:-2], *sides])
 
     @cached_property
     def _names(self) -> list[str]:
