@@ -4,6 +4,7 @@ Read in ComfyUI 0.30.0, which has to be booted: its own TAESD and RGB factors, t
 views.
 """
 
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from ppap_core.views import DecodePlan, DecoderView, LinearRgb, View
 
 CHANNELS = 128
 FULL, HALF = "decoder", "decoder without one doubling"
-QUARTER = "decoder without two doublings"
+LAST_TWO, FIRST = "decoder without the last two doublings", "decoder without the first doubling"
+FIRST_TWO = "decoder without the first two doublings"
 SHRUNK, LINEAR = "decoder of the latent at half size", "linear map"
-VIEWS = (FULL, HALF, QUARTER, SHRUNK, LINEAR)
-LEFT_OUT = {HALF: 1, QUARTER: 2}  # doublings
+VIEWS = (FULL, HALF, LAST_TWO, FIRST, FIRST_TWO, SHRUNK, LINEAR)
+LEFT_OUT = {LAST_TWO: (-2, -1), FIRST: (0,), FIRST_TWO: (0, 1)}  # doublings, by their place
 
 
 @torch.no_grad()
@@ -50,9 +52,25 @@ def build_view(name: str, networks: Path, dtype: torch.dtype = torch.float32) ->
     decoder.module.to(dtype)
     if name == SHRUNK:
         return DecoderView(lambda latent: decoder(halved(latent)))
-    if left_out := LEFT_OUT.get(name):
-        return DecoderView(decoder, lambda shape: DecodePlan(shape[0], left_out=left_out))
+    if name == HALF:  # as the pack does it
+        return DecoderView(decoder, lambda shape: DecodePlan(shape[0], left_out=1))
+    if places := LEFT_OUT.get(name):
+        return DecoderView(_without(decoder, places))
     return DecoderView(decoder)
+
+
+def _without(decoder: Callable, places: Iterable[int]) -> Callable[[Tensor], Tensor]:
+    """`decoder` (a Decoder) without some of its doublings."""
+    from ppap_core.comfy_bridge.doublings import doublings_of, without_doublings
+
+    names = doublings_of(decoder.decoding, lambda: decoder(torch.zeros(1, CHANNELS, 4, 4)))
+    modules = [decoder.decoding.get_submodule(names[place]) for place in places]
+
+    def decode(latent: Tensor) -> Tensor:
+        with without_doublings(modules):
+            return decoder(latent)
+
+    return decode
 
 
 def halved(latent: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from evidence.photographs import transfer
 from evidence.photographs.gradients import measure_gradients
 from evidence.photographs.lessons import Lesson, lessons, measure, teach
 from evidence.photographs.networks import DEEPLAB_V3, EFFICIENTNET, MOBILENET_V2, load_network
 from evidence.photographs.pictures import Photographs, load_large, load_photographs
-from evidence.photographs.transfer import measure_transfer
 from ppap_core.atomic import save_safetensors
 from ppap_core.distillation.batch import FROM_NOISE
 from ppap_core.distillation.teacher import teacher_answers
@@ -107,6 +107,8 @@ def run_gradients(study: Study) -> None:
         if network == EFFICIENTNET:
             log.info("%s: transfer", network)
             judge = load_network(MOBILENET_V2, study.networks, study.cache, READ)
-            measure_transfer(guider, judge, answers, pictures, study.networks, folder)
+            some = load_large(study.photographs, transfer.NUM, transfer.SIDE)
+            seen = study.answers(network, guider, "larger", some).float()
+            transfer.measure_transfer(guider, judge, seen, some, study.networks, folder)
         log.info("%s: gradients", network)
         measure_gradients(guider, answers, pictures, study.networks, folder)
