@@ -10,7 +10,6 @@ again: stop it at any time, and run the same command to resume. With --model, --
 """
 
 import argparse
-import csv
 import gc
 import sys
 from functools import lru_cache
@@ -22,8 +21,9 @@ import torch
 from evidence.flags import add_output
 from evidence.full_size_guiders import GUIDERS, load_guider, target_for
 from evidence.full_size_models import LAYOUTS, empty_prompt, latent_shape, load_model, load_vae
-from evidence.full_size_step import Spent, is_on_gpu, step
-from evidence.tables import write_table
+from evidence.full_size_page import STEPS, rows_of, table, write_page
+from evidence.full_size_step import Spent, device_name, is_on_gpu, step
+from evidence.tables import write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.reading import INPUTS, VIEWS, Reading
 from ppap_core.strength import Strength
@@ -87,6 +87,12 @@ def sides(size: str) -> tuple[int, int]:
     return int(width), int(height or width)
 
 
+def size(text: str) -> str:
+    """`text`, if it is one, as argparse wants it."""
+    sides(text)
+    return text
+
+
 @lru_cache(maxsize=1)
 def load_parts(name: str) -> tuple:
     """MODEL and VAE of that name."""
@@ -127,21 +133,11 @@ def measure(case: Case) -> Spent:
     return spent
 
 
-def rows_of(path: Path) -> list[dict]:
-    """Those that were measured before."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        numbers = ("ratio", "extra_gb")
-        return [r | {n: float(r[n]) for n in numbers} for r in csv.DictReader(file)]
-
-
-def measure_all(cases: list[Case], output: Path) -> None:
+def measure_all(cases: list[Case], folder: Path) -> None:
     """Those that have no row yet, one after the other; of each a line."""
-    rows, model = rows_of(output.with_suffix(".csv")), None
-    device = torch.cuda.get_device_name() if is_on_gpu() else "CPU"
+    rows, model = rows_of(folder / STEPS), None
     for case in cases:
-        cells = case.cells() | {"device": device}
+        cells = case.cells() | {"device": device_name()}
         if any(cells.items() <= row.items() for row in rows):
             continue
         if case.model != model:
@@ -154,7 +150,9 @@ def measure_all(cases: list[Case], output: Path) -> None:
             continue
         ratio = spent.seconds / (spent.seconds - spent.guiding)
         rows.append(cells | {"ratio": ratio, "extra_gb": spent.num_bytes / 1e9})
-        say(write_table(rows, output).splitlines()[-1])
+        write_csv(rows, folder / STEPS)
+        write_page(folder)
+        say(table(rows[-1:]).splitlines()[-1])
 
 
 def say(line: str) -> None:
@@ -165,7 +163,7 @@ def say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=LAYOUTS)
-    parser.add_argument("--size", help="pixels per side, or WIDTHxHEIGHT")
+    parser.add_argument("--size", type=size, help="pixels per side, or WIDTHxHEIGHT")
     parser.add_argument("--batch", type=int, help="pictures")
     parser.add_argument("--cfg", type=float)
     parser.add_argument("--input", choices=INPUTS)
@@ -179,7 +177,7 @@ def main() -> None:
     args = parser.parse_args()
     boot(cpu=None if args.device is None else args.device == "cpu")
     flags = {name: getattr(args, name) for name in Case._fields}
-    measure_all(chosen(flags), args.output / "full_size")
+    measure_all(chosen(flags), args.output)
 
 
 if __name__ == "__main__":

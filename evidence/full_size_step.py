@@ -29,6 +29,11 @@ def is_on_gpu() -> bool:
     return comfy.model_management.get_torch_device().type == "cuda"
 
 
+def device_name() -> str:
+    """As the tables call it."""
+    return torch.cuda.get_device_name() if is_on_gpu() else "CPU"
+
+
 class Stopwatch:
     """Adds up the seconds of what runs in it: of the processor, or of a GPU until it is done."""
 
