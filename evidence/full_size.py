@@ -116,8 +116,8 @@ def load_asking(name: str) -> tuple:
     return guider, target_for(guider.guider)
 
 
-def measure(case: Case) -> Spent:
-    """One step; on a GPU after one that is not counted."""
+def prepare(case: Case) -> tuple[object, list, tuple[int, ...]]:
+    """The guided MODEL, its CONDITIONING, and the shape of a latent."""
     from ppap_core.comfy_bridge.guide import guide
 
     model, vae = load_parts(case.model)
@@ -126,10 +126,15 @@ def measure(case: Case) -> Spent:
     if case.jacobian:
         options["jacobian"] = case.jacobian
     guided = guide(model, guider, target, Strength(1.0), **options)
-    prompt = empty_prompt(LAYOUTS[case.model])
     shape = latent_shape(model.get_model_object("latent_format"), *sides(case.size))
+    return guided, empty_prompt(LAYOUTS[case.model]), shape
+
+
+def measure(case: Case) -> Spent:
+    """One step; on a GPU after one that is not counted."""
+    prepared = prepare(case)
     for _ in range(1 + is_on_gpu()):
-        spent = step(guided, prompt, shape, case.batch, case.cfg)
+        spent = step(*prepared, case.batch, case.cfg)
     return spent
 
 

@@ -19,41 +19,27 @@ import psutil
 import torch
 
 from evidence.flags import add_output
-from evidence.full_size import Case, forget_parts, load_asking, load_parts, say
-from evidence.full_size_models import LAYOUTS, empty_prompt, latent_shape
+from evidence.full_size import Case, forget_parts, load_asking, load_parts, prepare, say
 from evidence.full_size_page import SESSION, write_page
 from evidence.full_size_step import device_name, is_on_gpu
 from evidence.tables import write_csv
 from ppap_core.comfy_bridge.headless import boot
-from ppap_core.reading import Reading
-from ppap_core.strength import Strength
 
-CASE, SIDE, STEPS, PROMPTS = Case(size="256"), 256, 2, 10
+CASE, STEPS, PROMPTS = Case(size="256"), 2, 10
 MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of a phase
 PHASES = ("the model", "the decoder, forwards", "the decoder, backwards")
 Enter = Callable[[str], None]
 
 
 def prompt(seed: int, callback: Callable | None = None) -> None:
-    """What a queued prompt runs: guidance is set up anew, then two steps are sampled."""
-    from ppap_core.comfy_bridge.guide import guide
+    """What a queued prompt runs: guidance is set up anew, then a few steps are sampled."""
     from ppap_core.comfy_bridge.sampling import sample_seeds
 
-    model, vae = load_parts(CASE.model)
-    guider, target = load_asking(CASE.guider)
-    options = {"reading": Reading(CASE.input, CASE.view), "jacobian": CASE.jacobian, "vae": vae}
-    guided = guide(model, guider, target, Strength(1.0), **options)
-    nothing = empty_prompt(LAYOUTS[CASE.model])
+    guided, nothing, shape = prepare(CASE)
     settings = {"steps": STEPS, "cfg": CASE.cfg, "sampler_name": "euler", "scheduler": "simple"}
-    shape = latent_shape(model.get_model_object("latent_format"), SIDE, SIDE)
+    prompts = {"positive": nothing, "negative": nothing}
     with torch.inference_mode():
-        sample_seeds(
-            *(guided, [seed], shape),
-            **settings,
-            positive=nothing,
-            negative=nothing,
-            callback=callback,
-        )
+        sample_seeds(guided, [seed], shape, **settings, **prompts, callback=callback)
 
 
 @contextmanager
