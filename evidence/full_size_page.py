@@ -6,7 +6,7 @@ from pathlib import Path
 from evidence.tables import markdown
 
 STEPS, SESSION = "full_size.csv", "full_size_session.csv"
-FIGURES = ("ratio", "extra_gb", "value")
+FIGURES = {"ratio": ".3f", "extra_gb": ".3f", "value": ".3g"}  # as they are shown
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -26,8 +26,4 @@ def write_page(folder: Path) -> None:
 
 def table(rows: list[dict]) -> str:
     """In Markdown."""
-    return markdown([{name: _shown(value) for name, value in row.items()} for row in rows])
-
-
-def _shown(value: str | float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else value
+    return markdown([{k: format(v, FIGURES.get(k, "")) for k, v in row.items()} for row in rows])
