@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 import torch
 
-from evidence.flags import add_output
+from evidence.flags import add_device, add_output, is_cpu
 from evidence.full_size_guiders import GUIDERS, load_guider, target_for
 from evidence.full_size_models import LAYOUTS, empty_prompt, latent_shape, load_model, load_vae
 from evidence.full_size_page import STEPS, rows_of, table, write_page
 from evidence.full_size_step import Spent, device_name, is_on_gpu, step
 from evidence.tables import write_csv
 from ppap_core.comfy_bridge.headless import boot
-from ppap_core.reading import INPUTS, VIEWS, Reading
+from ppap_core.reading import INPUTS, Reading
 from ppap_core.strength import Strength
 
 
@@ -172,15 +172,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="pictures")
     parser.add_argument("--cfg", type=float)
     parser.add_argument("--input", choices=INPUTS)
-    parser.add_argument("--view", choices=VIEWS)
+    parser.add_argument("--view", choices=("linear_rgb", "taesd", "vae"))
     parser.add_argument("--jacobian", choices=("none", "jvp", "backprop"))
     parser.add_argument("--guider", choices=GUIDERS)
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default=None, help="default: a GPU if there is one"
-    )
+    add_device(parser)
     add_output(parser)
     args = parser.parse_args()
-    boot(cpu=None if args.device is None else args.device == "cpu")
+    boot(cpu=is_cpu(args.device))
     flags = {name: getattr(args, name) for name in Case._fields}
     measure_all(chosen(flags), args.output)
 

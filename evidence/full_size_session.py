@@ -18,25 +18,25 @@ from unittest.mock import patch
 import psutil
 import torch
 
-from evidence.flags import add_output
+from evidence.flags import add_device, add_output, is_cpu
 from evidence.full_size import Case, forget_parts, load_asking, load_parts, prepare, say
 from evidence.full_size_page import SESSION, write_page
 from evidence.full_size_step import device_name, is_on_gpu
 from evidence.tables import write_csv
 from ppap_core.comfy_bridge.headless import boot
 
-CASE, STEPS, PROMPTS = Case(size="256"), 2, 10
+CASE, PROMPTS = Case(size="256"), 10
 MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of a phase
 PHASES = ("the model", "the decoder, forwards", "the decoder, backwards")
 Enter = Callable[[str], None]
 
 
-def prompt(seed: int, callback: Callable | None = None) -> None:
+def prompt(seed: int, steps: int = 1, callback: Callable | None = None) -> None:
     """What a queued prompt runs: guidance is set up anew, then a few steps are sampled."""
     from ppap_core.comfy_bridge.sampling import sample_seeds
 
     guided, nothing, shape = prepare(CASE)
-    settings = {"steps": STEPS, "cfg": CASE.cfg, "sampler_name": "euler", "scheduler": "simple"}
+    settings = {"steps": steps, "cfg": CASE.cfg, "sampler_name": "euler", "scheduler": "simple"}
     prompts = {"positive": nothing, "negative": nothing}
     with torch.inference_mode():
         sample_seeds(guided, [seed], shape, **settings, **prompts, callback=callback)
@@ -83,7 +83,7 @@ def durations() -> dict[str, float]:
         begun.append((name, now))
 
     with phases(enter):
-        prompt(0)
+        prompt(0, steps=2)
     return found
 
 
@@ -104,7 +104,7 @@ def cancel(phase: str, after: float) -> tuple[float, int]:
 
     try:
         with phases(enter):
-            prompt(0, lambda *_: steps.append(1))
+            prompt(0, steps=2, callback=lambda *_: steps.append(1))
     except management.InterruptProcessingException:
         pass
     end = time.perf_counter()
@@ -147,12 +147,10 @@ def memory() -> Iterator[tuple[str, float, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default=None, help="default: a GPU if there is one"
-    )
+    add_device(parser)
     add_output(parser)
     args = parser.parse_args()
-    boot(cpu=None if args.device is None else args.device == "cpu")
+    boot(cpu=is_cpu(args.device))
     where = {"model": CASE.model, "size": CASE.size, "device": device_name()}
     rows = []
     for measure in (memory, stops):
