@@ -8,7 +8,9 @@ everything is unloaded (what ComfyUI's /free does), and after the graph has let 
 """
 
 import argparse
+import ctypes
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,6 +117,8 @@ def cancel(phase: str, after: float) -> tuple[float, int]:
 def held() -> int:
     """Bytes of memory that the process has, or that PyTorch has on the GPU."""
     gc.collect()
+    if sys.platform == "linux":  # where the process keeps what was freed, until it is told
+        ctypes.CDLL(None).malloc_trim(0)
     return torch.cuda.memory_allocated() if is_on_gpu() else psutil.Process().memory_info().rss
 
 
