@@ -5,7 +5,6 @@ They cost what real ones cost, and need no download. The files lie in demo/cache
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,40 +13,69 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from demo.paths import CACHE
-from evidence.guidance_cost import random_experts
-from evidence.random_guiders import random_guider
 from host import tiny_decoders
+from host.tiny_checkpoints.families import FAMILIES, FLUX_DEV, SD_UNET, WAN
 
 FILES = CACHE / "full_size"
-GUIDER = "resnet50"
-TOKENS = 77
-SD_UNET = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 320,
-    "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": [1, 2, 4, 4],
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-    "transformer_depth_middle": 1,
-    "context_dim": 768,
-    "num_heads": 8,
-    "use_spatial_transformer": True,
-    "use_linear_in_transformer": False,
-    "adm_in_channels": None,
-    "legacy": False,
+LATENT_FRAMES = 2  # of videos, which have 5 frames then
+
+
+class Layout(NamedTuple):
+    """`config`: the class in comfy.supported_models. `unet`: the settings of its network. A prompt
+    has `tokens` of `context` numbers, and `pooled` numbers for all of it.
+    """
+
+    config: str
+    unet: dict
+    tokens: int
+    context: int
+    pooled: int = 0
+
+
+# fmt: off
+# Settings that belong together share a line.
+LAYOUTS = {  # by the name in the table; model_detection.py of ComfyUI 0.30.0 finds these settings
+    "SD1.5": Layout("SD15", tokens=77, context=768, unet={
+        **SD_UNET,
+        "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4], "context_dim": 768,
+        "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
+        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        "use_linear_in_transformer": False, "adm_in_channels": None,
+    }),
+    "SDXL": Layout("SDXL", tokens=77, context=2048, pooled=1280, unet={
+        **SD_UNET,
+        "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "context_dim": 2048,
+        "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_middle": 10,
+        "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+        "use_linear_in_transformer": True, "adm_in_channels": 2816, "num_classes": "sequential",
+    }),
+    "SD3 medium": Layout("SD3", tokens=154, context=4096, pooled=2048, unet={
+        **FAMILIES["SD3"].unet,
+        "depth": 24, "num_patches": 192 * 192, "pos_embed_max_size": 192,
+        "context_embedder_config": {
+            "target": "torch.nn.Linear",
+            "params": {"in_features": 4096, "out_features": 1536},
+        },
+    }),
+    "Flux, 6 of 57 blocks": Layout("Flux", tokens=256, context=4096, pooled=768, unet={
+        **FLUX_DEV,
+        "num_heads": 24, "hidden_size": 3072, "depth": 2, "depth_single_blocks": 4,
+        "context_in_dim": 4096, "vec_in_dim": 768, "guidance_embed": True,
+    }),
+    "Wan 2.1 1.3B, 5 frames": Layout("WAN21_T2V", tokens=512, context=4096, unet={
+        **WAN, "dim": 1536, "num_heads": 12, "ffn_dim": 8960, "num_layers": 30,
+    }),
 }
-UNETS = {"SD1.5": SD_UNET}  # by the name in the table
+# fmt: on
 
 
-class FullSize(NamedTuple):
-    """What is guided: MODEL, VAE, an empty prompt, and a guider with experts."""
+def build_without_weights(layout: Layout):
+    """ComfyUI's BaseModel of `layout`; the tensors of its network are on the device meta."""
+    import comfy.supported_models
 
-    model: object
-    vae: object
-    prompt: list
-    guider: object
+    config = getattr(comfy.supported_models, layout.config)(dict(layout.unet))
+    config.set_inference_dtype(torch.half, None)
+    return config.get_model({}, device="meta")
 
 
 def random_weights(shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
@@ -63,45 +91,56 @@ def random_weights(shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     return weights
 
 
-def write_checkpoint(name: str, folder: Path) -> Path:
-    """The file of the model `name`, written if it is not there."""
-    import comfy.ops
-    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+def load_model(name: str, folder: Path = FILES):
+    """MODEL, by ComfyUI's own loader. MemoryError, before anything is read, if it is too large."""
+    import comfy.model_management
+    import comfy.sd
 
+    network = build_without_weights(LAYOUTS[name]).diffusion_model
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    needed = 2 * sum(map(math.prod, shapes.values()))
+    free = comfy.model_management.get_free_memory(torch.device("cpu"))
+    if needed > free:
+        raise MemoryError(f"{needed / 1e9:.1f} GB of weights, {free / 1e9:.1f} GB are free")
     path = folder / f"{name}.safetensors"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        operations = comfy.ops.disable_weight_init
-        network = UNetModel(**UNETS[name], device="meta", operations=operations)
-        shapes = {key: value.shape for key, value in network.state_dict().items()}
-        named = {f"model.diffusion_model.{k}": v for k, v in random_weights(shapes).items()}
         unfinished = path.with_suffix(".part")
-        save_file(named, unfinished)
+        save_file(random_weights(shapes), unfinished)
         unfinished.rename(path)
-    return path
+    # Half precision in memory; a CPU still computes in float32.
+    return comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.half})
 
 
-def load_full_size(name: str, folder: Path = FILES) -> FullSize:
-    """By ComfyUI's own loaders; the tiny decoder lies where its previews look for it."""
+def load_vae(latent_format, folder: Path = FILES):
+    """VAE for latents of that format; a tiny decoder lies where ComfyUI's previews look for it."""
     import comfy.sd
     import comfy.utils
     import folder_paths
 
-    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
-
-    file = write_checkpoint(name, folder)
-    if not (folder / "taesd_decoder.safetensors").exists():
-        tiny_decoders.save_taesd(folder, "taesd", 4)
-    if not (vae_file := folder / "vae.safetensors").exists():
-        tiny_decoders.save_kl(vae_file, 4, width=128)
+    channels = latent_format.latent_channels
+    is_video = latent_format.latent_dimensions == 3
+    name = latent_format.taesd_decoder_name.removesuffix("_decoder")
+    vae_file = folder / f"vae_{name}.safetensors"
+    if not vae_file.exists():
+        if is_video:
+            tiny_decoders.save_taehv(folder / f"{name}.safetensors", torch.float32)
+            tiny_decoders.save_wan(vae_file, width=96)
+        else:
+            tiny_decoders.save_taesd(folder, name, channels)
+            tiny_decoders.save_kl(vae_file, channels, width=128)
     folder_paths.add_model_folder_path("vae_approx", str(folder), is_default=True)
-    half = {"dtype": torch.half}  # in memory; a CPU still computes in float32
-    parts = comfy.sd.load_checkpoint_guess_config(
-        str(file), output_vae=False, output_clip=False, model_options=half
-    )
-    vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae_file)))
-    torch.manual_seed(0)
-    guider = random_guider(GUIDER)
-    loaded = replace(LoadedGuider.of(guider), experts=random_experts(guider))
-    prompt = [[torch.zeros(1, TOKENS, UNETS[name]["context_dim"]), {}]]
-    return FullSize(parts[0], vae, prompt, loaded)
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae_file)))
+
+
+def empty_prompt(layout: Layout) -> list:
+    """Zeros of the widths of `layout`."""
+    pooled = {"pooled_output": torch.zeros(1, layout.pooled)} if layout.pooled else {}
+    return [[torch.zeros(1, layout.tokens, layout.context), pooled]]
+
+
+def latent_shape(latent_format, width: int, height: int) -> tuple[int, ...]:
+    """Of one picture, or video, of `width` x `height` pixels."""
+    frames = [LATENT_FRAMES] if latent_format.latent_dimensions == 3 else []
+    sides = (side // latent_format.spacial_downscale_ratio for side in (height, width))
+    return (latent_format.latent_channels, *frames, *sides)

@@ -13,6 +13,12 @@ DEPTH_ANYTHING = {  # hidden size, layers, heads, layers that are read, widths o
     "large": (1024, 24, 16, (21, 22, 23, 24), (256, 512, 1024, 1024), 256),
 }
 
+SEGFORMER_B2 = {  # transformers' own settings are B0's
+    "depths": [3, 4, 6, 3],
+    "hidden_sizes": [64, 128, 320, 512],
+    "decoder_hidden_size": 768,
+}
+
 
 def build_depth_anything(preset: Preset) -> nn.Module:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
@@ -52,7 +58,8 @@ def build_vit(preset: Preset) -> nn.Module:
 def build_segformer(preset: Preset) -> nn.Module:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=preset.num_classes))
+    size = SEGFORMER_B2 if "segformer-b2" in preset.repo else {}
+    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=preset.num_classes, **size))
 
 
 def build_upernet(preset: Preset) -> nn.Module:

@@ -40,9 +40,9 @@ def decoder_of(comfyui, decoders, tmp_path_factory):
             return decoders.load_tiny_decoder(path, 0, channels, False)
         path = folder / f"{kind}.safetensors"
         if kind == "taehv":
-            tiny_models.save_taehv(path, torch.float32)
+            tiny_decoders.save_taehv(path, torch.float32)
             return decoders.load_tiny_decoder(path, 0, 16, True)
-        tiny_models.save_wan(path) if kind == "wan" else tiny_decoders.save_kl(path, 4)
+        tiny_decoders.save_wan(path) if kind == "wan" else tiny_decoders.save_kl(path, 4)
         with torch.inference_mode(False):
             vaes.append(comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(path))))  # else it is freed
             return decoders.own_decoder(vaes[-1])

@@ -35,11 +35,11 @@ def folder(comfyui):
         tiny_decoders.save_taesd(models / "vae_approx", name, channels)
     for format_name, name in TAEHV.items():
         dtype = torch.float16 if format_name == "HunyuanVideo" else torch.float32
-        tiny_models.save_taehv(models / "vae_approx" / f"{name}.safetensors", dtype)
+        tiny_decoders.save_taehv(models / "vae_approx" / f"{name}.safetensors", dtype)
     (models / "vae").mkdir(exist_ok=True)
     tiny_decoders.save_kl(models / "vae" / "SD15.safetensors", 4)
     tiny_decoders.save_kl(models / "vae" / "SD3.safetensors", 16)
-    tiny_models.save_wan(models / "vae" / "Wan21.safetensors")
+    tiny_decoders.save_wan(models / "vae" / "Wan21.safetensors")
     return models
 
 

@@ -3,13 +3,10 @@
 `comfyui` is the fixture of tests/conftest.py.
 """
 
-from pathlib import Path
-
 import timm
 import torch
-from safetensors.torch import save_file
 
-from host.tiny_checkpoints import FAMILIES, build, randomise, save, use_the_whole_range
+from host.tiny_checkpoints import FAMILIES, build, save
 
 
 def load(comfyui, name: str):
@@ -38,25 +35,3 @@ def tiny_guider(comfyui):
     preprocessing = guiders.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3)
     guider = guiders.Guider(net, preprocessing, info)
     return comfyui.module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(guider)
-
-
-def save_taehv(path: Path, dtype: torch.dtype) -> Path:
-    """Write a video decoder of 16 channels; ComfyUI takes one in float16 for Hunyuan's."""
-    import comfy.taesd.taehv
-
-    module = randomise(comfy.taesd.taehv.TAEHV(16).requires_grad_(False))
-    use_the_whole_range(module.decoder[-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.to(dtype) for key, value in module.state_dict().items()}, path)
-    return path
-
-
-def save_wan(path: Path) -> Path:
-    """Write Wan 2.1's VAE with few channels."""
-    from comfy.ldm.wan.vae import WanVAE
-
-    size = {"dim": 16, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2}
-    times = [False, True, True]  # where time is halved
-    vae = WanVAE(**size, attn_scales=[], temperal_downsample=times, dropout=0.0)
-    save_file(randomise(vae.requires_grad_(False)).state_dict(), path)
-    return path
