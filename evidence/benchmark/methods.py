@@ -181,7 +181,10 @@ HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
     **{f"{num} experts": {"num_experts": num} for num in (1, 2, 10)},
     **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
     **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
-    f"10% of the pictures, {EVERY_ESTIMATE}": {"pictures": 0.1, "drawn": EVERY_ESTIMATE},
+    **{
+        f"{share:.0%} of the pictures, fresh": {"pictures": share, "changes": X0_EXPERTS.changes}
+        for share in (0.1, REDRAWN)
+    },
 }
 SUPERVISED_X0 = Teaching(**LABELLED, changes=X0_EXPERTS.changes)
 INPUTS = (

@@ -211,6 +211,8 @@ class Trainer:
             rows = AtOnce(self._images_at_once()).of(
                 lambda num: compare(batch_size=num, **compared)
             )
+        losses = distilled.final_losses() if rows else []
+        rows = [replace(row, training_loss=loss) for row, loss in zip(rows, losses, strict=True)]
         say(PREVIEW)
         return write_results(self, distilled, rows, view, data), rows
 

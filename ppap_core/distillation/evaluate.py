@@ -24,6 +24,7 @@ class RangeAgreement:
     """Held-out loss and agreement with the teacher in one noise range.
 
     `constant_loss`: of the best constant answer. `num_pictures`: how many were compared.
+    `training_loss`: on the pictures that the expert learned from, at the end of its training.
     """
 
     noise_range: NoiseRange
@@ -33,6 +34,7 @@ class RangeAgreement:
     expert: float
     constant_loss: float
     num_pictures: int
+    training_loss: float = math.inf
 
     @property
     def is_silent(self) -> bool:
@@ -42,6 +44,11 @@ class RangeAgreement:
     @property
     def is_undertrained(self) -> bool:
         return self.expert_loss > (1 + NO_SIGNAL) * self.constant_loss
+
+    @property
+    def is_by_heart(self) -> bool:
+        """It knows the answers to its own pictures, and those to no others."""
+        return self.is_undertrained and self.training_loss < self.constant_loss
 
 
 @torch.no_grad()

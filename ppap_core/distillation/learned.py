@@ -4,6 +4,10 @@ from ..tasks import comparisons
 from .evaluate import NOTHING_MEASURED, RangeAgreement
 
 REMEDY = "For what is not learned yet, sample more pictures or train for more steps."
+MORE_PICTURES = (
+    "What is learned by heart needs more pictures (num_images), or fresh estimates (estimates) in "
+    "place of kept ones; more steps make it worse."
+)
 
 
 def what_was_learned(kind: str, rows: list[RangeAgreement]) -> list[str]:
@@ -16,10 +20,14 @@ def what_was_learned(kind: str, rows: list[RangeAgreement]) -> list[str]:
         f"noise {row.noise_range}: {_verdict(row)}, {row.expert:.0%} (guider alone {row.plain:.0%})"
         for row in rows
     ]
-    return [*lines, REMEDY] if any(row.is_undertrained for row in rows) else lines
+    if any(row.is_undertrained and not row.is_by_heart for row in rows):
+        lines.append(REMEDY)
+    return [*lines, MORE_PICTURES] if any(row.is_by_heart for row in rows) else lines
 
 
 def _verdict(row: RangeAgreement) -> str:
+    if row.is_by_heart:
+        return "LEARNED BY HEART (worse on other pictures than a constant answer)"
     if row.is_undertrained:
         return "NOT LEARNED YET (a constant answer would do better)"
     if row.is_silent:

@@ -1,12 +1,14 @@
 """The report of a training: a page of Markdown, and plots if matplotlib is installed."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..atomic import replace_file
 from ..tasks import comparisons
 from .distill import Distilled
 from .evaluate import NOTHING_MEASURED, RangeAgreement
+from .learned import MORE_PICTURES
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +59,9 @@ def _agreement_lines(kind: str, rows: list[RangeAgreement], read_as: str) -> lis
 
 
 def _remarks(rows: list[RangeAgreement]) -> list[str]:
-    silent, early = (
-        ", ".join(str(row.noise_range) for row in rows if getattr(row, trait))
-        for trait in ("is_silent", "is_undertrained")
-    )
+    silent = _ranges(row for row in rows if row.is_silent)
+    early = _ranges(row for row in rows if row.is_undertrained and not row.is_by_heart)
+    by_heart = _ranges(row for row in rows if row.is_by_heart)
     remarks = []
     if silent:
         remarks.append(
@@ -71,7 +72,16 @@ def _remarks(rows: list[RangeAgreement]) -> list[str]:
         remarks.append(
             f"Not learned yet in {early}: a constant answer would do better. Train for more steps."
         )
+    if by_heart:
+        remarks.append(
+            f"Learned by heart in {by_heart}: the expert knows the answers to its own pictures, "
+            f"and is worse on others than a constant answer. {MORE_PICTURES}"
+        )
     return remarks or ["Every range has signal, and every expert has learned."]
+
+
+def _ranges(rows: Iterable[RangeAgreement]) -> str:
+    return ", ".join(str(row.noise_range) for row in rows)
 
 
 def write_report(

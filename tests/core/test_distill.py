@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from ppap_core.distillation.distill import Progress, distill
+from ppap_core.distillation.distill import Distilled, Progress, distill
 from ppap_core.distillation.evaluate import (
     NOTHING_MEASURED,
     RangeAgreement,
@@ -16,7 +16,7 @@ from ppap_core.distillation.evaluate import (
     agreement_table,
     merge_silent,
 )
-from ppap_core.distillation.learned import REMEDY, what_was_learned
+from ppap_core.distillation.learned import MORE_PICTURES, REMEDY, what_was_learned
 from ppap_core.distillation.phases import plan_phases
 from ppap_core.distillation.progress import TimeLeft, duration
 from ppap_core.distillation.report import report_text
@@ -273,6 +273,17 @@ def test_what_was_learned_is_said_for_each_range_with_what_to_do():
     for noise_range, words, line in zip(ranges, losses, lines, strict=True):
         assert line.startswith(f"noise {noise_range}: {words}") and "guider alone 50%" in line
     assert REMEDY not in what_was_learned("class", rows[:1])
+
+
+def test_what_was_learned_by_heart_needs_more_pictures_not_more_steps():
+    row = RangeAgreement(NoiseRange(0.1, 1), 1.0, 3.0, 0.5, 0.4, 2.0, 20)
+    early, by_heart = replace(row, training_loss=2.5), replace(row, training_loss=0.3)
+    assert what_was_learned("class", [early])[-1] == REMEDY
+    _, line, remedy = what_was_learned("class", [by_heart])
+    assert "LEARNED BY HEART" in line and remedy == MORE_PICTURES
+    distilled = Distilled(None, None, [], [])
+    report = report_text("mine", "class", [by_heart], distilled, {})
+    assert MORE_PICTURES in report and "Not learned yet" not in report
 
 
 def test_the_time_left_follows_the_pace_of_the_part_under_way():
