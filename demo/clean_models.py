@@ -175,12 +175,16 @@ def train_guider(
     scenes: Scenes, recipe: Recipe, folder: Path, architecture: Architecture = RESNET
 ) -> None:
     torch.manual_seed(recipe.seed)
-    name, arguments = architecture
-    described = {"num_classes": len(SHAPES), "pretrained_cfg_overlay": GUIDER_DESCRIPTION}
-    guider = timm.create_model(name, **described, **arguments)
+    guider = untrained_guider(architecture)
     train_classifier(guider, scenes, recipe, folder.name)
     labels = {"label_names": SHAPES}
-    save_for_hf(guider, folder, labels, arguments, safe_serialization=True)
+    save_for_hf(guider, folder, labels, architecture[1], safe_serialization=True)
+
+
+def untrained_guider(architecture: Architecture) -> nn.Module:
+    name, arguments = architecture
+    described = {"num_classes": len(SHAPES), "pretrained_cfg_overlay": GUIDER_DESCRIPTION}
+    return timm.create_model(name, **described, **arguments)
 
 
 def train_judge(scenes: Scenes, recipe: Recipe, path: Path) -> None:
