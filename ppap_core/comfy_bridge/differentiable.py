@@ -15,6 +15,7 @@ import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
 from ..out_of_memory import is_out_of_memory
@@ -23,21 +24,25 @@ from ..out_of_memory import is_out_of_memory
 class _OrdinaryConstants(TorchFunctionMode):
     """Gives every operation that autograd records ordinary tensors for its inference tensors.
 
-    Of weights they share the memory, of all else they are copies.
+    Of weights they share the memory, of all else they are copies. Weights in another type, which
+    layers make for themselves, are noted in `casts`.
     """
 
-    def __init__(self, weights: "_Weights"):
+    def __init__(self, weights: "_Weights", casts: "_Casts"):
         super().__init__()
-        self._weights = weights
+        self._weights, self._casts = weights, casts
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs, given = kwargs or {}, args[:2]
         if torch.is_grad_enabled() and any(map(_in_graph, (*args, *kwargs.values()))):
             args = map(self._ordinary, args)
             kwargs = {key: self._ordinary(value) for key, value in kwargs.items()}
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if func in (Tensor.to, Tensor.copy_):
+            self._casts.note(result, *given)
+        return result
 
     def _ordinary(self, value: object) -> object:
         if not (isinstance(value, Tensor) and value.is_inference()):
@@ -69,6 +74,34 @@ class _Weights:
         return _place(tensor) in self._places
 
 
+class _Casts:
+    """Weights in another type or on another device: they can be made again, and need no memory."""
+
+    def __init__(self, weights: _Weights):
+        self._weights = weights
+        self._made: dict[int, tuple[StorageWeakRef, int, Tensor]] = {}
+
+    def note(self, result: Tensor, *args: object) -> None:
+        """`result` of `to` or `copy_`, with their first arguments."""
+        source = next((a for a in reversed(args) if isinstance(a, Tensor)), None)
+        is_cast = source is not None and source in self._weights and result not in self._weights
+        if is_cast and not result.is_inference() and (place := _place(result)) is not None:
+            alive = StorageWeakRef(result.untyped_storage())  # its address is no other's meanwhile
+            self._made[place] = alive, result._version, source.detach()
+
+    def recipe(self, saved: Tensor) -> Callable[[], Tensor] | None:
+        """Makes `saved` again, if it lies in a cast that nothing has changed."""
+        _, version, weight = self._made.get(_place(saved), (None, None, None))
+        whole = weight is not None and saved.untyped_storage().nbytes() == (
+            weight.numel() * saved.element_size()
+        )
+        if not whole or saved._version != version or not weight.is_contiguous():
+            return None
+        dtype, device = saved.dtype, saved.device
+        view = saved.size(), saved.stride(), saved.storage_offset()
+        return lambda: weight.to(device, dtype).as_strided(*view)
+
+
 def _place(tensor: Tensor) -> int | None:
     """The same for all tensors in the same memory; None for kinds of tensors that have none."""
     try:
@@ -86,14 +119,21 @@ def differentiable(network: nn.Module | None = None) -> Iterator[None]:
     before = comfy.model_management.in_training
     comfy.model_management.in_training = True  # without fused kernels: they have no backward pass
     weights = _Weights(network)
+    casts = _Casts(weights)
 
     # Other buffers are used again for the next layer, and Flux adds to its tensors in place.
-    def keep(saved: Tensor) -> Tensor:
-        return saved.detach() if saved in weights else saved.detach().clone()
+    def keep(saved: Tensor) -> Tensor | Callable[[], Tensor]:
+        if saved in weights:
+            return saved.detach()
+        return casts.recipe(saved) or saved.detach().clone()
 
-    keeping = torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept)
+    def restore(kept: Tensor | Callable[[], Tensor]) -> Tensor:
+        return kept if isinstance(kept, Tensor) else kept()
+
+    keeping = torch.autograd.graph.saved_tensors_hooks(keep, restore)
+    ordinary = _OrdinaryConstants(weights, casts)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), _OrdinaryConstants(weights), keeping:
+        with torch.inference_mode(False), torch.enable_grad(), ordinary, keeping:
             yield
     finally:
         comfy.model_management.in_training = before

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from host import tiny_checkpoints
+from host.tiny_checkpoints import save
 from tests.comfy import tiny_models
 
 BRIDGE = "ppap_core.comfy_bridge"
@@ -69,6 +70,42 @@ def test_weights_that_may_change_are_copied(comfyui, load):
     weights = sum(p.numel() * 4 for p in model.model.diffusion_model.parameters())
     assert copied - shared > 0.7 * weights
     assert shared < 0.5 * weights
+
+
+def test_weights_that_layers_cast_are_made_again_not_kept(comfyui, load):
+    """Of half precision on a processor, which computes in float32."""
+    import comfy.sd
+
+    file = save("SD15", comfyui.base / "models")
+    with torch.inference_mode():
+        half = {"output_vae": False, "output_clip": False, "model_options": {"dtype": torch.half}}
+        model = comfy.sd.load_checkpoint_guess_config(str(file), **half)[0]
+    assert model.model.diffusion_model.out[2].weight.dtype == torch.half
+    state, conds = prepared("SD15", model)
+    told = comfyui.module(f"{BRIDGE}.backprop_room").backprop_bytes(model, state.shape, conds)
+    with torch.inference_mode():
+        found = measured(comfyui, model, state, conds, model.model)
+        whole = measured(comfyui, load("SD15"), state, conds, load("SD15").model)
+    assert told == pytest.approx(found, rel=0.15)
+    assert found < 1.5 * whole  # of the casts at most that of one layer
+
+
+def test_a_cast_that_was_changed_is_copied(comfyui):
+    """A LoRA that is added to the cast, for instance: the gradient is that of what was computed."""
+    import comfy.ops
+
+    module = comfyui.module(f"{BRIDGE}.differentiable")
+    with torch.inference_mode():
+        layer = comfy.ops.manual_cast.Linear(4, 4, dtype=torch.half)
+        layer.weight.copy_(torch.arange(16.0).view(4, 4))
+    for change in (0.0, 2.0):
+        x = torch.ones(1, 4, requires_grad=True)
+        with module.differentiable(layer):
+            weight = layer.weight.to(torch.float32)
+            answer = torch.nn.functional.linear(x, weight.add_(change) if change else weight)
+            found = torch.autograd.grad(answer.sum(), x)[0]
+        expected = (torch.arange(16.0).view(4, 4) + change).sum(dim=0, keepdim=True)
+        torch.testing.assert_close(found, expected)
 
 
 def test_room_for_backprop_is_reserved_with_comfyui(comfyui, load, monkeypatch):
