@@ -27,7 +27,7 @@ from demo.scene_files import load_heldout_scenes, load_large_training_scenes, lo
 from ppap_core.reading import Reading
 
 DIFFUSION_STEPS, AUTOENCODER_STEPS, LATENT_DIFFUSION_STEPS = 6400, 2400, 4800
-NUM_GENERATED = 5000
+NUM_GENERATED, SAMPLING_STEPS = 5000, 25
 # Files of the pixel model and of the latent model.
 PIXELS = {"checkpoint": paths.PIXEL_MODEL, "images": paths.GENERATED}
 LATENT = {
@@ -75,7 +75,8 @@ def train_generative_model(name: str, out: Path, steps: int, **data: Path) -> No
 
 
 def generate_images(num: int = NUM_GENERATED, **flags: object) -> None:
-    run_module("training", "generate", **{"num_images": num} | PIXELS | flags)
+    drawn = {"num_images": num, "steps": SAMPLING_STEPS}
+    run_module("training", "generate", **drawn | PIXELS | flags)
 
 
 def distill_experts(file: Path) -> None:
@@ -92,7 +93,7 @@ def encode_latents() -> None:
 
 
 def generate_latent_images() -> None:
-    size = {"width": 64, "height": 64, "num_images": NUM_GENERATED}
+    size = {"width": 64, "height": 64, "num_images": NUM_GENERATED, "steps": SAMPLING_STEPS}
     run_module("training", "generate", sampler_name="euler", scheduler="simple", **size, **LATENT)
 
 

@@ -61,10 +61,11 @@ class TrainExperts(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "num_images",
-                    default=2000,
+                    default=5000,
                     min=16,
                     max=1_000_000,
-                    tooltip="Training pictures to sample. More is better, up to some thousands.",
+                    tooltip="Training pictures to sample. Experts learn far more from thousands "
+                    "than hundreds.",
                 ),
                 io.Int.Input(
                     "width",
@@ -84,10 +85,10 @@ class TrainExperts(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "sampling_steps",
-                    default=25,
+                    default=10,
                     min=1,
                     max=1000,
-                    tooltip="Denoising steps for each training picture.",
+                    tooltip="Denoising steps for each training picture. Few will do.",
                 ),
                 io.Int.Input(
                     "num_experts",

@@ -144,19 +144,20 @@ class Trainer:
 
     def _with_usable_estimates(self, data: TrainingSet) -> TrainingSet:
         """`data`; without its kept estimates where they do not serve and need not."""
-        try:
-            if data.estimates is None:
-                raise SettingError(
-                    f"the pictures in {self.files.image_folder()} have no estimates",
-                    num_estimates="sample them with some",
-                    estimates="take fresh estimates",
-                )
-            data.estimates.check_ranges(self.distill.ranges())
-        except SettingError as error:
+        if data.estimates is None:
+            error = SettingError(
+                f"the pictures in {self.files.image_folder()} have no estimates",
+                num_estimates="sample them with some",
+                estimates="take fresh estimates",
+            )
             if self.distill.estimates == "kept":
-                raise
-            log.info("experts read fresh estimates: %s", error)
-            return replace(data, estimates=None)
+                raise error
+            log.warning("experts read fresh estimates: %s", error)
+            return data
+        if without := data.estimates.missing(self.distill.ranges()):
+            log.info(
+                "experts of %s learn from the nearest estimates", " and ".join(map(str, without))
+            )
         return data
 
     def reader(self) -> tuple[str, Reader]:

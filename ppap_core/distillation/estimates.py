@@ -44,22 +44,19 @@ class Estimates:
         return Estimates(self.sigma_ve[pictures], self.x0_hat[pictures])
 
     def within(self, noise_range: NoiseRange) -> tuple[Tensor, Tensor]:
-        """(pictures, columns) of all estimates in `noise_range`."""
+        """(pictures, columns) of all estimates in `noise_range`; where there are none, of each
+        picture's nearest one.
+        """
         found = (self.sigma_ve >= noise_range.low) & (self.sigma_ve < noise_range.high)
+        if not found.any():
+            return torch.arange(len(found)), self.nearest(noise_range)
         pictures, columns = found.nonzero(as_tuple=True)
         return pictures, columns
 
-    def check_ranges(self, ranges: list[NoiseRange]) -> None:
-        """SettingError, naming it, if some range has no estimate."""
-        for noise_range in ranges:
-            if not len(self.within(noise_range)[0]):
-                raise SettingError(
-                    f"no estimate was kept in the noise range {noise_range}",
-                    steps="sample the pictures in more steps",
-                    num_estimates="keep more estimates",
-                    num_experts="train fewer experts",
-                    estimates="take fresh estimates",
-                )
+    def missing(self, ranges: list[NoiseRange]) -> list[NoiseRange]:
+        """Those in which no estimate was kept."""
+        levels = self.sigma_ve.unique()
+        return [r for r in ranges if not ((levels >= r.low) & (levels < r.high)).any()]
 
     def nearest(self, noise_range: NoiseRange) -> Tensor:
         """The column (N,) of each picture whose level is nearest to the middle of the range."""

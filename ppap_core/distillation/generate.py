@@ -45,7 +45,7 @@ class GenerateSettings:
     num_images: int = setting(5000, "pictures to generate", at_least=1, at_most=10_000_000)
     width: int = setting(0, "picture width; 0 takes the usual one for the model", at_least=0)
     height: int = setting(0, "picture height; 0 takes the usual one for the model", at_least=0)
-    steps: int = setting(25, "sampling steps of each picture", at_least=1)
+    steps: int = setting(10, "sampling steps of each picture; few will do", at_least=1)
     cfg: float = setting(
         1.0, "classifier-free guidance while sampling; 1 is off", at_least=0, at_most=1000
     )

@@ -127,11 +127,24 @@ def test_pure_noise_counts_in_the_outermost_range_of_timesteps():
     assert len(estimates.within(last)[0]) == 4
 
 
-def test_a_range_without_estimates_is_named():
-    few = Estimates(LEVELS[:2].expand(9, -1), torch.zeros(9, 2, 3, 2, 2))
-    with pytest.raises(SettingError, match="noise range .* fewer experts, or take fresh"):
-        few.check_ranges(DistillSettings().ranges())
-    kept(9).check_ranges(DistillSettings(num_experts=3).ranges())
+def test_a_range_without_estimates_learns_from_the_nearest():
+    levels = torch.tensor([[0.045, 0.2, 1.0], [0.3, 0.6, 1.0]])
+    few, lowest = Estimates(levels, torch.zeros(2, 3, 3, 2, 2)), NoiseRange(0.05, 0.166)
+    pictures, columns = few.within(lowest)
+    assert (pictures.tolist(), columns.tolist()) == ([0, 1], [0, 0])
+    assert few.missing([lowest, NoiseRange(0.166, 0.5)]) == [lowest]
+
+
+@pytest.mark.parametrize("steps", [10, 25])
+def test_the_default_ranges_have_estimates_of_the_default_sampler(steps):
+    """Of Stable Diffusion, whose last step lies below all ranges and whose last but one above the
+    first of them. The levels are those of scaled linear betas (Rombach et al., 2022)."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.double) ** 2
+    kept_signal = (1 - betas).cumprod(0)
+    sigma_ve = ((1 - kept_signal) / kept_signal).sqrt()[1 :: 1000 // steps].flip(0).float()
+    found = Estimates(sigma_ve.expand(4, -1), torch.zeros(4, len(sigma_ve), 3, 2, 2))
+    for noise_range in DistillSettings().ranges():
+        assert len(found.within(noise_range)[0]) >= 4
 
 
 def test_the_nearest_estimate_serves_the_evaluation():
