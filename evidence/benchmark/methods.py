@@ -179,6 +179,7 @@ REDRAWN = 0.3
 HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
     "5 experts, all pictures": {},
     **{f"{num} experts": {"num_experts": num} for num in (1, 2, 10)},
+    "equal log-SNR": {"changes": KEPT.changes | {"partition": "log_snr"}},
     **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
     **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
     **{
