@@ -135,30 +135,29 @@ class Trainer:
                 at_once=self._images_at_once(),
                 watch=watch,
             )
-        return self._with_usable_estimates(data) if wants_kept else data
+        if wants_kept:
+            self._check_estimates(data)
+        return data
 
     def _images_at_once(self) -> int:
         """How many training pictures the guider reads in one pass, without learning."""
         width, height = picture_size(self.checkpoint, self.generate)
         return images_at_once(self.guider, SHARE, MOST_AT_ONCE, (MOST_AT_ONCE, 3, height, width))
 
-    def _with_usable_estimates(self, data: TrainingSet) -> TrainingSet:
-        """`data`; without its kept estimates where they do not serve and need not."""
+    def _check_estimates(self, data: TrainingSet) -> None:
+        """Says which experts lack kept estimates. SettingError if all do and have to have them."""
         if data.estimates is None:
-            error = SettingError(
-                f"the pictures in {self.files.image_folder()} have no estimates",
-                num_estimates="sample them with some",
-                estimates="take fresh estimates",
-            )
+            lack = f"the pictures in {self.files.image_folder()} have no estimates"
             if self.distill.estimates == "kept":
-                raise error
-            log.warning("experts read fresh estimates: %s", error)
-            return data
-        if without := data.estimates.missing(self.distill.ranges()):
-            log.info(
-                "experts of %s learn from the nearest estimates", " and ".join(map(str, without))
-            )
-        return data
+                raise SettingError(
+                    lack,
+                    num_estimates="sample them with some",
+                    estimates="take fresh estimates",
+                )
+            log.warning("%s: experts read fresh ones, each of them a pass of the model", lack)
+        elif without := data.estimates.missing(self.distill.ranges()):
+            ranges = " and ".join(map(str, without))
+            log.info("experts of the noise %s learn from the nearest estimates", ranges)
 
     def reader(self) -> tuple[str, Reader]:
         """(view's name, reader): how these experts read the model's states."""
