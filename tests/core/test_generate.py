@@ -79,7 +79,7 @@ def test_manifest_line_records_how_its_picture_was_made(tmp_path):
     generate(Painter(), SETTINGS, tmp_path, SOURCE)
     line = read_manifest(tmp_path)[5]
     assert line["seed"] == 5 and line["batch"] == [4, 4] and line["checkpoint"] == "a.safetensors"
-    assert (line["steps"], line["sampler_name"], line["cfg"]) == (25, "ddim", 1.0)
+    assert (line["steps"], line["sampler_name"], line["cfg"]) == (10, "ddim", 1.0)
     again = Painter()(list(range(4, 8)), [""] * 4)
     assert read_latent(tmp_path, line).equal(again.latent[1].half())
     assert read_source(tmp_path)["fingerprint"] == SOURCE["fingerprint"]
