@@ -24,7 +24,7 @@ from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from demo.shading import OBJECT, SEGMENTS
 from evidence.flags import build_parser
-from evidence.quality import measure_quality
+from evidence.quality import REAL, measure_quality
 from evidence.strength import BATCH, sample_in_parts
 from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
@@ -95,7 +95,7 @@ class Pictures:
         self.scenes, self.seed = scenes, seed
         self.model, self.judge = load_model(), load_judge(JUDGE)
         self.guiders = {task: load_guiding(GUIDERS.get(task, task)) for task in TASKS}
-        self.real = load_heldout_scenes().pictures(slice(-2000, None))
+        self.real = load_heldout_scenes().pictures(REAL)
 
     def measure(self, task: str, name: str) -> Measurement:
         method, num = METHODS[name], len(self.scenes)

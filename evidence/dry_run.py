@@ -94,7 +94,7 @@ def alone(way: str, name: str) -> dict[str, float]:
 
 
 def compare(output: Path) -> None:
-    rows = read_table(output)
+    rows = read_table(output.with_suffix(".csv"), text=["training"])
     for name in CASES:
         if any(row["training"] == name for row in rows):
             continue

@@ -16,8 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from evidence.flags import add_device, add_output, is_cpu
 from evidence.full_size_guiders import GUIDERS, load_guider, target_for
 from evidence.full_size_models import LAYOUTS, empty_prompt, latent_shape, load_model, load_vae
@@ -25,6 +23,7 @@ from evidence.full_size_page import STEPS, rows_of, table, write_page
 from evidence.full_size_step import Spent, device_name, is_on_gpu, step
 from evidence.tables import write_csv
 from ppap_core.comfy_bridge.headless import boot
+from ppap_core.out_of_memory import is_out_of_memory
 from ppap_core.reading import INPUTS, Reading
 from ppap_core.strength import Strength
 
@@ -150,7 +149,9 @@ def measure_all(cases: list[Case], folder: Path) -> None:
             model = case.model
         try:
             spent = measure(case)
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             say(f"skipped, too little memory: {case}: {error}")
             continue
         ratio = spent.seconds / (spent.seconds - spent.guiding)

@@ -1,21 +1,20 @@
 """docs/evidence/full_size.md, from the CSV files beside it."""
 
-import csv
 from pathlib import Path
 
-from evidence.tables import markdown
+from evidence.tables import markdown, read_table
 
 STEPS, SESSION = "full_size.csv", "full_size_session.csv"
+TEXT = (
+    *("model", "size", "batch", "cfg", "input", "view", "jacobian", "guider", "device"),
+    *("measure", "unit"),
+)
 FIGURES = {"ratio": ".3f", "extra_gb": ".3f", "value": ".3g"}  # as they are shown
 
 
 def rows_of(path: Path) -> list[dict]:
     """Those that were measured before."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: float(v) if k in FIGURES else v for k, v in row.items()} for row in rows]
+    return read_table(path, TEXT)
 
 
 def write_page(folder: Path) -> None:

@@ -17,6 +17,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from demo.judges import NUM_FEATURES, Judge
 
+REAL = slice(-2000, None)  # of the held-out scenes: distances are measured to these
 KID_SUBSETS = 50
 NEIGHBOURS = 3  # for precision and recall
 RESAMPLES = 2000  # of the bootstrap

@@ -14,7 +14,7 @@ from demo.judges import Judge
 from demo.scene_files import HELDOUT
 from demo.scenes import Scenes, random_parameters
 from demo.shapes import SHAPES
-from evidence.quality import measure_quality
+from evidence.quality import REAL, measure_quality
 from evidence.task_rows import NO_GUIDANCE, Key, Measurement, sample_way
 from ppap_core.guiders.picture_itself import picture_itself
 from ppap_core.strength import Strength
@@ -41,7 +41,7 @@ class ReferenceMeans:
 
     def __init__(self, model, quality_judge: Judge, scenes: Scenes, num: int, seed: int):
         self.model, self.judge, self.scenes = model, quality_judge, scenes
-        self.num, self.seed, self.real = num, seed, scenes.pictures(slice(-2000, None))
+        self.num, self.seed, self.real = num, seed, scenes.pictures(REAL)
         self.truth = describe(random_parameters(*HELDOUT))
 
     def references(self, task: str) -> Tensor:

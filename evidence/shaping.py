@@ -22,7 +22,7 @@ from demo.sampling import SCHEDULER, SIZE, STEPS, guide_model, load_guiding, loa
 from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from evidence.flags import build_parser
-from evidence.quality import measure_quality
+from evidence.quality import REAL, measure_quality
 from evidence.tables import read_table, write_table
 from ppap_core.comfy_bridge.headless import boot
 
@@ -103,7 +103,7 @@ class Sampler:
         self.scenes, self.judge = scenes, load_judge(JUDGE)
         self.seeds = range(first_seed, first_seed + len(scenes))
         self.model, self.guiders = load_model(), {task: load_guiding(task) for task in FILES}
-        self.real = load_heldout_scenes().pictures(slice(-2000, None))
+        self.real = load_heldout_scenes().pictures(REAL)
 
     def row(self, task: str, shape: Shape) -> dict:
         pictures = self._pictures(task, shape)
@@ -140,7 +140,7 @@ def main() -> None:
     boot()
     path = args.output / "shaping"
     sampler = Sampler(load_heldout_scenes()[: args.pictures], args.seed)
-    rows = {row["guidance"]: row for row in read_table(path)}
+    rows = {row["guidance"]: row for row in read_table(path.with_suffix(".csv"), ["guidance"])}
     for name, shape in SHAPES.items():
         if name in rows:
             continue

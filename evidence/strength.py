@@ -26,7 +26,7 @@ from demo.scenes import Scenes
 from demo.shading import SEGMENTS
 from evidence.flags import build_parser
 from evidence.latent_models import LatentMethod, LatentModels
-from evidence.quality import for_judges, measure_quality
+from evidence.quality import REAL, for_judges, measure_quality
 from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
@@ -75,7 +75,7 @@ class PixelPictures:
         self.scenes, self.seed = scenes, seed
         self.model, self.judge = load_model(), load_judge(JUDGE)
         self.guiders = {task: load_guiding(task) for task in FILES}
-        self.real = load_heldout_scenes().pictures(slice(-2000, None))
+        self.real = load_heldout_scenes().pictures(REAL)
 
     def sample(self, task: str, method: str, strength: float, num: int) -> Tensor:
         """(num, 3, 32, 32) in [-1, 1]."""

@@ -1,6 +1,7 @@
 """Tables as CSV files and as Markdown."""
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,21 +28,13 @@ def read_rows(kind: type[Row], path: Path) -> list[Row]:
         ]
 
 
-def read_table(path: Path) -> list[dict]:
-    """What `write_table` wrote to path.csv, figures as numbers; nothing without a file."""
-    if not (file := path.with_suffix(".csv")).exists():
+def read_table(path: Path, text: Collection[str]) -> list[dict]:
+    """The rows of a CSV file; nothing without it. All columns but those of `text` are numbers."""
+    if not path.exists():
         return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        return [
-            {name: _figure(text) for name, text in row.items()} for row in csv.DictReader(lines)
-        ]
-
-
-def _figure(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v if k in text else float(v) for k, v in row.items()} for row in rows]
 
 
 def write_csv(rows: list[dict], path: Path) -> None:

@@ -30,7 +30,7 @@ from evidence.boxes import planned as planned_boxes
 from evidence.flags import build_parser
 from evidence.map_tasks import MAPS, Maps
 from evidence.map_tasks import planned as planned_maps
-from evidence.quality import measure_quality
+from evidence.quality import REAL, measure_quality
 from evidence.reference_means import KIND as REFERENCE_MEAN
 from evidence.reference_means import SHARED, ReferenceMeans
 from evidence.reference_means import planned as planned_means
@@ -90,7 +90,7 @@ class Pictures:
         self.model, self.judge, self.seed = load_model(), load_judge(JUDGE), seed
         self.scenes = load_heldout_scenes()
         self.references = self.scenes.pictures(slice(0, num))
-        self.real = self.scenes.pictures(slice(-2000, None))
+        self.real = self.scenes.pictures(REAL)
 
     def target(self, kind: str, rows: Tensor | slice = slice(None)):
         """What asks that pictures be like the references in `rows`."""

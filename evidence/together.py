@@ -15,7 +15,7 @@ from demo.sampling import guide_model, load_guiding, load_model, sample
 from demo.scene_files import load_heldout_scenes
 from demo.scenes import Scenes
 from evidence.flags import build_parser
-from evidence.quality import measure_quality
+from evidence.quality import REAL, measure_quality
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
@@ -48,7 +48,7 @@ def measure_settings(scenes: Scenes, first_seed: int) -> tuple[list[dict], list[
     """The table and its pictures; all rows start from the same noise."""
     seeds = list(range(first_seed, first_seed + len(scenes)))
     guiders, judge = {task: load_guiding(task) for task in FILES}, load_judge(JUDGE)
-    real = load_heldout_scenes().pictures(slice(-2000, None))
+    real = load_heldout_scenes().pictures(REAL)
     rows, grid = [], [GridRow("the scene", "asked for", scenes[:8].pictures())]
     for setting in SETTINGS:
         model = load_model()

@@ -24,7 +24,7 @@ from evidence.benchmark.files import (
     renders_file,
 )
 from evidence.benchmark.methods import Method, Teaching
-from evidence.quality import measure_quality
+from evidence.quality import REAL, measure_quality
 from ppap_core.distillation.batch import FROM_NOISE, Reader
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.estimates import Estimates, read_estimates
@@ -45,7 +45,7 @@ from ppap_core.tasks.class_task import label_answers
 
 SAMPLERS = {"DDIM-25": ("ddim", 25), "DDPM-250": ("ddpm", 250)}
 SCHEDULER, SIZE, BATCH = "ddim_uniform", 32, 50
-NUM_REAL, NUM_SPECTRUM = 2000, 1000
+NUM_SPECTRUM = 1000
 
 
 class Drawn:
@@ -71,7 +71,7 @@ class World:
         self.budget = budget
         self.model, self.judge = load_model(), load_judge(JUDGE)
         self.heldout = load_heldout_scenes()
-        self.real = self.heldout.pictures(slice(-NUM_REAL, None))  # distances are measured to these
+        self.real = self.heldout.pictures(REAL)
         self.guider = cache(self._guider)
         self.experts = cache(self._experts)
         self.answers = cache(self._answers)

@@ -197,12 +197,10 @@ def _in_smaller_parts(
     None after another error, where parts have one picture, and beside other processes, whose
     norms' statistics are counted together, part by part.
     """
-    if not (is_out_of_memory(error) and learner.is_whole) or world_size() > 1:
+    parts, num = settings.accumulation, settings.batch_size
+    if parts == num or world_size() > 1 or not (is_out_of_memory(error) and learner.is_whole):
         return None
-    if settings.accumulation >= settings.batch_size:
-        return None
-    parts = min(2 * settings.accumulation, settings.batch_size)
-    num = settings.batch_size
+    parts = min(2 * parts, num)
     log.warning("out of memory: the %d pictures of a step pass in %d parts now", num, parts)
     return replace(settings, accumulation=parts)
 

@@ -55,8 +55,8 @@ class Estimates:
 
     def missing(self, ranges: list[NoiseRange]) -> list[NoiseRange]:
         """Those in which no estimate was kept."""
-        levels = self.sigma_ve.unique()
-        return [r for r in ranges if not ((levels >= r.low) & (levels < r.high)).any()]
+        levels = self.sigma_ve.unique().tolist()
+        return [r for r in ranges if not any(level in r for level in levels)]
 
     def nearest(self, noise_range: NoiseRange) -> Tensor:
         """The column (N,) of each picture whose level is nearest to the middle of the range."""

@@ -43,12 +43,16 @@ class RangeAgreement:
 
     @property
     def is_undertrained(self) -> bool:
-        return self.expert_loss > (1 + NO_SIGNAL) * self.constant_loss
+        return self._is_worse_than_constant and not self.is_by_heart
 
     @property
     def is_by_heart(self) -> bool:
         """It knows the answers to its own pictures, and those to no others."""
-        return self.is_undertrained and self.training_loss < self.constant_loss
+        return self._is_worse_than_constant and self.training_loss < self.constant_loss
+
+    @property
+    def _is_worse_than_constant(self) -> bool:
+        return self.expert_loss > (1 + NO_SIGNAL) * self.constant_loss
 
 
 @torch.no_grad()

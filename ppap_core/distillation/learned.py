@@ -20,7 +20,7 @@ def what_was_learned(kind: str, rows: list[RangeAgreement]) -> list[str]:
         f"noise {row.noise_range}: {_verdict(row)}, {row.expert:.0%} (guider alone {row.plain:.0%})"
         for row in rows
     ]
-    if any(row.is_undertrained and not row.is_by_heart for row in rows):
+    if any(row.is_undertrained for row in rows):
         lines.append(REMEDY)
     return [*lines, MORE_PICTURES] if any(row.is_by_heart for row in rows) else lines
 

@@ -60,7 +60,7 @@ def _agreement_lines(kind: str, rows: list[RangeAgreement], read_as: str) -> lis
 
 def _remarks(rows: list[RangeAgreement]) -> list[str]:
     silent = _ranges(row for row in rows if row.is_silent)
-    early = _ranges(row for row in rows if row.is_undertrained and not row.is_by_heart)
+    early = _ranges(row for row in rows if row.is_undertrained)
     by_heart = _ranges(row for row in rows if row.is_by_heart)
     remarks = []
     if silent:
