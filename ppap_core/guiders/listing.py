@@ -4,8 +4,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..files_below import files_below
+from ..no_weights import PICKLES
 
-SIGNS = ("config.json", "*.safetensors", "*.bin", "*.pth")
+# Pickles are refused, but with what to do instead.
+SIGNS = ("config.json", "*.safetensors", *(f"*{suffix}" for suffix in PICKLES))
 
 
 def find_guiders(root: Path | str) -> dict[str, Path]:
@@ -18,7 +20,7 @@ def find_guiders(root: Path | str) -> dict[str, Path]:
     folders = {
         path.parent
         for path in files_below(root)
-        if any(fnmatchcase(path.name, sign) for sign in SIGNS)
+        if any(fnmatchcase(path.name.lower(), sign) for sign in SIGNS)
     }
     # The root's own comes first: a folder in it that has the same name keeps it.
     named = {folder.relative_to(root).as_posix(): folder for folder in folders - {root}}

@@ -262,6 +262,15 @@ def test_guiders_are_listed_by_folder(tmp_path):
     assert list_guiders(tmp_path) == ["org/net", "other"]
 
 
+@pytest.mark.parametrize("name", ["weights.pt", "last.ckpt", "net.pth", "a.bin", "MODEL.PT"])
+def test_a_folder_of_pickles_is_listed_and_says_what_to_do(tmp_path, name):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / name).write_bytes(b"x")
+    assert list_guiders(tmp_path) == ["net"]
+    with pytest.raises(ValueError, match=f"no config.json.*of {name}, .*convert"):
+        load_guider(tmp_path / "net")
+
+
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="task is one of class, depth, segmentation"):
         GuiderInfo("timm/x", "x", "poetry", (), "")
