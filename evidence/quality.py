@@ -15,7 +15,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from demo.judges import NUM_FEATURES, Judge
+from demo.judges import Judge
 
 REAL = slice(-2000, None)  # of the held-out scenes: distances are measured to these
 KID_SUBSETS = 50
@@ -23,17 +23,12 @@ NEIGHBOURS = 3  # for precision and recall
 RESAMPLES = 2000  # of the bootstrap
 
 
-class JudgeFeatures(nn.Module):
-    """The judge's features, for metrics that expect Inception's: (B, 3, 32, 32) -> (B, 128)."""
+class Features(nn.Identity):
+    """For metrics that expect Inception: they are given features (B, D) already."""
 
-    num_features = NUM_FEATURES
-
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.judge = judge
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.judge.features(pictures)
+        self.num_features = num_features
 
 
 class Quality(NamedTuple):
@@ -60,22 +55,27 @@ def measure_quality(judge: Judge, pictures: Tensor, real: Tensor) -> Quality:
 
     Distances of few pictures are too high; compare only those of equal numbers.
     """
-    features = JudgeFeatures(judge)
-    fid = FrechetInceptionDistance(features)
+    return quality_of(judge.features(pictures), judge.features(real))
+
+
+@torch.no_grad()
+def quality_of(features: Tensor, real: Tensor) -> Quality:
+    """Both (N, D), of any judge; a Frechet distance of full rank takes more than D of each."""
+    fid = FrechetInceptionDistance(Features(features.shape[1]))
     with warnings.catch_warnings():  # it warns that it keeps all features in memory
         warnings.simplefilter("ignore", UserWarning)
         kid = KernelInceptionDistance(
-            features, subsets=KID_SUBSETS, subset_size=min(100, len(pictures), len(real))
+            Features(features.shape[1]),
+            subsets=KID_SUBSETS,
+            subset_size=min(100, len(features), len(real)),
         )
     for metric in (fid, kid):
-        for part in real.split(500):
-            metric.update(part, real=True)
-        for part in pictures.split(500):
-            metric.update(part, real=False)
+        metric.update(real, real=True)
+        metric.update(features, real=False)
     torch.manual_seed(0)  # KID takes random subsets
     shares = prc_features_to_metric(
-        judge.features(pictures),
-        judge.features(real),
+        features,
+        real,
         prc_neighborhood=NEIGHBOURS,
         prc_batch_size=10_000,
         save_cpu_ram=False,
