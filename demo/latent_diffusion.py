@@ -42,15 +42,19 @@ OPTIMISER = OptimiserSettings(learning_rate=1.5e-3, warm_up=300)
 
 
 def build_network() -> nn.Module:
-    """ComfyUI's Flux with initial weights, which its own layers leave unset.
-
-    Every block begins as its skip connection.
-    """
+    """ComfyUI's Flux with initial weights."""
     import comfy.supported_models
 
     config = comfy.supported_models.FluxSchnell(dict(SETTINGS))
     config.set_inference_dtype(torch.float32, None)
-    network = config.get_model({}, device="cpu").diffusion_model
+    return initialise(config.get_model({}, device="cpu").diffusion_model)
+
+
+def initialise(network: nn.Module) -> nn.Module:
+    """Set the weights of ComfyUI's Flux, whose layers leave them unset, and begin to learn.
+
+    Every block begins as its skip connection.
+    """
     torch.manual_seed(0)
     for name, value in network.named_parameters():
         if "norm" in name:

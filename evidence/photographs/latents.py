@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,6 +34,18 @@ def encode(pictures: Tensor, networks: Path) -> Tensor:
 
     encoder = comfy.taesd.taesd.TAESD(str(networks / ENCODER.path), None, CHANNELS)
     return torch.cat([encoder.encode(bytes_to_image(part)) for part in pictures.split(8)])
+
+
+def tiny_autoencoder(networks: Path):
+    """VAE of both halves, as ComfyUI's Load VAE builds it."""
+    import comfy.sd
+
+    weights = {}
+    for part, source in (("encoder", ENCODER), ("decoder", DECODER)):
+        source.check(networks)
+        found = load_file(networks / source.path)
+        weights |= {f"taesd_{part}.{name}": value for name, value in found.items()}
+    return comfy.sd.VAE(sd=weights, metadata={"tae_latent_channels": CHANNELS})
 
 
 @cache
