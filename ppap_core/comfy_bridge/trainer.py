@@ -15,7 +15,7 @@ import torch
 
 from ..distillation.batch import Reader
 from ..distillation.distill import Distilled, Progress, distill
-from ..distillation.evaluate import RangeAgreement, agreement_per_range
+from ..distillation.evaluate import RangeAgreement, agreement_per_range, loss_of
 from ..distillation.files import TrainingFiles
 from ..distillation.generate import (
     GenerateSettings,
@@ -33,6 +33,7 @@ from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
 from ..errors import SettingError
 from ..expert_file import ExpertSet
+from ..experts import Expert, NoiseExperts
 from ..folder_lock import only_training_in
 from ..guiders import Guider
 from ..out_of_memory import AtOnce
@@ -200,17 +201,24 @@ class Trainer:
                 with torch.inference_mode(mode):
                     samples.sample(self, view, data.answers, progress)
 
-        distilled = self._distill(training, view, read, begin=begin, watch=watch_and_sample)
+        at_once = AtOnce(self._images_at_once())
+        how = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
+
+        def look(measure: Callable, experts: Expert | NoiseExperts):
+            """What `measure` finds on the pictures held out."""
+            asked = partial(measure, self.guider, experts, heldout, read=read, **how)
+            with cancellable(self.guider):
+                return at_once.of(lambda num: asked(batch_size=num))
+
+        keeps_best = self.distill.keep_best and len(heldout)
+        judges = {"judge": partial(look, loss_of)} if keeps_best else {}
+        watchers = {"begin": begin, "watch": watch_and_sample}
+        distilled = self._distill(training, view, read, **watchers, **judges)
         barrier()
         if rank() > 0:
             return None
         say("comparing with the guider's answers to pictures held out")
-        compared = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
-        compare = partial(agreement_per_range, self.guider, distilled.experts, heldout, read=read)
-        with cancellable(self.guider):
-            rows = AtOnce(self._images_at_once()).of(
-                lambda num: compare(batch_size=num, **compared)
-            )
+        rows = look(agreement_per_range, distilled.experts)
         losses = distilled.final_losses() if rows else []
         rows = [replace(row, training_loss=loss) for row, loss in zip(rows, losses, strict=True)]
         say(PREVIEW)

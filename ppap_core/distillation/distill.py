@@ -28,6 +28,8 @@ from .state import Tensors, TrainingState, resume, settings_by_name
 from .training_set import TrainingSet
 from .workers import rank, world_size
 
+LOOKS = 10  # at pictures held out, while an expert learns
+
 log = logging.getLogger(__name__)
 
 
@@ -77,6 +79,7 @@ def distill(
     save_seconds: float = 60.0,
     facts: dict[str, object] | None = None,
     ask: Ask = lambda: None,
+    judge: Callable[[Expert], float] | None = None,
     begin: Callable[[], None] = lambda: None,
     watch: Callable[[Progress], None] = lambda progress: None,
     expert_done: Callable[[Distilled], None] = lambda so_far: None,
@@ -86,9 +89,10 @@ def distill(
     `file` keeps the training's state, every `save_every` steps, after `save_seconds` and whenever
     something stops the training; with the same `fingerprint` a later call resumes from it and ends
     with the same bits. `facts`: by name, to say later which differ. `ask` is called throughout a
-    step, and what it raises stops the training there (interruptible.py). `begin` is called before
-    the first step, once `file` is known to belong to this training. `watch` is called after every
-    step, `expert_done` after each expert but the last one, with those that are done.
+    step, and what it raises stops the training there (interruptible.py). `judge` tells an expert's
+    loss on pictures held out: each ends with those of its weights whose loss was lowest. `begin` is
+    called before the first step, once `file` is known to belong to this training. `watch` is called
+    after every step, `expert_done` after each expert but the last one, with those that are done.
     """
     phases, spec = plan_phases(settings), choose_tensors(guider.backbone, settings.adapter)
     state = resume(file, fingerprint, settings_by_name(settings) | (facts or {}))
@@ -100,9 +104,11 @@ def distill(
             phase = phases[state.phase]
             learner = _begin(phase, state, guider, settings)
             with interruptible([learner.student], ask):
+                _keep_best(phase, state, learner, judge)
                 while state.step < phase.steps:
                     try:
                         progress = _step(phase, state, learner, data, settings, read, file)
+                        _keep_best(phase, state, learner, judge)
                         watch(progress)
                     except BaseException as error:  # a person, or ComfyUI, stops the run
                         if smaller := _in_smaller_parts(settings, learner, error):
@@ -189,6 +195,22 @@ def _step(
     return Progress(phase, state.step, loss, rate, share, learned)
 
 
+def _keep_best(
+    phase: Phase, state: TrainingState, learner: Learner, judge: Callable[[Expert], float] | None
+) -> None:
+    """Look now and then, before the first step too, whether the expert is better than it was.
+
+    Few pictures are learned by heart, after which the loss on others rises.
+    """
+    looks = state.step % max(1, phase.steps // LOOKS) == 0 or state.step == phase.steps
+    if judge is None or phase.expert is None or not looks:
+        return
+    adapter = learner.adapter()
+    loss = judge(Expert(phase.noise_range, adapter, learner.student.spec.scaling))
+    if state.best is None or loss < state.best_loss:
+        state.best, state.best_step, state.best_loss = adapter, state.step, loss
+
+
 def _in_smaller_parts(
     settings: DistillSettings, learner: Learner, error: BaseException
 ) -> DistillSettings | None:
@@ -210,8 +232,12 @@ def _end(phase: Phase, state: TrainingState, learner: Learner) -> None:
     if phase.expert is None:
         state.shared = learner.adapter()
     else:
-        state.experts.append(learner.adapter())
+        state.experts.append(state.best or learner.adapter())
+    if state.best and state.best_step < phase.steps:
+        told = "noise %s: the weights of step %d of %d are kept, the best for pictures held out"
+        log.info(told, phase.noise_range, state.best_step, phase.steps)
     state.phase, state.step, state.learner = state.phase + 1, 0, None
+    state.best, state.best_step, state.best_loss = None, 0, math.inf
 
 
 def _save(state: TrainingState, learner: Learner | None, file: Path | None) -> None:

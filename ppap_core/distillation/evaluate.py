@@ -55,6 +55,37 @@ class RangeAgreement:
         return self.expert_loss > (1 + NO_SIGNAL) * self.constant_loss
 
 
+@dataclass
+class HeldOut:
+    """Pictures held out, with the teacher's answers; of very large answers the last ones."""
+
+    guider: Guider
+    data: TrainingSet
+    read: Reader = FROM_NOISE
+    temperature: float = 1.0
+    depth_loss: str = "aligned"
+    seed: int = 0
+    batch_size: int = 64
+
+    def __post_init__(self):
+        row_bytes = 4 * math.prod(self.data.answers.shape[1:])
+        self.data = self.data.last(max(1, MOST_BYTES // row_bytes))
+        self.kind = loss_kind(self.guider.info.kind, self.depth_loss)
+        self.teacher = self.data.answers[torch.arange(len(self.data))].float()
+
+    def constant_loss(self) -> float:
+        return constant_loss(self.kind, self.teacher, self.temperature)
+
+    def compare(self, noise_range: NoiseRange, expert: Expert | None) -> tuple[float, float]:
+        """(loss, agreement) of the guider with `expert`, or alone, always on the same noise."""
+        self.guider.switch.activate(expert)
+        rows_of = _of_estimates if self.data.estimates else _of_noise
+        how = self.data, self.read, self.seed, self.batch_size
+        parts = list(rows_of(self.guider, noise_range, *how))
+        answer, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
+        return compare(self.kind, answer, self.teacher[chosen], self.temperature)
+
+
 @torch.no_grad()
 def agreement_per_range(
     guider: Guider,
@@ -73,27 +104,25 @@ def agreement_per_range(
     """
     if not len(data):
         return []
-    kind = loss_kind(guider.info.kind, depth_loss)
-    row_bytes = 4 * math.prod(data.answers.shape[1:])
-    data = data.last(max(1, MOST_BYTES // row_bytes))
-    teacher = data.answers[torch.arange(len(data))].float()
-    constant = constant_loss(kind, teacher, temperature)
-    rows = []
+    heldout = HeldOut(guider, data, read, temperature, depth_loss, seed, batch_size)
+    constant, rows = heldout.constant_loss(), []
     for expert in experts.experts:
-        figures = []
-        for active in (None, expert):
-            guider.switch.activate(active)
-            rows_of = _of_estimates if data.estimates else _of_noise
-            parts = list(rows_of(guider, expert.noise_range, data, read, seed, batch_size))
-            answer, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
-            figures.append(compare(kind, answer, teacher[chosen], temperature))
-        (plain_loss, plain), (expert_loss, agreed) = figures
-        num, noise_range = len(data), expert.noise_range
+        plain_loss, plain = heldout.compare(expert.noise_range, None)
+        loss, agreed = heldout.compare(expert.noise_range, expert)
+        num = len(heldout.data)
         rows.append(
-            RangeAgreement(noise_range, plain_loss, expert_loss, plain, agreed, constant, num)
+            RangeAgreement(expert.noise_range, plain_loss, loss, plain, agreed, constant, num)
         )
     guider.switch.restore()
     return rows
+
+
+@torch.no_grad()
+def loss_of(guider: Guider, expert: Expert, data: TrainingSet, **how) -> float:
+    """An expert's loss in its range, as in `agreement_per_range`, which explains `how`."""
+    loss, _ = HeldOut(guider, data, **how).compare(expert.noise_range, expert)
+    guider.switch.restore()
+    return loss
 
 
 Answers = Iterator[tuple[Tensor, Tensor]]  # of the guider, with the pictures (B,) they are about

@@ -113,8 +113,10 @@ class Learner:
                 self.ema[key].lerp_(value, 1 - decay)
 
     def adapter(self) -> dict[str, Tensor]:
-        """The expert as it stands, under peft's keys: averaged weights, if they are kept."""
-        return dict(self.ema) if self.ema else self.student.tensors()
+        """A copy of the expert as it stands, under peft's keys; its averaged weights, if kept."""
+        if self.ema:
+            return {key: value.clone() for key, value in self.ema.items()}
+        return self.student.tensors()
 
     def state(self) -> dict[str, Tensor]:
         tensors = {f"student/{key}": value for key, value in self.student.tensors().items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .checksums import seal, tensors_checksum, unseal
 from .settings import DistillSettings
 
 Tensors = dict[str, Tensor]
-HEADER = ("fingerprint", "settings", "phase", "step", "losses")
+HEADER = ("fingerprint", "settings", "phase", "step", "losses", "best_step", "best_loss")
 
 
 @dataclass
@@ -23,9 +24,9 @@ class TrainingState:
     """What a stopped training leaves.
 
     `fingerprint`: of the settings and the data. `settings`: by name, to say later which differ.
-    `phase`, `step`: what comes next. `losses`: per
-    phase, one per step. `experts`: those finished. `shared`: the adapter that branches start from.
-    `learner`: the unfinished phase's state.
+    `phase`, `step`: what comes next. `losses`: per phase, one per step. `experts`: those finished.
+    `shared`: the adapter that branches start from. `learner`: the unfinished phase's state. `best`:
+    its best adapter so far, of `best_step`, by its loss on pictures held out; None: not looked yet.
     """
 
     fingerprint: str
@@ -36,6 +37,9 @@ class TrainingState:
     experts: list[Tensors] = field(default_factory=list)
     shared: Tensors | None = None
     learner: Tensors | None = None
+    best: Tensors | None = None
+    best_step: int = 0
+    best_loss: float = math.inf
 
     def start_of(self, starts_from: str) -> Tensors | None:
         """The adapter that a phase begins with; None is the guider as it is."""
@@ -44,7 +48,7 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         groups = {f"experts.{index}": tensors for index, tensors in enumerate(self.experts)}
-        groups |= {"shared": self.shared or {}, "learner": self.learner or {}}
+        groups |= {name: getattr(self, name) or {} for name in ("shared", "learner", "best")}
         tensors = {f"{group}/{key}": v for group, ts in groups.items() for key, v in ts.items()}
         header = {name: getattr(self, name) for name in HEADER}
         header |= {"tensors": tensors_checksum(tensors)}
@@ -82,6 +86,7 @@ def resume(
         experts=experts,
         shared=groups.get("shared"),
         learner=groups.get("learner"),
+        best=groups.get("best"),
     )
 
 
