@@ -29,7 +29,9 @@ class Teaching:
     adapter: dict = field(default_factory=dict)
 
     def settings(self, guider: str, budget: Budget, seed: int) -> DistillSettings:
-        """The paper's: its input and noise ranges; an expert starts from its neighbour."""
+        """The paper's: its input and noise ranges; an expert starts from its neighbour, and ends
+        with its last weights.
+        """
         rank = RANKS[guider]
         fitted = {"rank": rank, "lora_alpha": float(rank), "max_touched": 1.0, "max_share": 1.0}
         values = {
@@ -41,6 +43,7 @@ class Teaching:
             "batch_size": budget.batch,
             "warm_up_steps": min(50, budget.iterations // self.num_experts // 5),
             "learning_rate": (FULL_RATES if self.is_full else RATES).get(guider, 2e-3),
+            "keep_best": False,
             "seed": seed,
             "adapter": AdapterSettings(**fitted | {"full": self.is_full} | self.adapter),
         }
@@ -176,10 +179,13 @@ DRAWINGS = {  # flags of `training generate`; their pictures are REDRAWN as many
     EVERY_ESTIMATE: {"num_estimates": 25},
 }
 REDRAWN = 0.3
+LONG = KEPT.changes | {"steps": 4000, "batch_size": 64}  # the trainer's default
 HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
     "5 experts, all pictures": {},
     **{f"{num} experts": {"num_experts": num} for num in (1, 2, 10)},
     "equal log-SNR": {"changes": KEPT.changes | {"partition": "log_snr"}},
+    "4000 steps of 64": {"changes": LONG},
+    "4000 steps of 64, the best weights": {"changes": LONG | {"keep_best": True}},
     **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
     **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
     **{

@@ -1,7 +1,7 @@
 """The models and data of one process of the benchmark, loaded when they are first needed."""
 
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from evidence.quality import REAL, measure_quality
 from ppap_core.distillation.batch import FROM_NOISE, Reader
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.estimates import Estimates, read_estimates
+from ppap_core.distillation.evaluate import loss_of
 from ppap_core.distillation.images import find_images, read_images
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.state import TrainingState, resume
@@ -134,7 +135,11 @@ class World:
         unfinished = file.with_suffix(".run")
         world = self.latents if settings.view == "vae" else self
         data, read = world.training_set(guider, teaching), world.reader(settings)
-        distill(student.guider, data, settings, read=read, file=unfinished)
+        judge = None
+        if settings.keep_best:
+            data, heldout = data.split(settings.num_heldout)
+            judge = partial(loss_of, student.guider, data=heldout, read=read)
+        distill(student.guider, data, settings, read=read, file=unfinished, judge=judge)
         unfinished.rename(file)
 
     def taught(self, guider: str, teaching: Teaching | None, seed: int) -> NoiseExperts | None:

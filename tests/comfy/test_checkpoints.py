@@ -11,7 +11,7 @@ from tests.comfy import tiny_models
 from tests.slow import slow
 
 TAES = {"SD15": ("taesd", 4), "SDXL": ("taesdxl", 4), "SD3": ("taesd3", 16), "Flux": ("taef1", 16)}
-NAMES = [slow(name) if name == "SDXL" else name for name in TAES]
+NAMES = [slow(name) if name in ("SDXL", "SD3") else name for name in TAES]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_model_unloaded_by_comfyui_is_loaded_again_for_training(
     assert kinds == {"BaseModel", "Guider", "TAESD"}
 
 
-@pytest.mark.parametrize("view", ["linear_rgb", "taesd", "vae"])
+@pytest.mark.parametrize("view", ["linear_rgb", slow("taesd"), "vae"])
 def test_the_node_teaches_latents_through_a_view(comfyui, guider, checkpoint_file, view):
     model_file = checkpoint_file("SD15")
     with torch.inference_mode():
