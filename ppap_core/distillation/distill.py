@@ -207,7 +207,7 @@ def _keep_best(
         return
     adapter = learner.adapter()
     loss = judge(Expert(phase.noise_range, adapter, learner.student.spec.scaling))
-    if state.best is None or loss < state.best_loss:
+    if loss < state.best_loss:
         state.best, state.best_step, state.best_loss = adapter, state.step, loss
 
 
