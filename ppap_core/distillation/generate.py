@@ -49,7 +49,9 @@ class GenerateSettings:
     cfg: float = setting(
         1.0, "classifier-free guidance while sampling; 1 is off", at_least=0, at_most=1000
     )
-    sampler_name: str = setting("ddim", "ComfyUI's name of the sampler")
+    sampler_name: str = setting(
+        "ddim", "ComfyUI's name of the sampler; estimates teach most of one that adds no noise"
+    )
     scheduler: str = setting("ddim_uniform", "ComfyUI's name of the scheduler")
     batch_size: int = setting(50, "pictures sampled at once", at_least=1)
     seed: int = setting(
