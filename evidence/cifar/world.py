@@ -44,7 +44,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Method:
-    """`experts`: "" is the guider alone; else what they read, as `input`. No input: no guidance."""
+    """`input`: what the guider reads, with `experts` or alone; none is no guidance."""
 
     input: str = ""
     jacobian: str = "none"

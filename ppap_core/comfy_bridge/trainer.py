@@ -210,10 +210,9 @@ class Trainer:
             with cancellable(self.guider):
                 return at_once.of(lambda num: asked(batch_size=num))
 
-        keeps_best = self.distill.keep_best and len(heldout)
-        judges = {"judge": partial(look, loss_of)} if keeps_best else {}
-        watchers = {"begin": begin, "watch": watch_and_sample}
-        distilled = self._distill(training, view, read, **watchers, **judges)
+        judge = partial(look, loss_of) if self.distill.keep_best and len(heldout) else None
+        calls = {"judge": judge, "begin": begin, "watch": watch_and_sample}
+        distilled = self._distill(training, view, read, **calls)
         barrier()
         if rank() > 0:
             return None
@@ -225,7 +224,7 @@ class Trainer:
         return write_results(self, distilled, rows, view, data), rows
 
     def _distill(
-        self, training: TrainingSet, view: str, read: Reader, **calls: Callable
+        self, training: TrainingSet, view: str, read: Reader, **calls: Callable | None
     ) -> Distilled:
         """`calls`: those of `distill`."""
         kept = "kept estimates" if training.estimates else ""
