@@ -96,8 +96,8 @@ class GuidanceOptions(io.ComfyNode):
                     advanced=True,
                     tooltip="How strong each frequency of a shift is. auto: what is recommended. "
                     "plain: as the guider has it. half-white, white: more equal, which keeps "
-                    "pictures nearer to unguided ones and follows the target less. wiener: as "
-                    "pictures have it. Not with the rule raw.",
+                    "pictures nearer to unguided ones and follows the target less. half-wiener, "
+                    "wiener: nearer to or as in pictures, and smaller where they have little.",
                 ),
                 io.Combo.Input(
                     "scale_rule",

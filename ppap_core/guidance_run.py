@@ -139,12 +139,13 @@ class GuidanceRun:
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
         gradient, share = self._moments.update(score.gradient), 1.0
-        choose_frequencies = SPECTRA[guidance.shaping.spectrum]
+        length, choose_frequencies = norms(gradient), SPECTRA[guidance.shaping.spectrum]
         gradient = choose_frequencies(gradient, sigma_ve, guidance.data_spectrum)
+        gain = norms(gradient) / length
         if (region := guidance.region_like(gradient)) is not None:
             gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]
-        shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share)
+        shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share, gain)
         shift = guidance.shaping.limit(shift, sigma_ve, share)
         self.records.append(
             GuidanceRecord(

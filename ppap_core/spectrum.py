@@ -4,12 +4,13 @@ A guider's gradient is strong in a few frequencies and paints them into pictures
 correct it, both picture by picture, for any size and number of channels, frame by frame:
 
 - `whiten` raises the magnitude of every frequency to a power: 1 leaves the gradient, 0 keeps its
-  phases only (white), 0.5 lies between. Compare the whitened gradients of arXiv 2602.08646.
-- `DataSpectrum.jacobian` weighs the frequencies as an ideal denoiser of stationary Gaussian data
-  does (Wiener, 1949), without a pass of the model.
+  phases only (white), 0.5 lies between. The gradient keeps its length. Compare the whitened
+  gradients of arXiv 2602.08646.
+- `DataSpectrum.wiener` weighs them by a power of what an ideal denoiser of stationary Gaussian
+  data passes (Wiener, 1949): 0 leaves the gradient, 1 is that denoiser's Jacobian. A gradient that
+  lies where data have little gets shorter.
 
-SPECTRA names those that a user can choose. They change a gradient's length, which then has no
-meaning: use the rule relative with them.
+SPECTRA names those that a user can choose.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .noise import per_sample
+from .strength import norms
 
 FLOOR = 1e-4  # of the largest magnitude: smaller ones are rounding, and are not raised
 NUM_BANDS = 16
@@ -27,7 +29,7 @@ CORNER = 0.03  # cycles per pixel, where the generic spectrum stops rising towar
 
 
 def whiten(gradient: Tensor, power: float) -> Tensor:
-    """`gradient` (B, ..., h, w) with each frequency's magnitude raised to `power`."""
+    """`gradient` (B, ..., h, w) with each frequency's magnitude raised to `power`; as long."""
     if power == 1:
         return gradient
     waves = torch.fft.rfft2(gradient.float())
@@ -35,7 +37,8 @@ def whiten(gradient: Tensor, power: float) -> Tensor:
     floor = FLOOR * magnitude.flatten(1).amax(dim=1).clamp(min=1e-30)
     floor = per_sample(floor, gradient)
     waves = waves * (magnitude.maximum(floor) / floor) ** (power - 1)
-    return torch.fft.irfft2(waves, s=gradient.shape[-2:]).to(gradient)
+    white = torch.fft.irfft2(waves, s=gradient.shape[-2:]).to(gradient)
+    return per_sample(norms(gradient) / norms(white), gradient) * white
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,17 @@ class DataSpectrum:
         E[x_0 | x_vp] of stationary Gaussian data multiplies each frequency of x_vp by
         sqrt(1 + sigma_ve^2) S / (S + sigma_ve^2). For white data of variance 1 that is "none".
         """
+        return self.wiener(g, sigma_ve, 1.0) / per_sample((1 + sigma_ve**2).sqrt(), g)
+
+    def wiener(self, g: Tensor, sigma_ve: Tensor, power: float) -> Tensor:
+        """g (B, ..., h, w), each frequency times ((1 + sigma_ve^2) S / (S + sigma_ve^2))^power.
+
+        This is what an ideal denoiser passes, in multiples of what it passes of white data, which
+        so leave g as it is. sigma_ve: (B,).
+        """
         noise = per_sample(sigma_ve.float().square(), g)
         density = self.at(g.shape[-2:], g.device)
-        gain = (1 + noise).sqrt() * density / (density + noise)
-        waves = torch.fft.rfft2(g.float()) * gain
+        waves = torch.fft.rfft2(g.float()) * (density * (1 + noise) / (density + noise)) ** power
         return torch.fft.irfft2(waves, s=g.shape[-2:]).to(g)
 
 
@@ -119,6 +129,7 @@ SPECTRA: dict[str, Filter] = {
     "plain": lambda gradient, sigma_ve, data: gradient,
     "half-white": lambda gradient, sigma_ve, data: whiten(gradient, 0.5),
     "white": lambda gradient, sigma_ve, data: whiten(gradient, 0.0),
-    "wiener": lambda gradient, sigma_ve, data: data.jacobian(gradient, sigma_ve),
+    "half-wiener": lambda gradient, sigma_ve, data: data.wiener(gradient, sigma_ve, 0.5),
+    "wiener": lambda gradient, sigma_ve, data: data.wiener(gradient, sigma_ve, 1.0),
 }
 """Each maps a gradient (B, ..., h, w) at sigma_ve (B,), with the data's spectrum, to its like."""

@@ -42,7 +42,13 @@ class Strength:
         return self.guidance_scale == 0 or self.start_percent >= self.end_percent
 
 
-def raw_shift(score: Tensor, sigma_ve: Tensor, scale: float, share: Tensor | float = 1.0) -> Tensor:
+def raw_shift(
+    score: Tensor,
+    sigma_ve: Tensor,
+    scale: float,
+    share: Tensor | float = 1.0,
+    gain: Tensor | float = 1.0,
+) -> Tensor:
     """scale * sigma_ve^2 / sqrt(1 + sigma_ve^2) * score.
 
     `score` is the gradient in x_vp. For every family this equals the classifier guidance of DDIM,
@@ -52,16 +58,24 @@ def raw_shift(score: Tensor, sigma_ve: Tensor, scale: float, share: Tensor | flo
 
 
 def relative_shift(
-    score: Tensor, sigma_ve: Tensor, scale: float, share: Tensor | float = 1.0
+    score: Tensor,
+    sigma_ve: Tensor,
+    scale: float,
+    share: Tensor | float = 1.0,
+    gain: Tensor | float = 1.0,
 ) -> Tensor:
     """The score's direction; in eps its norm is `scale` sqrt(1 - alpha_bar) times eps' own.
+
+    Where a filter of frequencies has changed the score's norm by the factor `gain` (B,), it changes
+    that of the shift as much.
 
     Norms are per picture, and eps' is its expectation, sqrt(number of values), in the `share` of
     the picture that is guided (compare FreeDoM's rule, Yu et al., 2023). No shift is larger than
     data is (mean square 1): near pure noise a share of the noise is many times that, and a flow
     sampler, whose first step takes nearly all noise away, would keep it.
     """
-    size = torch.minimum(scale * noise_norm(score, sigma_ve, share), data_norm(score, share))
+    size = scale * gain * noise_norm(score, sigma_ve, share)
+    size = torch.minimum(size, data_norm(score, share))
     return per_sample(size / norms(score), score) * score
 
 

@@ -80,7 +80,7 @@ PPAP_1 = Method("PPAP-1", teaching=Teaching(1))
 PPAP_5 = Method("PPAP-5", teaching=Teaching())
 PPAP_5_FILTERED = tuple(
     Method(f"PPAP-5, {spectrum}", teaching=Teaching(), spectrum=spectrum)
-    for spectrum in ("half-white", "white", "wiener")
+    for spectrum in ("half-white", "white", "half-wiener")
 )
 PPAP_10 = Method("PPAP-10", teaching=Teaching(10))
 ESTIMATE = {"input": "x0_hat", "view": "identity"}
@@ -92,9 +92,10 @@ KEPT_METHODS = tuple(
     for jacobian, spectrum in (
         ("none", "plain"),
         ("none", "half-white"),
-        ("none", "wiener"),
+        ("none", "half-wiener"),
         ("jvp", "plain"),
         ("jvp", "half-white"),
+        ("jvp", "half-wiener"),
     )
 )
 

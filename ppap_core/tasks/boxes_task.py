@@ -106,8 +106,8 @@ BOXES = Task(
     target_nodes="Target Boxes or Target Count",
     recommended=Recommended(
         x_t=Recommendation(0.3),  # that of maps: not measured for boxes
-        x0_hat=Recommendation(0.5),
-        through_model=Recommendation(0.5, "wiener"),
+        x0_hat=Recommendation(0.5, "half-wiener"),
+        through_model=Recommendation(0.5, "half-wiener"),
     ),
     comparisons={
         "log-odds": Comparison(

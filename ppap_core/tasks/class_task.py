@@ -123,8 +123,8 @@ CLASS = Task(
     target_nodes="Target Class",
     recommended=Recommended(
         x_t=Recommendation(0.2),
-        x0_hat=Recommendation(0.3, "half-white"),
-        through_model=Recommendation(0.2, "half-white"),
+        x0_hat=Recommendation(0.5, "half-wiener"),
+        through_model=Recommendation(0.5, "half-wiener"),
     ),
     comparisons={
         "softmax": Comparison(
@@ -137,9 +137,9 @@ CLASS = Task(
     recommended_for={
         ScoreTarget: Recommended(
             x_t=Recommendation(0.2),  # that of classes: not measured for scores
-            x0_hat=Recommendation(0.03, "wiener"),
+            x0_hat=Recommendation(0.03),
             through_model=Recommendation(0.1),
-            jacobian="none",
+            jacobian="wiener",
         )
     },
     tells_answers=("score",),

@@ -55,7 +55,7 @@ EMBEDDING = Task(
     target_nodes="Target Words",
     recommended=Recommended(
         x_t=Recommendation(0.2),  # that of classes: not measured for embeddings
-        x0_hat=Recommendation(0.4, "wiener"),
+        x0_hat=Recommendation(0.3, "half-wiener"),
         through_model=Recommendation(0.2, "half-white"),
     ),
     comparisons={

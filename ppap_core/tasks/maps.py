@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RECOMMENDED = Recommended(
     x_t=Recommendation(0.3),
-    x0_hat=Recommendation(1.0, "wiener"),
+    x0_hat=Recommendation(1.0, "half-wiener"),
     through_model=Recommendation(0.5),
 )
 

@@ -35,7 +35,7 @@ STYLE = Task(
     target_nodes="Target Style",
     recommended=Recommended(
         x_t=Recommendation(0.2),  # that of classes: not measured for styles
-        x0_hat=Recommendation(0.3, "wiener"),
+        x0_hat=Recommendation(0.4, "half-wiener"),
         through_model=Recommendation(0.2),
         jacobian="none",
     ),

@@ -16,6 +16,7 @@ from ppap_core.guidance_run import GuidanceRun
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 from ppap_core.noise import NoiseRange
 from ppap_core.shaping import Shaping
+from ppap_core.spectrum import DataSpectrum
 from ppap_core.strength import Strength, raw_shift, relative_shift
 from ppap_core.targets import ClassTarget
 
@@ -374,5 +375,26 @@ def test_whitening_changes_the_direction_of_a_shift_and_not_its_length():
     magnitudes = torch.fft.fft2(shifts[1]).abs()
     spread = magnitudes.flatten(1).std(dim=1) / magnitudes.flatten(1).mean(dim=1)
     assert (spread < 0.1).all()
-    with pytest.raises(ValueError, match="spectrum is one of auto, plain, half-white, white, wien"):
+    with pytest.raises(ValueError, match="one of auto, plain, half-white, white, half-wiener, wie"):
         Shaping(spectrum="whitish")
+
+
+@pytest.mark.parametrize("rule", ["relative", "raw"])
+def test_half_wiener_changes_a_shifts_length_as_it_does_the_gradients(rule):
+    """With both rules; a region changes nothing of that."""
+    guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
+    plain, density = guidance_of(guider, 0.2, rule), DataSpectrum((3.0, 0.01))
+    filtered = replace(plain, shaping=Shaping(spectrum="half-wiener"), data_spectrum=density)
+    shifts = [shift_of(guidance, x, sigma_ve) for guidance in (plain, filtered)]
+    torch.testing.assert_close(shifts[1], density.wiener(shifts[0], sigma_ve, 0.5))
+    left = torch.zeros(4, 4)
+    left[:, :2] = 1.0
+    within = replace(filtered, shaping=Shaping(spectrum="half-wiener", region=left))
+    part = shift_of(within, x, sigma_ve)
+    half = x.shape[-1] // 2
+    assert part[..., half:].eq(0).all()
+    if rule == "raw":
+        torch.testing.assert_close(part[..., :half], shifts[1][..., :half])
+    else:
+        expected = shifts[1].flatten(1).norm(dim=1) / 2**0.5
+        torch.testing.assert_close(part.flatten(1).norm(dim=1), expected)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ppap_core.jacobian import without_jacobian
-from ppap_core.spectrum import GENERIC, DataSpectrum, whiten
-from ppap_core.strength import raw_shift
+from ppap_core.spectrum import GENERIC, SPECTRA, DataSpectrum, whiten
+from ppap_core.strength import norms, raw_shift
 
 SHAPES = [(2, 3, 16, 16), (2, 4, 9, 12), (2, 4, 3, 8, 10)]
 
@@ -34,6 +34,13 @@ def test_magnitudes_are_raised_and_phases_stay(shape, power):
     torch.testing.assert_close(
         got, factor * expected, rtol=1e-3, atol=1e-3 * float(got.abs().max())
     )
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_whitened_gradient_keeps_its_length(shape, power):
+    gradient = random_gradient(shape) * torch.tensor([1e-6, 1e3]).view(-1, *[1] * (len(shape) - 1))
+    torch.testing.assert_close(norms(whiten(gradient, power)), norms(gradient))
 
 
 def test_a_picture_is_whitened_alone():
@@ -105,6 +112,25 @@ def test_white_data_of_variance_one_give_no_jacobian():
     torch.testing.assert_close(
         white.jacobian(g, sigma_ve), without_jacobian(g, g, sigma_ve, g, None)
     )
+    torch.testing.assert_close(white.wiener(g, sigma_ve, 0.5), g)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_half_wiener_twice_is_wiener_and_none_is_the_gradient(shape):
+    g, sigma_ve = random_gradient(shape), torch.tensor([0.5, 20.0])
+    half, whole = SPECTRA["half-wiener"], SPECTRA["wiener"](g, sigma_ve, GENERIC)
+    torch.testing.assert_close(half(half(g, sigma_ve, GENERIC), sigma_ve, GENERIC), whole)
+    torch.testing.assert_close(GENERIC.wiener(g, sigma_ve, 0.0), g)
+
+
+@pytest.mark.parametrize(("waves", "sigma"), [(1, 0.3), (1, 50.0), (12, 0.3), (12, 50.0)])
+def test_half_wiener_shortens_a_wave_by_what_an_ideal_denoiser_passes(waves, sigma):
+    """Where data have much, noise leaves a gradient longer; where they have little, shorter."""
+    wave = torch.cos(torch.arange(32) * 2 * torch.pi * waves / 32).expand(1, 1, 32, 32)
+    density = float(GENERIC.at((32, 32))[0, waves])
+    passed = density / (density + sigma**2) / (1 / (1 + sigma**2))  # of data, of white data
+    found = GENERIC.wiener(wave, torch.tensor([sigma]), 0.5)
+    torch.testing.assert_close(found, passed**0.5 * wave, rtol=1e-4, atol=1e-4)
 
 
 def test_guided_samples_of_stationary_data_have_the_posteriors_mean():
