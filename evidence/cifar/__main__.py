@@ -22,7 +22,7 @@ from ppap_core.pixels import bytes_to_image
 
 BUDGETS = {
     "quick": Budget(learned=500, base_steps=20, lesson_steps=5, drawn=100, pictures=100),
-    "night": Budget(learned=50_000, base_steps=8000, lesson_steps=1500, drawn=5000, pictures=1000),
+    "night": Budget(learned=50_000, base_steps=3200, lesson_steps=1000, drawn=5000, pictures=1000),
 }
 REAL = "real pictures"
 
@@ -94,14 +94,23 @@ def main() -> None:
         add(REAL, bytes_to_image(doubled(world.test.pictures[-budget.pictures :])))
     for method in tqdm([m for m in METHODS if (args.budget, str(m)) not in found], unit="row"):
         add(str(method), world.pictures(method))
-    table = table_of([row for row in found.values() if row.budget == args.budget])
+    rows = [row for row in found.values() if row.budget == args.budget]
+    sys.stdout.write(write_page(world, rows, args.output) + "\n")
+
+
+def write_page(world: World, rows: list[Row], output: Path) -> str:
+    """cifar.md and cifar.png, with the methods that are in `rows`; returns the table."""
+    made = {row.guidance for row in rows}
     shown = [
-        GridRow(str(method), "", world.pictures(method)[: 2 * len(NAMES)]) for method in METHODS
+        GridRow(str(method), "", world.pictures(method)[: 2 * len(NAMES)])
+        for method in METHODS
+        if str(method) in made
     ]
-    draw_grid(NAMES * 2, shown).save(args.output / "cifar.png")
+    draw_grid(NAMES * 2, shown).save(output / "cifar.png")
     sources = markdown([source.row() for source in (CIFAR, MOBILENET, ENCODER, DECODER)])
-    (args.output / "cifar.md").write_text(f"{HEAD}\n\n{table}\n\n{sources}\n", encoding="utf-8")
-    sys.stdout.write(table + "\n")
+    table = table_of(rows)
+    (output / "cifar.md").write_text(f"{HEAD}\n\n{table}\n\n{sources}\n", encoding="utf-8")
+    return table
 
 
 HEAD = """# A small model of photographs

@@ -75,7 +75,7 @@ def latents_file(pictures: Tensor, networks: Path, cache: Path) -> Path:
     if not file.exists():
         parts = []
         for start in tqdm(range(0, len(pictures), ENCODED_AT_ONCE), desc="latents"):
-            part = cache / f"latents {start}.safetensors"
+            part = cache / f"latents {start} of {len(pictures)}.safetensors"
             if not part.exists():
                 large = doubled(pictures[start : start + ENCODED_AT_ONCE])
                 save_safetensors({"latents": encode(large, networks).half()}, part, {})

@@ -22,7 +22,7 @@ from ppap_core.reading import Reading
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 
-STEPS, SAMPLER, SCHEDULER = 15, "euler", "simple"
+STEPS, SAMPLER, SCHEDULER = 10, "euler", "simple"
 FIRST_SEED, AT_ONCE, PART = 1_000_000, 25, 100
 NUM_REAL = 2000  # of CIFAR's test pictures: distances are measured to these
 BACKGROUND = 1  # MobileNetV2's first class, which the other networks of ImageNet lack
