@@ -104,9 +104,9 @@ class GuidanceOptions(io.ComfyNode):
                     options=[RECOMMENDED, *RULES],
                     default=RECOMMENDED,
                     tooltip="What the sampler's strength means. recommended: 1 suits every guider. "
-                    "relative: the share of its noise by which every step moves a picture, 0.1 to "
-                    "0.3. raw: the paper's scale, which multiplies the gradient: 3 to 30 for "
-                    "classes, 100 and more for maps.",
+                    "relative: the share of its noise by which every step moves a picture, before "
+                    "the spectrum is chosen: 0.2 to 1. raw: the paper's scale, which multiplies "
+                    "the gradient: 3 to 30 for classes, 100 and more for maps.",
                 ),
             ],
             outputs=[OptionsSocket.Output(display_name="options")],

@@ -52,7 +52,8 @@ def raw_shift(
     """scale * sigma_ve^2 / sqrt(1 + sigma_ve^2) * score.
 
     `score` is the gradient in x_vp. For every family this equals the classifier guidance of DDIM,
-    eps - sqrt(1 - alpha_bar) score (Dhariwal & Nichol, 2021, algorithm 2).
+    eps - sqrt(1 - alpha_bar) score (Dhariwal & Nichol, 2021, algorithm 2). `share` and `gain`, of
+    the other rules, are in the score already.
     """
     return scale * per_sample(sigma_ve.square() / (1 + sigma_ve.square()).sqrt(), score) * score
 
