@@ -31,7 +31,7 @@ from ppap_core.targets.score_target import ScoreTarget
 MEASURE = "brightness (0 to 10)"
 WISHED = 5.0
 TASKS = {f"score, wished {WISHED:g}": (WISHED,), "score, no end": ()}  # and what is wished
-WAYS = ((ALONE, "wiener"), (ALONE, "jvp"), (EXPERTS, "none"))
+WAYS = ((ALONE, "wiener"), (ALONE, "jvp"), (EXPERTS, "wiener"))
 STRENGTHS = (0.5, 1.0, 2.0)
 SHOWN = 8
 

@@ -12,21 +12,27 @@ from .shaping import Shaping
 from .strength import RECOMMENDED, Strength
 from .tasks import Recommendation, Recommended
 
+PASSES_MODEL = ("jvp", "backprop")  # Jacobians that cost another pass
 BURNING = 4.0  # times the recommended strength: beyond it pictures fall apart
 
 
 def recommend(recommended: Recommended, input: str, jacobian: str) -> Recommendation:
     """For a guider that reads `input`, with a settled `jacobian`."""
-    if input == "x0_hat" and jacobian in ("jvp", "backprop"):
+    if input == "x_t":
+        return recommended.x_t
+    if jacobian in PASSES_MODEL:
         return recommended.through_model
-    return recommended.x_t if input == "x_t" else recommended.x0_hat
+    if jacobian == "wiener":  # has filtered already
+        return recommended.x0_hat._replace(spectrum="plain")
+    return recommended.x0_hat
 
 
 def settle_jacobian(recommended: Recommended, jacobian: str, has_experts: bool) -> str:
-    """Experts on the estimate do without a Jacobian; most guiders alone need one."""
+    """Experts on the estimate do without a pass of the model; most guiders alone need one."""
     if jacobian != AUTO:
         return jacobian
-    return "none" if has_experts else recommended.jacobian
+    is_spared = has_experts and recommended.jacobian in PASSES_MODEL
+    return "none" if is_spared else recommended.jacobian
 
 
 def settle(

@@ -137,7 +137,7 @@ CLASS = Task(
     recommended_for={
         ScoreTarget: Recommended(
             x_t=Recommendation(0.2),  # that of classes: not measured for scores
-            x0_hat=Recommendation(0.03),
+            x0_hat=Recommendation(0.03, "half-wiener"),
             through_model=Recommendation(0.1),
             jacobian="wiener",
         )

@@ -15,6 +15,7 @@ from ppap_core.recommended import recommend
 from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength, noise_norm, norms
 from ppap_core.targets import ClassTarget, DepthTarget
+from ppap_core.targets.score_target import ScoreTarget
 from ppap_core.tasks import get_task
 
 CLASSES = ("cat", "dog", "bird")
@@ -56,6 +57,20 @@ def test_other_rules_keep_their_scale_and_the_papers_also_its_spectrum():
     assert guidance(**on_estimate).shaping.spectrum == recommended != "plain"
     assert guidance(rule="raw", **on_estimate).shaping.spectrum == "plain"
     assert guidance(shaping=Shaping(spectrum="white")).shaping.spectrum == "white"
+
+
+def test_a_jacobian_that_filters_is_not_filtered_again():
+    filtered = guidance(input="x0_hat", jacobian="wiener").shaping.spectrum
+    assert filtered == "plain" != guidance(input="x0_hat", jacobian="none").shaping.spectrum
+
+
+def test_experts_of_a_score_keep_the_jacobian_that_costs_no_pass():
+    target, labels = ScoreTarget(), ("brightness",)
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    info = GuiderInfo("", "conv", "class", labels, "", answer="score")
+    asked = Guidance(Guider(body, nn.Identity(), info), target, input="x0_hat", experts=EXPERTS)
+    assert asked.jacobian == "wiener"
 
 
 def test_experts_need_no_jacobian_and_a_guider_alone_does():
