@@ -115,12 +115,13 @@ def write_page(world: World, rows: list[Row], output: Path) -> str:
 
 HEAD = """# A small model of photographs
 
-A Flux of ten million parameters, trained without labels on the 50,000 pictures of CIFAR-10 in the
-latents of FLUX.2's tiny autoencoder, is asked for CIFAR's classes by MobileNetV2, which learned
-ImageNet's and never saw these pictures; the guider's experts are taught on the model's own
-pictures, without labels. Everything is at its default, strength 1. The judge is EfficientNet-Lite0,
-of another family: it names the class by a layer fitted to CIFAR's labels, and FID and KID (times
-1000) are distances to 2000 of CIFAR's test pictures in its features. Made by
+A Flux of ten million parameters, trained without labels for an hour of two cores on the 50,000
+pictures of CIFAR-10 in the latents of FLUX.2's tiny autoencoder, is asked for CIFAR's classes by
+MobileNetV2, which learned ImageNet's and never saw these pictures; the guider's experts are taught
+on 5000 of the model's own pictures, without labels, for 1000 steps of 32. Everything else is at its
+default, strength 1, in ten steps. The judge is EfficientNet-Lite0, of another family: it names the
+class by a layer fitted to CIFAR's labels, and FID and KID (times 1000) are distances to 2000 of
+CIFAR's test pictures in its features. Made by
 `python -m evidence.cifar --photographs FOLDER --networks FOLDER`.
 
 ![The ten classes, by every method](cifar.png)"""
