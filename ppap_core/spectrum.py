@@ -69,10 +69,15 @@ class DataSpectrum:
         return cls(tuple(_means(sums, counts).clamp(min=1e-8).tolist()))
 
     def at(self, size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-        """The density at the frequencies of rfft2 of planes of `size`: (h, w // 2 + 1)."""
+        """The density at the frequencies of rfft2 of planes of `size`: (h, w // 2 + 1).
+
+        The mean of a plane has that of its lowest frequency: a small plane's mean stands for far
+        more than frequency 0, where natural images have most.
+        """
         height, width = size
-        density = _at(torch.tensor(self.density), _radius(height, width)[:, : width // 2 + 1])
-        return density.to(device)
+        radius = _radius(height, width)[:, : width // 2 + 1]
+        radius[0, 0] = 1 / max(size)
+        return _at(torch.tensor(self.density), radius).to(device)
 
     def jacobian(self, g: Tensor, sigma_ve: Tensor) -> Tensor:
         """J g for a gradient g (B, ..., h, w) in the estimate; sigma_ve: (B,).

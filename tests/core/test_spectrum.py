@@ -87,6 +87,14 @@ def test_small_planes_have_a_spectrum_too(size):
     assert all(0 < value < 10 for value in DataSpectrum.of_states(states).density)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (4, 1), (4, 4), (32, 32)])
+def test_the_mean_of_a_plane_has_the_density_of_its_lowest_frequency(size):
+    """On a 4 x 4 latent frequency 0 itself would outweigh all others by seventy times."""
+    density = GENERIC.at(size)
+    assert density[0, 0] == density.max()
+    assert density.numel() == 1 or (density == density.max()).sum() > 1
+
+
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (9, 12)])
 def test_the_generic_density_has_variance_one_at_every_size(size):
     density = mirrored(GENERIC.at(size), size[1])
