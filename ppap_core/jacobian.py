@@ -80,3 +80,4 @@ JACOBIANS = {
     "backprop": backpropagation,
     "wiener": of_stationary_data,
 }
+PASSES_MODEL = ("jvp", "backprop")  # those that take another pass of the model

@@ -7,12 +7,12 @@ quality.
 
 from dataclasses import replace
 
+from .jacobian import PASSES_MODEL
 from .reading import AUTO
 from .shaping import Shaping
 from .strength import RECOMMENDED, Strength
 from .tasks import Recommendation, Recommended
 
-PASSES_MODEL = ("jvp", "backprop")  # Jacobians that cost another pass
 BURNING = 4.0  # times the recommended strength: beyond it pictures fall apart
 
 

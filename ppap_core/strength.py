@@ -42,18 +42,12 @@ class Strength:
         return self.guidance_scale == 0 or self.start_percent >= self.end_percent
 
 
-def raw_shift(
-    score: Tensor,
-    sigma_ve: Tensor,
-    scale: float,
-    share: Tensor | float = 1.0,
-    gain: Tensor | float = 1.0,
-) -> Tensor:
+def raw_shift(score: Tensor, sigma_ve: Tensor, scale: float, *_: Tensor | float) -> Tensor:
     """scale * sigma_ve^2 / sqrt(1 + sigma_ve^2) * score.
 
     `score` is the gradient in x_vp. For every family this equals the classifier guidance of DDIM,
-    eps - sqrt(1 - alpha_bar) score (Dhariwal & Nichol, 2021, algorithm 2). `share` and `gain`, of
-    the other rules, are in the score already.
+    eps - sqrt(1 - alpha_bar) score (Dhariwal & Nichol, 2021, algorithm 2). What else the rule
+    relative is told is in the score already.
     """
     return scale * per_sample(sigma_ve.square() / (1 + sigma_ve.square()).sqrt(), score) * score
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..guidance import Guidance
 from ..guidance_report import in_short, lost_steps, progress, stale_steps, summary
 from ..guidance_run import GuidanceRun, Outcome, Sampling
-from ..jacobian import Denoiser
+from ..jacobian import PASSES_MODEL, Denoiser
 from ..maps import check_rows
 from ..targets import Target
 from .apart import KEY, Apart
@@ -208,7 +208,7 @@ class ModelGuidance:
 
     def _look_around(self, executor, model_options: dict | None) -> None:
         """Before each evaluation, if some guidance makes evaluations of its own."""
-        if self._apart is None and any(_uses(g, "jvp", "backprop") for g in self.guidances):
+        if self._apart is None and any(_uses(g, *PASSES_MODEL) for g in self.guidances):
             self._apart = Apart(executor, model_options or {})
         if self._apart:
             self._apart.begin()
@@ -221,7 +221,7 @@ def _networks(executor, runs: list[GuidanceRun]) -> list[nn.Module | None]:
     """
     sampled = executor.class_obj
     patchers = sampled.model_patcher.get_additional_models_with_key(KEY)
-    again = any(_uses(run.guidance, "jvp", "backprop") for run in runs)
+    again = any(_uses(run.guidance, *PASSES_MODEL) for run in runs)
     model = getattr(sampled.inner_model, "diffusion_model", None) if again else None
     return [*(run.guidance.guider for run in runs), *(p.model for p in patchers), model]
 
