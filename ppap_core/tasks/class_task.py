@@ -115,7 +115,7 @@ CLASS = Task(
     answers={
         "softmax": "exactly one of them is right (softmax)",
         "sigmoid": "each is present or absent on its own (sigmoid)",
-        "score": "each is a score, higher is more",
+        "score": "a score for each, higher is more",
     },
     shape=(CLASSES,),
     targets=(ClassTarget, ScoreTarget),

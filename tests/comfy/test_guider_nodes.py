@@ -146,7 +146,7 @@ def write_vit(comfyui, name, **settings):
             {"num_labels": 3, "problem_type": "multi_label_classification"},
             "3 classes, each is present or absent on its own (sigmoid)",
         ),
-        ({"num_labels": 1, "problem_type": "regression"}, "1 class, each is a score"),
+        ({"num_labels": 1, "problem_type": "regression"}, "1 class, a score for each"),
     ],
 )
 def test_the_node_shows_what_the_answer_means(comfyui, settings, words):
