@@ -101,11 +101,11 @@ class GuiderClasses(io.ComfyNode):
             display_name="Guider Classes",
             category=CATEGORY,
             description="Lists and searches the classes that a guider knows. Copy a name into "
-            "Target Class or Target Mask per Class.",
+            "Target Class, Target Boxes, Target Count or Target Mask per Class.",
             search_aliases=["class", "label", "tags", "imagenet", "search", "list", "PPAP"],
             is_output_node=True,
             inputs=[
-                GuiderSocket.Input("guider", tooltip="A classifier, tagger or segmentation model."),
+                GuiderSocket.Input("guider", tooltip="A classifier, tagger, detector or segmentation model."),
                 io.String.Input(
                     "search",
                     default="",

@@ -85,7 +85,7 @@ def guidance_inputs():
             optional=True,
             advanced=True,
             tooltip="For x0_hat, how the gradient passes through the model. auto: none with "
-            "experts, jvp for a guider alone. none: not at all, at no cost. jvp: one more "
+            "experts, jvp for most guiders alone. none: not at all, at no cost. jvp: one more "
             "evaluation of the model. backprop: exact, slow, needs much memory. wiener: by the "
             "frequencies that the data have, at no cost.",
         ),

@@ -52,7 +52,7 @@ class Guidance:
 
     `input`: what the guider reads through `view`, the noisy state ("x_t", the paper) or the model's
     denoised estimate ("x0_hat"). `jacobian`: how a gradient in the estimate becomes one in the
-    state (jacobian.py). `data_spectrum`: for the Jacobian and the shaping "wiener". `at_once`: how
+    state (jacobian.py). `data_spectrum`: for the Jacobian "wiener" and its spectra. `at_once`: how
     many images of a shape (N, 3, H, W) the guider reads in one pass, by default all. What jacobian,
     strength and shaping leave open is settled here by evidence (recommended.py). The log-likelihood
     of a video is the sum over its frames, so every frame is guided as a picture of its own would
