@@ -1,7 +1,8 @@
 """The latent demo's models, with what guides them, for `evidence.views` and the benchmark."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from ppap_core.reading import Reading
 from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
+
+if TYPE_CHECKING:
+    from ppap_core.comfy_bridge.loaded_guider import LoadedGuider
 
 STEPS, SAMPLER, SCHEDULER = 25, "euler", "simple"
 SHAPE = (16, 8, 8)  # latents of pictures of 64 x 64
@@ -47,8 +51,8 @@ class LatentModels:
         self.model = self.checkpoint.model
         self.prompt = zero_conditioning(self.model)
         self.guider = LoadedGuider.of(load_guider(GUIDER))
-        self.experts = {
-            reading: load_experts(file).for_guider(self.guider.guider)
+        self.taught = {
+            reading: self.guider.with_experts(load_experts(file))
             for reading, file in LATENT_EXPERTS.items()
             if file.exists()
         }
@@ -65,25 +69,25 @@ class LatentModels:
         method: LatentMethod,
         scale: float,
         classes: list[int],
-        experts=None,
+        guider: "LoadedGuider | None" = None,
         model=None,
         rule: str = "relative",
     ):
         """MODEL; one of `classes` for each picture of a batch.
 
-        `experts`: None takes the demo's, for a method that has some. `model`: what is guided; None
-        takes the demo's.
+        `guider`: None takes the demo's, with experts for a method that has some. `model`: what is
+        guided; None takes the demo's.
         """
         from ppap_core.comfy_bridge.guide import guide
 
         model = model or self.model
         if method.reading is None:
             return model
-        if method.has_experts and experts is None:
-            experts = self.experts[method.reading]
+        if guider is None:
+            guider = self.taught[method.reading] if method.has_experts else self.guider
         return guide(
             model,
-            replace(self.guider, experts=experts),
+            guider,
             ClassTarget([{label: 1.0} for label in classes], len(SHAPES)),
             Strength(scale, rule),
             reading=method.reading,
@@ -106,7 +110,7 @@ class LatentModels:
         scale: float,
         first_seed: int,
         num: int,
-        experts=None,
+        guider: "LoadedGuider | None" = None,
         rule: str = "relative",
     ) -> Tensor:
         """(num, 3, 64, 64) in [-1, 1]; the classes take turns."""
@@ -114,7 +118,7 @@ class LatentModels:
         for start in range(0, num, BATCH):
             rows = range(start, min(start + BATCH, num))
             classes = [row % len(SHAPES) for row in rows]
-            model = self.guided(method, scale, classes, experts, rule=rule)
+            model = self.guided(method, scale, classes, guider, rule=rule)
             latents = self.latents(model, [first_seed + row for row in rows])
             space = self.model.get_model_object("latent_format")
             parts.append(self.autoencoder.decode(space.process_in(latents)))

@@ -41,7 +41,7 @@ METHODS = (
 
 def available_methods(models: LatentModels) -> list[LatentMethod]:
     """All but those whose experts do not exist (`make demo-models` makes them)."""
-    return [m for m in METHODS if not m.has_experts or m.reading in models.experts]
+    return [m for m in METHODS if not m.has_experts or m.reading in models.taught]
 
 
 def step_costs(models: LatentModels, repeats: int = 5) -> dict[LatentMethod, float]:

@@ -13,10 +13,12 @@ from demo.measures import own_accuracy
 from demo.paths import LARGE_TRAIN_SCENES, LATENT_GENERATED, LATENTS
 from demo.shapes import SHAPES
 from evidence.benchmark.methods import Method, Teaching
+from evidence.benchmark.world import NUM_SPECTRUM
 from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges, measure_quality
 from ppap_core.distillation.training_set import TrainingSet, build_training_set
 from ppap_core.reading import Reading
+from ppap_core.spectrum import DataSpectrum
 from ppap_core.tasks.class_task import label_answers
 
 
@@ -47,6 +49,10 @@ class LatentWorld:
             LATENT_GENERATED, guider, process_in=process_in, with_estimates=True
         )
 
+    @cached_property
+    def data_spectrum(self) -> DataSpectrum:
+        return DataSpectrum.of_states(self.generated.x_0(torch.arange(NUM_SPECTRUM)))
+
     def training_set(self, guider: str, teaching: Teaching):
         if teaching.is_supervised:
             latents, labels = self.labelled
@@ -67,7 +73,8 @@ class LatentWorld:
         """Figures of `num` pictures by the judge, and by the guider itself without experts."""
         reading = Reading(method.input, "vae") if method.input else None
         asked = LatentMethod(method.name, reading, method.jacobian, method.spectrum)
-        pictures = self.models.pictures(asked, scale, first_seed, num, experts)
+        guider = replace(self.models.guider, experts=experts, data_spectrum=self.data_spectrum)
+        pictures = self.models.pictures(asked, scale, first_seed, num, guider)
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)
         found = {
