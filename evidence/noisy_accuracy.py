@@ -8,7 +8,7 @@ import sys
 
 from demo.paths import EXPERTS, GUIDER
 from demo.scene_files import load_heldout_scenes
-from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
+from ppap_core.distillation.evaluate import HeldOut, agreement_table
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.expert_file import load_experts
 from ppap_core.guiders import load_guider
@@ -23,7 +23,7 @@ def main() -> None:
     experts = load_experts(EXPERTS).for_guider(guider)
     scenes = load_heldout_scenes()[:NUM_SCENES]
     truth = label_answers(scenes.label, len(guider.info.labels))
-    rows = agreement_per_range(guider, experts, TrainingSet(scenes.image, truth))
+    rows = HeldOut(guider, TrainingSet(scenes.image, truth)).rows(experts)
     sys.stdout.write(f"accuracy on {NUM_SCENES} noisy held-out scenes\n{agreement_table(rows)}\n")
 
 

@@ -105,7 +105,9 @@ class GuiderClasses(io.ComfyNode):
             search_aliases=["class", "label", "tags", "imagenet", "search", "list", "PPAP"],
             is_output_node=True,
             inputs=[
-                GuiderSocket.Input("guider", tooltip="A classifier, tagger, detector or segmentation model."),
+                GuiderSocket.Input(
+                    "guider", tooltip="A classifier, tagger, detector or segmentation model."
+                ),
                 io.String.Input(
                     "search",
                     default="",

@@ -42,7 +42,7 @@ class TrainExperts(io.ComfyNode):
             display_name="Train PPAP Experts",
             category=CATEGORY,
             description="Samples pictures with the model, and teaches a guider's experts on them "
-            "to read its unfinished pictures. No labels. Cancel at any time; queue again to resume.",
+            "to read unfinished ones. No labels. Cancel at any time; queue again to resume.",
             search_aliases=["train", "distill", "expert", "adapter", "LoRA", "PPAP"],
             is_output_node=True,
             inputs=[

@@ -138,12 +138,12 @@ class GuidanceRun:
         score = guidance.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
-        gradient, share = self._moments.update(score.gradient), 1.0
+        gradient, share = self._moments.update(score.gradient), guidance.shaping.share_of(x_vp)
         length, choose_frequencies = norms(gradient), SPECTRA[guidance.shaping.spectrum]
         gradient = choose_frequencies(gradient, sigma_ve, guidance.data_spectrum)
-        gain = norms(gradient) / length
+        gain = score.gain * norms(gradient) / length
         if (region := guidance.region_like(gradient)) is not None:
-            gradient, share = gradient * region, region.square().flatten(1).mean(dim=1)
+            gradient, share = gradient * region, share * region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]
         shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share, gain)
         shift = guidance.shaping.limit(shift, sigma_ve, share)
@@ -152,7 +152,7 @@ class GuidanceRun:
                 sigma_ve=level,
                 expert=guidance.experts and guidance.experts.index(level),
                 log_likelihood=score.log_likelihood.mean(),
-                gradient=norms(gradient).mean(),
+                gradient=norms(score.gradient).mean(),
                 share=(norms(shift) / noise_norm(shift, sigma_ve)).mean(),
                 seconds=time.perf_counter() - begin,
                 seen=_thumbnail(score.image[:1])[0],

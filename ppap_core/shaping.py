@@ -66,12 +66,21 @@ class Shaping:
         """The frames of `x` (B, C, T, h, w) that are guided; pictures (B, C, h, w) as they are."""
         if not self.frames or x.ndim == 4:
             return x
-        length = x.shape[2]
+        return x[:, :, self._chosen(x.shape[2])]
+
+    def share_of(self, x: Tensor) -> float:
+        """How much of `x` (B, C, [T,] h, w) the frames are that are guided."""
+        if not self.frames or x.ndim == 4:
+            return 1.0
+        return len(set(self._chosen(x.shape[2]))) / x.shape[2]
+
+    def _chosen(self, length: int) -> list[int]:
+        """Of a video of `length` frames. ValueError for one that it does not have."""
         if wrong := [frame for frame in self.frames if not -length <= frame < length]:
             raise ValueError(
                 f"frame {wrong[0]} is to be guided, the latent has frames 0 to {length - 1}"
             )
-        return x[:, :, [frame % length for frame in self.frames]]
+        return [frame % length for frame in self.frames]
 
     def limit(self, shift: Tensor, sigma_ve: Tensor, share: Tensor | float) -> Tensor:
         """`shift` (B, ...), shortened to `max_norm` where it is longer. `share`: see noise_norm."""

@@ -13,7 +13,7 @@ correct it, both picture by picture, for any size and number of channels, frame 
 SPECTRA names those that a user can choose.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,16 +56,24 @@ class DataSpectrum:
             raise ValueError(f"a data spectrum has two or more positive values, got {self.density}")
 
     @classmethod
-    def of_states(cls, states: Tensor) -> "DataSpectrum":
-        """Measured on clean states (N, C, [T,] h, w), over channels, frames and directions."""
-        planes = states.float().flatten(0, -3)
-        planes = planes - planes.mean(dim=(1, 2), keepdim=True)
-        power = torch.fft.fft2(planes, norm="ortho").abs().square().mean(dim=0)
-        band = (_radius(*states.shape[-2:]) / HIGHEST * (NUM_BANDS - 1)).round().long()
-        band[0, 0] = band[0, 1]  # the mean was taken out
-        power[0, 0] = power[0, 1]
-        sums = torch.zeros(NUM_BANDS).index_add_(0, band.flatten(), power.flatten())
-        counts = torch.zeros(NUM_BANDS).index_add_(0, band.flatten(), torch.ones(band.numel()))
+    def of_states(cls, batches: Iterable[Tensor]) -> "DataSpectrum":
+        """Measured on clean states (N, C, [T,] h, w), over channels, frames and directions.
+
+        Planes that are not finite are left out. A mean, of which a plane has but one, counts for
+        states of a single value alone.
+        """
+        power, num = 0.0, 0
+        for states in batches:
+            planes = states.float().flatten(0, -3)
+            planes = planes[planes.isfinite().flatten(1).all(dim=1)]
+            power = power + torch.fft.fft2(planes, norm="ortho").abs().square().sum(dim=0)
+            num += len(planes)
+        band = (_radius(*power.shape) / HIGHEST * (NUM_BANDS - 1)).round().long().flatten()
+        power = (power / num).flatten()
+        if len(power) > 1:
+            power, band = power[1:], band[1:]
+        sums = torch.zeros(NUM_BANDS).index_add_(0, band, power)
+        counts = torch.zeros(NUM_BANDS).index_add_(0, band, torch.ones(len(band)))
         return cls(tuple(_means(sums, counts).clamp(min=1e-8).tolist()))
 
     def at(self, size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ppap_core.atomic import replace_file
 from ppap_core.comfy_bridge.headless import boot, has_accelerator
-from ppap_core.distillation.evaluate import agreement_per_range, agreement_table
+from ppap_core.distillation.evaluate import HeldOut, agreement_table
 from ppap_core.distillation.images import find_images
 from ppap_core.distillation.learned import what_was_learned
 from ppap_core.distillation.progress import READING, SAMPLING
@@ -188,11 +188,10 @@ def evaluate(trainer: "Trainer", file: Path) -> str:
     expert_set = load_experts(file)
     header = expert_set.header
     as_trained = replace(trainer.distill, input=header.input, view=header.view)
-    _, read = replace(trainer, distill=as_trained).reader()
+    trainer, experts = replace(trainer, distill=as_trained), expert_set.for_guider(trainer.guider)
     data = ask_teacher(trainer)
-    return agreement_table(
-        agreement_per_range(trainer.guider, expert_set.for_guider(trainer.guider), data, read=read)
-    )
+    heldout = HeldOut(trainer.guider, data, read=trainer.reader()[1])
+    return agreement_table(heldout.rows(experts))
 
 
 def out_of_memory() -> int:

@@ -51,7 +51,7 @@ class LatentWorld:
 
     @cached_property
     def data_spectrum(self) -> DataSpectrum:
-        return DataSpectrum.of_states(self.generated.x_0(torch.arange(NUM_SPECTRUM)))
+        return DataSpectrum.of_states([self.generated.x_0(torch.arange(NUM_SPECTRUM))])
 
     def training_set(self, guider: str, teaching: Teaching):
         if teaching.is_supervised:

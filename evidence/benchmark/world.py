@@ -1,7 +1,7 @@
 """The models and data of one process of the benchmark, loaded when they are first needed."""
 
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from evidence.quality import REAL, measure_quality
 from ppap_core.distillation.batch import FROM_NOISE, Reader
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.estimates import Estimates, read_estimates
-from ppap_core.distillation.evaluate import loss_of
+from ppap_core.distillation.evaluate import HeldOut
 from ppap_core.distillation.images import find_images, read_images
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.state import TrainingState, resume
@@ -90,7 +90,8 @@ class World:
 
     @cached_property
     def data_spectrum(self) -> DataSpectrum:
-        return DataSpectrum.of_states(bytes_to_image(self.drawn("").pictures[:NUM_SPECTRUM]))
+        pictures = bytes_to_image(self.drawn("").pictures[:NUM_SPECTRUM])
+        return DataSpectrum.of_states([pictures])
 
     @cached_property
     def renders(self) -> Scenes:
@@ -138,7 +139,7 @@ class World:
         judge = None
         if settings.keep_best:
             data, heldout = data.split(settings.num_heldout)
-            judge = partial(loss_of, student.guider, data=heldout, read=read)
+            judge = HeldOut(student.guider, heldout, read=read).loss
         distill(student.guider, data, settings, read=read, file=unfinished, judge=judge)
         unfinished.rename(file)
 

@@ -7,15 +7,14 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import comfy.model_management
 import torch
 
 from ..distillation.batch import Reader
-from ..distillation.distill import Distilled, Progress, distill
-from ..distillation.evaluate import RangeAgreement, agreement_per_range, loss_of
+from ..distillation.distill import Distilled, Progress, distill, takes_looks
+from ..distillation.evaluate import HeldOut, RangeAgreement
 from ..distillation.files import TrainingFiles
 from ..distillation.generate import (
     GenerateSettings,
@@ -33,10 +32,9 @@ from ..distillation.training_set import TrainingSet, build_training_set
 from ..distillation.workers import barrier, rank
 from ..errors import SettingError
 from ..expert_file import ExpertSet
-from ..experts import Expert, NoiseExperts
+from ..experts import Expert
 from ..folder_lock import only_training_in
 from ..guiders import Guider
-from ..out_of_memory import AtOnce
 from .cancel import ask_for_cancel, cancellable
 from .checkpoint import Checkpoint
 from .conditioning import Conditionings
@@ -46,7 +44,7 @@ from .reading import build_reader
 from .samples import Samples
 from .sampling import check_names
 from .training_checks import check_training
-from .training_results import write_results, write_so_far
+from .training_results import Results
 from .views import build_view
 
 MOST_AT_ONCE, SHARE = 64, 0.5  # pictures of a pass of the guider, and of the device's memory
@@ -192,7 +190,8 @@ class Trainer:
         """
         view, read = self.reader()
         self.load_for_learning()
-        training, heldout = data.split(self.distill.num_heldout)
+        results = Results(self, view, data)
+        training, heldout = results.parts
         mode = torch.is_inference_mode_enabled()  # on a node, where models were loaded in it
 
         def watch_and_sample(progress: Progress) -> None:
@@ -201,27 +200,32 @@ class Trainer:
                 with torch.inference_mode(mode):
                     samples.sample(self, view, data.answers, progress)
 
-        at_once = AtOnce(self._images_at_once())
-        how = {name: getattr(self.distill, name) for name in ("temperature", "depth_loss")}
+        measured = HeldOut(
+            self.guider,
+            heldout,
+            read=read,
+            temperature=self.distill.temperature,
+            depth_loss=self.distill.depth_loss,
+            at_once=self._images_at_once(),
+        )
 
-        def look(measure: Callable, experts: Expert | NoiseExperts):
-            """What `measure` finds on the pictures held out."""
-            asked = partial(measure, self.guider, experts, heldout, read=read, **how)
+        def judge(expert: Expert) -> float:
             with cancellable(self.guider):
-                return at_once.of(lambda num: asked(batch_size=num))
+                return measured.loss(expert)
 
-        judge = partial(look, loss_of) if self.distill.keep_best and len(heldout) else None
-        calls = {"judge": judge, "begin": begin, "watch": watch_and_sample}
-        distilled = self._distill(training, view, read, **calls)
+        looks = judge if takes_looks(self.distill, len(measured)) else None
+        calls = {"judge": looks, "begin": begin, "watch": watch_and_sample}
+        distilled = self._distill(training, view, read, expert_done=results.write_so_far, **calls)
         barrier()
         if rank() > 0:
             return None
         say("comparing with the guider's answers to pictures held out")
-        rows = look(agreement_per_range, distilled.experts)
+        with cancellable(self.guider):
+            rows = measured.rows(distilled.experts)
         losses = distilled.final_losses() if rows else []
         rows = [replace(row, training_loss=loss) for row, loss in zip(rows, losses, strict=True)]
         say(PREVIEW)
-        return write_results(self, distilled, rows, view, data), rows
+        return results.write(distilled, rows), rows
 
     def _distill(
         self, training: TrainingSet, view: str, read: Reader, **calls: Callable | None
@@ -242,6 +246,5 @@ class Trainer:
             fingerprint=fingerprint,
             facts=self.facts(),
             ask=ask_for_cancel,
-            expert_done=lambda so_far: write_so_far(self, so_far, view, training),
             **calls,
         )

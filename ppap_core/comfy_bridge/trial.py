@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from ..distillation.batch import Piece, Reader
+from ..distillation.distill import LOOKS, takes_looks
 from ..distillation.generate import settings_of
 from ..distillation.images import find_images
 from ..distillation.learner import Learner
@@ -34,9 +35,9 @@ LONGEST = 2.0  # seconds for these steps of several pictures at once
 
 @dataclass(frozen=True)
 class Trial:
-    """`seconds`: that one of each part of a training takes: a picture, an answer, a step, the
-    preview. `num_bytes`: most memory in use so far on `device`. `trainable`: parameters of an
-    expert, in the layers of `lora`.
+    """`seconds`: that one of each part of a training takes: a picture, an answer, a step with its
+    share of the looks at pictures held out, the preview. `num_bytes`: most memory in use so far on
+    `device`. `trainable`: parameters of an expert, in the layers of `lora`.
     """
 
     seconds: dict[str, float]
@@ -54,9 +55,12 @@ def try_out(trainer: "Trainer") -> Trial:
         trainer.guider.switch.restore()
         learner = Learner(trainer.guider, settings, TRIAL_STEPS)
         with cancellable(learner.student, trainer.guider):
-            answer, step = _learning_seconds(trainer, learner)
+            read, answer, step = _learning_seconds(trainer, learner)
     guided = trainer.generate.steps * step / settings.batch_size  # the guider, there and back
     preview = NUM_PICTURES * (4 * picture + 2 * guided)  # the guider alone asks the model twice
+    num = min(settings.num_heldout, left_of(trainer)[READING] // 10)
+    if takes_looks(settings, num):
+        step += (LOOKS + 1) * num * (read + answer) / settings.steps_per_expert()
     seconds = {SAMPLING: picture, READING: answer, LEARNING: step, PREVIEW: preview}
     num_bytes, trainable = peak_memory(learner.device), count_trainable(learner.student)
     return Trial(seconds, num_bytes, learner.device, trainable, learner.student.spec)
@@ -100,8 +104,8 @@ def _sampling_seconds(trainer: "Trainer", num: int, steps: int) -> float:
     return time.perf_counter() - start
 
 
-def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, float]:
-    """(of an answer, of an optimiser step), on noise of the right size."""
+def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, float, float]:
+    """(of a view of a state, of an answer, of an optimiser step), on noise of the right size."""
     settings, (_, read) = trainer.distill, trainer.reader()
     shape = trainer.checkpoint.latent_shape(*picture_size(trainer.checkpoint, trainer.generate))
     num = max(1, settings.batch_size // settings.accumulation // world_size())
@@ -119,7 +123,7 @@ def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, floa
         learner.learn([Piece(image, answer, 1 / settings.accumulation)] * settings.accumulation)
         learnt = time.perf_counter()
     step = settings.accumulation * (ready - start) + learnt - answered
-    return (answered - ready) / num, step
+    return (ready - start) / num, (answered - ready) / num, step
 
 
 def _read(trainer: "Trainer", read: Reader, state: torch.Tensor) -> torch.Tensor:

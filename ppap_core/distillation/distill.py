@@ -26,9 +26,10 @@ from .phases import Phase, plan_phases
 from .settings import DistillSettings
 from .state import Tensors, TrainingState, resume, settings_by_name
 from .training_set import TrainingSet
-from .workers import rank, world_size
+from .workers import rank, same_everywhere, world_size
 
-LOOKS = 10  # at pictures held out, while an expert learns
+LOOKS = 10  # at pictures held out, while an expert learns; another one before its first step
+FEWEST = 16  # pictures held out: fewer say too little of which weights are best
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,15 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Distilled:
-    """What came out. `losses`: per phase, one per step. Of an unfinished training, so far."""
+    """What came out. `losses`: per phase, one per step. `kept`: per expert, the step after which it
+    had its weights. Of an unfinished training, so far.
+    """
 
     experts: NoiseExperts
     lora: LoraSpec
     phases: list[Phase]
     losses: list[list[float]]
+    kept: list[int]
 
     def final_losses(self) -> list[float]:
         """Per expert, the mean over the last tenth of its steps."""
@@ -65,6 +69,11 @@ class Distilled:
             for tail, phase in zip(tails, self.phases, strict=True)
             if phase.expert is not None
         ]
+
+
+def takes_looks(settings: DistillSettings, num_heldout: int) -> bool:
+    """Whether experts are to be judged by `num_heldout` pictures while they learn."""
+    return settings.keep_best and num_heldout >= FEWEST
 
 
 def distill(
@@ -106,12 +115,14 @@ def distill(
             with interruptible([learner.student], ask):
                 _keep_best(phase, state, learner, judge)
                 while state.step < phase.steps:
+                    taken = state.step
                     try:
                         progress = _step(phase, state, learner, data, settings, read, file)
                         _keep_best(phase, state, learner, judge)
                         watch(progress)
                     except BaseException as error:  # a person, or ComfyUI, stops the run
-                        if smaller := _in_smaller_parts(settings, learner, error):
+                        is_of_step = state.step == taken  # not of a look, or of a watcher
+                        if is_of_step and (smaller := _in_smaller_parts(settings, learner, error)):
                             settings = smaller
                             continue
                         if learner.is_whole:
@@ -130,7 +141,7 @@ def distill(
 def _distilled(state: TrainingState, phases: list[Phase], spec: LoraSpec) -> Distilled:
     """What `state` holds of finished experts."""
     done = phases[: state.phase]
-    return Distilled(_experts(state, done, spec), spec, done, state.losses)
+    return Distilled(_experts(state, done, spec), spec, done, state.losses, state.kept)
 
 
 def _experts(
@@ -202,11 +213,11 @@ def _keep_best(
 
     Few pictures are learned by heart, after which the loss on others rises.
     """
-    looks = state.step % max(1, phase.steps // LOOKS) == 0 or state.step == phase.steps
+    looks = state.step * LOOKS % phase.steps < LOOKS
     if judge is None or phase.expert is None or not looks:
         return
     adapter = learner.adapter()
-    loss = judge(Expert(phase.noise_range, adapter, learner.student.spec.scaling))
+    loss = same_everywhere(judge(Expert(phase.noise_range, adapter, learner.student.spec.scaling)))
     if loss < state.best_loss:
         state.best, state.best_step, state.best_loss = adapter, state.step, loss
 
@@ -233,9 +244,7 @@ def _end(phase: Phase, state: TrainingState, learner: Learner) -> None:
         state.shared = learner.adapter()
     else:
         state.experts.append(state.best or learner.adapter())
-    if state.best and state.best_step < phase.steps:
-        told = "noise %s: the weights of step %d of %d are kept, the best for pictures held out"
-        log.info(told, phase.noise_range, state.best_step, phase.steps)
+        state.kept.append(state.best_step if state.best else phase.steps)
     state.phase, state.step, state.learner = state.phase + 1, 0, None
     state.best, state.best_step, state.best_loss = None, 0, math.inf
 

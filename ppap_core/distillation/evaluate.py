@@ -1,7 +1,7 @@
 """A guider's agreement with its teacher on noisy images, per range, plain and with experts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +10,14 @@ from torch import Tensor
 from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from ..noise import NoiseRange, sample_sigma_ve
+from ..out_of_memory import AtOnce
 from .batch import FROM_NOISE, Reader
-from .losses import compare, constant_loss, downscale, loss_kind
+from .losses import compare, constant_loss, downscale, loss_function, loss_kind
 from .training_set import TrainingSet
 
 NOTHING_MEASURED = "No picture was held out (fewer than 10): nothing is measured."
 MOST_BYTES = 1 << 30  # of answers that are compared: of more pictures the last ones count
+Images = Iterator[tuple[Tensor, Tensor]]  # rows of the pictures (B,), and what is read of them
 NO_SIGNAL = 0.02  # an expert whose loss is this near to the constant answer's ignores the picture
 
 
@@ -55,113 +57,98 @@ class RangeAgreement:
         return self.expert_loss > (1 + NO_SIGNAL) * self.constant_loss
 
 
-@dataclass
 class HeldOut:
-    """Pictures held out, with the teacher's answers; of very large answers the last ones."""
+    """Pictures held out: how a guider's answers to noisy ones compare with the teacher's.
 
-    guider: Guider
-    data: TrainingSet
-    read: Reader = FROM_NOISE
-    temperature: float = 1.0
-    depth_loss: str = "aligned"
-    seed: int = 0
-    batch_size: int = 64
-
-    def __post_init__(self):
-        row_bytes = 4 * math.prod(self.data.answers.shape[1:])
-        self.data = self.data.last(max(1, MOST_BYTES // row_bytes))
-        self.kind = loss_kind(self.guider.info.kind, self.depth_loss)
-        self.teacher = self.data.answers[torch.arange(len(self.data))].float()
-
-    def constant_loss(self) -> float:
-        return constant_loss(self.kind, self.teacher, self.temperature)
-
-    def compare(self, noise_range: NoiseRange, expert: Expert | None) -> tuple[float, float]:
-        """(loss, agreement) of the guider with `expert`, or alone, always on the same noise."""
-        self.guider.switch.activate(expert)
-        rows_of = _of_estimates if self.data.estimates else _of_noise
-        how = self.data, self.read, self.seed, self.batch_size
-        parts = list(rows_of(self.guider, noise_range, *how))
-        answer, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
-        return compare(self.kind, answer, self.teacher[chosen], self.temperature)
-
-
-@torch.no_grad()
-def agreement_per_range(
-    guider: Guider,
-    experts: NoiseExperts,
-    data: TrainingSet,
-    *,
-    read: Reader = FROM_NOISE,
-    temperature: float = 1.0,
-    depth_loss: str = "aligned",
-    seed: int = 0,
-    batch_size: int = 64,
-) -> list[RangeAgreement]:
-    """Plain guider and experts on the same noise, compared with `data.answers`.
-
-    One row for each expert; no rows without pictures.
+    Of very large answers the last pictures count. `at_once`: how many the guider reads in one pass,
+    fewer if memory runs out. A picture's noise is the same, whoever reads it and how many at once.
+    The guider is left without experts.
     """
-    if not len(data):
-        return []
-    heldout = HeldOut(guider, data, read, temperature, depth_loss, seed, batch_size)
-    constant, rows = heldout.constant_loss(), []
-    for expert in experts.experts:
-        plain_loss, plain = heldout.compare(expert.noise_range, None)
-        loss, agreed = heldout.compare(expert.noise_range, expert)
-        num = len(heldout.data)
-        rows.append(
-            RangeAgreement(expert.noise_range, plain_loss, loss, plain, agreed, constant, num)
-        )
-    guider.switch.restore()
-    return rows
 
+    def __init__(
+        self,
+        guider: Guider,
+        data: TrainingSet,
+        *,
+        read: Reader = FROM_NOISE,
+        temperature: float = 1.0,
+        depth_loss: str = "aligned",
+        seed: int = 0,
+        at_once: int = 64,
+    ):
+        row_bytes = 4 * math.prod(data.answers.shape[1:])
+        self.guider, self.data = guider, data.last(max(1, MOST_BYTES // row_bytes))
+        self.read, self.temperature, self.seed = read, temperature, seed
+        self.kind = loss_kind(guider.info.kind, depth_loss)
+        self.device = next(guider.parameters()).device
+        self._at_once = AtOnce(at_once)
 
-@torch.no_grad()
-def loss_of(guider: Guider, expert: Expert, data: TrainingSet, **how) -> float:
-    """An expert's loss in its range, as in `agreement_per_range`, which explains `how`."""
-    loss, _ = HeldOut(guider, data, **how).compare(expert.noise_range, expert)
-    guider.switch.restore()
-    return loss
+    def __len__(self) -> int:
+        return len(self.data)
 
+    def loss(self, expert: Expert) -> float:
+        """Of `expert` in its own range, as `rows` has it; holds a few answers at a time."""
+        loss = loss_function(self.kind, self.temperature)
 
-Answers = Iterator[tuple[Tensor, Tensor]]  # of the guider, with the pictures (B,) they are about
+        def mean(num: int) -> float:
+            parts = self._answers(expert.noise_range, expert, num)
+            losses = (len(teacher) * loss(answer, teacher).item() for answer, teacher in parts)
+            return sum(losses) / len(self)
 
+        return self._at_once.of(mean)
 
-def _of_noise(
-    guider: Guider,
-    noise_range: NoiseRange,
-    data: TrainingSet,
-    read: Reader,
-    seed: int,
-    batch_size: int,
-) -> Answers:
-    """Every picture with fresh noise."""
-    device = next(guider.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    for chosen in torch.arange(len(data)).split(batch_size):
-        x_0 = data.x_0(chosen)
-        sigma_ve = sample_sigma_ve(noise_range, len(x_0), generator)
-        eps = torch.randn(x_0.shape, generator=generator)
-        image = read(x_0.to(device), sigma_ve.to(device), eps.to(device))
-        yield downscale(guider(image), guider.info.kind).cpu(), chosen
+    def rows(self, experts: NoiseExperts) -> list[RangeAgreement]:
+        """The guider alone and with each of `experts`, in its range; none without pictures."""
+        if not len(self):
+            return []
+        teacher, rows = self.data.answers[torch.arange(len(self))].float(), []
+        constant = constant_loss(self.kind, teacher, self.temperature)
+        for expert in experts.experts:
+            plain_loss, plain = self._compare(expert.noise_range, None)
+            loss, agreed = self._compare(expert.noise_range, expert)
+            figures = plain_loss, loss, plain, agreed, constant
+            rows.append(RangeAgreement(expert.noise_range, *figures, len(self)))
+        return rows
 
+    def _compare(self, noise_range: NoiseRange, expert: Expert | None) -> tuple[float, float]:
+        """(loss, agreement) over all pictures together."""
+        parts = self._at_once.of(lambda num: list(self._answers(noise_range, expert, num)))
+        answer, teacher = (torch.cat(part) for part in zip(*parts, strict=True))
+        return compare(self.kind, answer, teacher, self.temperature)
 
-def _of_estimates(
-    guider: Guider,
-    noise_range: NoiseRange,
-    data: TrainingSet,
-    read: Reader,
-    seed: int,
-    batch_size: int,
-) -> Answers:
-    """Every picture's kept estimate that is nearest to the range's middle."""
-    device = next(guider.parameters()).device
-    columns = data.estimates.nearest(noise_range)
-    for chosen in torch.arange(len(data)).split(batch_size):
-        x0_hat = data.estimates.x0_hat[chosen, columns[chosen]]
-        answer = guider(read.view(x0_hat.to(device).float()))
-        yield downscale(answer, guider.info.kind).cpu(), chosen
+    @torch.no_grad()
+    def _answers(
+        self, noise_range: NoiseRange, expert: Expert | None, num: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The guider's answers and the teacher's, of `num` pictures at a time."""
+        images_of = self._of_estimates if self.data.estimates else self._of_noise
+        self.guider.switch.activate(expert)
+        try:
+            for chosen, image in images_of(noise_range, torch.arange(len(self)).split(num)):
+                answer = downscale(self.guider(image), self.kind).cpu()
+                yield answer, self.data.answers[chosen].float()
+        finally:
+            self.guider.switch.restore()
+
+    def _of_noise(self, noise_range: NoiseRange, parts: Sequence[Tensor]) -> Images:
+        """Every picture with noise of its own."""
+        sigma_ve = sample_sigma_ve(noise_range, len(self), torch.Generator().manual_seed(self.seed))
+        for chosen in parts:
+            x_0 = self.data.x_0(chosen)
+            eps = torch.stack([self._noise(x_0[0], picture) for picture in chosen.tolist()])
+            place = x_0, sigma_ve[chosen], eps
+            yield chosen, self.read(*(tensor.to(self.device) for tensor in place))
+
+    def _noise(self, like: Tensor, picture: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed + 1 + picture)
+        return torch.randn(like.shape, generator=generator)
+
+    def _of_estimates(self, noise_range: NoiseRange, parts: Sequence[Tensor]) -> Images:
+        """Every picture's kept estimate that is nearest to the range's middle."""
+        columns = self.data.estimates.nearest(noise_range)
+        for chosen in parts:
+            x0_hat = self.data.estimates.x0_hat[chosen, columns[chosen]]
+            yield chosen, self.read.view(x0_hat.to(self.device).float())
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:

@@ -30,7 +30,7 @@ def report_text(
     lines = [
         f"# {title}",
         "",
-        *(_agreement_lines(kind, rows, read_as) if rows else [NOTHING_MEASURED, ""]),
+        *(_agreement_lines(kind, rows, distilled, read_as) if rows else [NOTHING_MEASURED, ""]),
         f"![loss]({LOSS_PLOT})",
         "",
         "| | |",
@@ -41,19 +41,21 @@ def report_text(
     return "\n".join([*lines, f"| optimiser steps | {steps} |", ""])
 
 
-def _agreement_lines(kind: str, rows: list[RangeAgreement], read_as: str) -> list[str]:
+def _agreement_lines(
+    kind: str, rows: list[RangeAgreement], distilled: Distilled, read_as: str
+) -> list[str]:
     lines = [
         f"{rows[0].num_pictures} held-out pictures, {read_as}. Agreement with the clean guider: "
         f"{comparisons()[kind].agreement_name}.",
         "",
         "| noise range (sigma) | agreement, plain | agreement, expert | gain | loss, plain "
-        "| loss, expert | loss of a constant answer |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| loss, expert | loss of a constant answer | weights of step |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
         f"| {row.noise_range} | {row.plain:.1%} | {row.expert:.1%} | {row.expert - row.plain:+.1%} "
-        f"| {row.plain_loss:.4f} | {row.expert_loss:.4f} | {row.constant_loss:.4f} |"
-        for row in rows
+        f"| {row.plain_loss:.4f} | {row.expert_loss:.4f} | {row.constant_loss:.4f} | {kept} |"
+        for row, kept in zip(rows, distilled.kept, strict=True)
     ]
     return [*lines, "", *_remarks(rows), "", f"![agreement]({AGREEMENT_PLOT})"]
 
@@ -74,8 +76,8 @@ def _remarks(rows: list[RangeAgreement]) -> list[str]:
         )
     if by_heart:
         remarks.append(
-            f"Learned by heart in {by_heart}: the expert knows the answers to its own pictures, "
-            f"and is worse on others than a constant answer. {MORE_PICTURES}"
+            f"Learned by heart in {by_heart}: the answers to the training's own pictures were "
+            f"learned, and the expert is worse on others than a constant answer. {MORE_PICTURES}"
         )
     return remarks or ["Every range has signal, and every expert has learned."]
 

@@ -16,7 +16,7 @@ from .checksums import seal, tensors_checksum, unseal
 from .settings import DistillSettings
 
 Tensors = dict[str, Tensor]
-HEADER = ("fingerprint", "settings", "phase", "step", "losses", "best_step", "best_loss")
+HEADER = ("fingerprint", "settings", "phase", "step", "losses", "best_step", "best_loss", "kept")
 
 
 @dataclass
@@ -27,6 +27,7 @@ class TrainingState:
     `phase`, `step`: what comes next. `losses`: per phase, one per step. `experts`: those finished.
     `shared`: the adapter that branches start from. `learner`: the unfinished phase's state. `best`:
     its best adapter so far, of `best_step`, by its loss on pictures held out; None: not looked yet.
+    `kept`: of each of `experts`, the step after which it had its weights.
     """
 
     fingerprint: str
@@ -40,6 +41,7 @@ class TrainingState:
     best: Tensors | None = None
     best_step: int = 0
     best_loss: float = math.inf
+    kept: list[int] = field(default_factory=list)
 
     def start_of(self, starts_from: str) -> Tensors | None:
         """The adapter that a phase begins with; None is the guider as it is."""

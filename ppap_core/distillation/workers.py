@@ -36,6 +36,15 @@ def barrier() -> None:
         dist.barrier()
 
 
+def same_everywhere(value: float) -> float:
+    """The first process' `value`: where each measures its own, they would decide differently."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
 def share_of(num: int, pieces: int) -> list[slice]:
     """This process' share of a batch of `num`, cut into `pieces`; empty slices are left out."""
     total = world_size() * pieces

@@ -84,7 +84,7 @@ def test_a_training_stopped_in_its_preview_may_finish_it(
         raise InterruptProcessingException
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_preview", stop)
+        patch.setattr(results.Results, "_write_preview", stop)
         with pytest.raises(InterruptProcessingException):
             train(comfyui, inputs, "no_preview")
     before = file_of(comfyui, "no_preview").read_bytes()

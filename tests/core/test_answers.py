@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from ppap_core.distillation.distill import distill
-from ppap_core.distillation.evaluate import agreement_per_range
+from ppap_core.distillation.evaluate import HeldOut
 from ppap_core.distillation.report import report_text
 from ppap_core.distillation.settings import AdapterSettings, DistillSettings
 from ppap_core.distillation.teacher import teacher_answers
@@ -331,7 +331,7 @@ def test_experts_learn_from_taggers_and_scores(answer):
         **{"learning_rate": 1e-2, "adapter": AdapterSettings(rank=4, max_touched=1.0)},
     )
     made = distill(guider, data, settings)
-    rows = agreement_per_range(guider, made.experts, data)
+    rows = HeldOut(guider, data).rows(made.experts)
     assert rows[0].expert_loss < rows[0].plain_loss and rows[0].expert > rows[0].plain
     assert rows[0].constant_loss > 0
     name = {"sigmoid": "classes that both see", "score": "pairs of pictures in the same order"}

@@ -11,8 +11,8 @@ from torch.distributions import Categorical, kl_divergence
 from ppap_core.distillation.distill import Distilled, Progress, distill
 from ppap_core.distillation.evaluate import (
     NOTHING_MEASURED,
+    HeldOut,
     RangeAgreement,
-    agreement_per_range,
     agreement_table,
     merge_silent,
 )
@@ -102,7 +102,7 @@ def test_experts_learn_to_read_noise_from_the_teachers_answers(guider):
             guider.switch.activate(active)
             losses.append(held_out_loss(guider, expert.noise_range, images, answers))
         assert losses[1] < 0.95 * losses[0]
-    rows = agreement_per_range(guider, experts, TrainingSet(images, answers))
+    rows = HeldOut(guider, TrainingSet(images, answers)).rows(experts)
     assert rows[1].expert > rows[1].plain + 0.05
     assert guider.switch.active is None
 
@@ -249,7 +249,7 @@ def test_without_held_out_pictures_nothing_is_measured_and_nothing_is_claimed(gu
     data = TrainingSet(images, teacher_answers(guider, images))
     training, heldout = data.split(256)
     distilled = distill(guider, training, QUICK)
-    rows = agreement_per_range(guider, distilled.experts, heldout)
+    rows = HeldOut(guider, heldout).rows(distilled.experts)
     assert rows == [] and len(merge_silent(distilled.experts, rows)) == QUICK.num_experts
     for text in (agreement_table(rows), report_text("mine", "class", rows, distilled, {})):
         assert NOTHING_MEASURED in text and "nan" not in text and "has learned" not in text
@@ -281,9 +281,9 @@ def test_what_was_learned_by_heart_needs_more_pictures_not_more_steps():
     assert what_was_learned("class", [early])[-1] == REMEDY
     _, line, remedy = what_was_learned("class", [by_heart])
     assert "LEARNED BY HEART" in line and remedy == MORE_PICTURES
-    distilled = Distilled(None, None, [], [])
+    distilled = Distilled(None, None, [], [], [7])
     report = report_text("mine", "class", [by_heart], distilled, {})
-    assert MORE_PICTURES in report and "Not learned yet" not in report
+    assert MORE_PICTURES in report and "Not learned yet" not in report and "| 7 |" in report
 
 
 def test_the_time_left_follows_the_pace_of_the_part_under_way():

@@ -399,3 +399,36 @@ def test_half_wiener_changes_a_shifts_length_as_it_does_the_gradients(rule):
     else:
         expected = shifts[1].flatten(1).norm(dim=1) / 2**0.5
         torch.testing.assert_close(part.flatten(1).norm(dim=1), expected)
+
+
+@pytest.mark.parametrize("rule", ["relative", "raw"])
+def test_the_jacobian_wiener_is_the_spectrum_wiener(rule):
+    """Its shortening counts as that of a spectrum does, so one strength suits both."""
+    guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
+    asked = replace(guidance_of(guider, 0.2, rule), input="x0_hat")
+    ways = ("wiener", "plain"), ("none", "wiener")
+    runs = [
+        GuidanceRun(replace(asked, jacobian=jacobian, shaping=Shaping(spectrum=spectrum)))
+        for jacobian, spectrum in ways
+    ]
+    shifts = [run.shift(x, sigma_ve, 0.9 * x, None) for run in runs]
+    torch.testing.assert_close(*shifts)
+
+
+@pytest.mark.parametrize("frames", [(1,), (0, -1), (2, 2)])
+def test_a_frame_is_moved_as_far_whether_others_are_guided_or_not(frames):
+    """Relative: by the share of its own noise; the limit counts so too."""
+    guider, sigma_ve = resnet_guider(), sigma_ve_of(0.5)
+    still = noise(1)[:, :, None]
+    x = still.expand(-1, -1, 4, -1, -1).contiguous()
+    view = lambda state: state.transpose(1, 2).flatten(0, 1)  # noqa: E731
+    plain = replace(guidance_of(guider, 0.2, "relative"), view=view)
+    for options in ({}, {"max_norm": 0.05}):
+        asked = (plain, Shaping(**options)), (plain, Shaping(frames=frames, **options))
+        everywhere, chosen = (
+            shift_of(replace(guidance, shaping=shaping), x, sigma_ve) for guidance, shaping in asked
+        )
+        moved = sorted({frame % 4 for frame in frames})
+        torch.testing.assert_close(chosen[:, :, moved], everywhere[:, :, moved])
+        still_ones = [frame for frame in range(4) if frame not in moved]
+        assert chosen[:, :, still_ones].eq(0).all()
