@@ -23,7 +23,7 @@ from .reading import AUTO, INPUTS
 from .recommended import settle, settle_jacobian
 from .shaping import NO_SHAPING, Shaping
 from .spectrum import GENERIC, DataSpectrum
-from .strength import Strength, norms
+from .strength import Strength
 from .targets import Target
 from .views import View, identity
 
@@ -34,8 +34,8 @@ class Score(NamedTuple):
     `log_likelihood`: (B,). `image`: the pictures that the guider read, or parts of them: (N, 3, H,
     W) in about [-1, 1], where N counts the frames of videos. `is_lost`: some picture's gradient was
     not finite, and is 0. `is_stale`: the Jacobian was left out, since a cache answered for the
-    diffusion model. `agreement`: how far the answer meets the target, a mean (); None if the target
-    cannot say. `gain`: by what factor (B,) a Jacobian that filters frequencies changed the norm.
+    diffusion model.
+    `agreement`: how far the answer meets the target, a mean (); None if the target cannot say.
     """
 
     gradient: Tensor
@@ -44,7 +44,6 @@ class Score(NamedTuple):
     is_lost: bool
     is_stale: bool = False
     agreement: Tensor | None = None
-    gain: Tensor | float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +125,8 @@ class Guidance:
         except StaleEstimate:
             gradient, is_stale = without_jacobian(*place), True
         gradient, is_lost = _finite(gradient)
-        is_lost, gain = is_lost or score.is_lost, 1.0
-        if self.jacobian == "wiener":
-            gain = norms(gradient) / norms(without_jacobian(*place))
-        return score._replace(gradient=gradient, is_lost=is_lost, is_stale=is_stale, gain=gain)
+        is_lost = is_lost or score.is_lost
+        return score._replace(gradient=gradient, is_lost=is_lost, is_stale=is_stale)
 
     @torch.no_grad()
     def answer(self, state: Tensor, sigma_ve: float) -> Tensor:

@@ -141,7 +141,7 @@ class GuidanceRun:
         gradient, share = self._moments.update(score.gradient), guidance.shaping.share_of(x_vp)
         length, choose_frequencies = norms(gradient), SPECTRA[guidance.shaping.spectrum]
         gradient = choose_frequencies(gradient, sigma_ve, guidance.data_spectrum)
-        gain = score.gain * norms(gradient) / length
+        gain = norms(gradient) / length
         if (region := guidance.region_like(gradient)) is not None:
             gradient, share = gradient * region, share * region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]

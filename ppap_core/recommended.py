@@ -23,7 +23,7 @@ def recommend(recommended: Recommended, input: str, jacobian: str) -> Recommenda
     if jacobian in PASSES_MODEL:
         return recommended.through_model
     if jacobian == "wiener":  # has filtered already
-        return recommended.x0_hat._replace(spectrum="plain")
+        return Recommendation(recommended.wiener or recommended.x0_hat.scale)
     return recommended.x0_hat
 
 

@@ -125,6 +125,7 @@ CLASS = Task(
         x_t=Recommendation(0.2),
         x0_hat=Recommendation(0.5, "half-wiener"),
         through_model=Recommendation(0.5, "half-wiener"),
+        wiener=0.2,
     ),
     comparisons={
         "softmax": Comparison(

@@ -14,10 +14,10 @@ from ppap_core.guidance import Guidance
 from ppap_core.guidance_report import lost_steps
 from ppap_core.guidance_run import GuidanceRun
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
-from ppap_core.noise import NoiseRange
+from ppap_core.noise import NoiseRange, per_sample
 from ppap_core.shaping import Shaping
 from ppap_core.spectrum import DataSpectrum
-from ppap_core.strength import Strength, raw_shift, relative_shift
+from ppap_core.strength import Strength, norms, raw_shift, relative_shift
 from ppap_core.targets import ClassTarget
 
 BETAS = numpy.linspace(1e-4, 0.02, 1000)
@@ -402,17 +402,20 @@ def test_half_wiener_changes_a_shifts_length_as_it_does_the_gradients(rule):
 
 
 @pytest.mark.parametrize("rule", ["relative", "raw"])
-def test_the_jacobian_wiener_is_the_spectrum_wiener(rule):
-    """Its shortening counts as that of a spectrum does, so one strength suits both."""
+def test_the_jacobian_wiener_is_the_spectrum_wiener_as_long_as_the_gradient(rule):
     guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
     asked = replace(guidance_of(guider, 0.2, rule), input="x0_hat")
-    ways = ("wiener", "plain"), ("none", "wiener")
-    runs = [
-        GuidanceRun(replace(asked, jacobian=jacobian, shaping=Shaping(spectrum=spectrum)))
+    ways = ("wiener", "plain"), ("none", "wiener"), ("none", "plain")
+    by_jacobian, by_spectrum, plain = (
+        GuidanceRun(replace(asked, jacobian=jacobian, shaping=Shaping(spectrum=spectrum))).shift(
+            x, sigma_ve, 0.9 * x, None
+        )
         for jacobian, spectrum in ways
-    ]
-    shifts = [run.shift(x, sigma_ve, 0.9 * x, None) for run in runs]
-    torch.testing.assert_close(*shifts)
+    )
+    wanted = norms(plain if rule == "relative" else by_spectrum)
+    torch.testing.assert_close(norms(by_jacobian), wanted)
+    scale = per_sample(wanted / norms(by_spectrum), x)
+    torch.testing.assert_close(by_jacobian, scale * by_spectrum)
 
 
 @pytest.mark.parametrize("frames", [(1,), (0, -1), (2, 2)])

@@ -60,8 +60,13 @@ def test_other_rules_keep_their_scale_and_the_papers_also_its_spectrum():
 
 
 def test_a_jacobian_that_filters_is_not_filtered_again():
-    filtered = guidance(input="x0_hat", jacobian="wiener").shaping.spectrum
-    assert filtered == "plain" != guidance(input="x0_hat", jacobian="none").shaping.spectrum
+    """And its scale is that of a gradient which has kept its length."""
+    filtered, other = (guidance(input="x0_hat", jacobian=name) for name in ("wiener", "none"))
+    assert filtered.shaping.spectrum == "plain" != other.shaping.spectrum
+    assert filtered.strength.guidance_scale < other.strength.guidance_scale / 2
+    score, words = get_task("class").recommends(ScoreTarget()), get_task("embedding").recommended
+    for recommended in (score, words):
+        assert recommend(recommended, "x0_hat", "wiener").scale == recommended.x0_hat.scale
 
 
 def test_experts_of_a_score_keep_the_jacobian_that_costs_no_pass():
