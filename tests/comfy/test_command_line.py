@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from demo.paths import EXPERTS, GUIDER, PIXEL_MODEL
 from ppap_core.distillation.images import write_source
-from ppap_core.expert_file import load_experts
+from ppap_core.expert_file import load_experts, save_experts
 from ppap_core.guiders import load_guider
 from tests.slow import slow
 
@@ -74,6 +75,12 @@ def test_stages_can_be_run_one_by_one(tmp_path):
     assert judged.returncode == 0, judged.stderr
     assert "[0.01," in judged.stdout and judged.stdout.count("%") >= 10
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+    of_states = load_experts(EXPERTS)
+    of_states = replace(of_states, header=replace(of_states.header, input="x_t"))
+    save_experts(of_states, tmp_path / "x_t.safetensors")
+    given = (*given, "--guider", GUIDER, "--experts", tmp_path / "x_t.safetensors")
+    on_noise = [training("evaluate", *given, *more) for more in ((), ("--estimates", "fresh"))]
+    assert on_noise[0].stdout == on_noise[1].stdout != judged.stdout
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
