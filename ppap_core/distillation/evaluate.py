@@ -80,11 +80,15 @@ class HeldOut:
         self.guider, self.data = guider, data.last(max(1, MOST_BYTES // row_bytes))
         self.read, self.temperature, self.seed = read, temperature, seed
         self.kind = loss_kind(guider.info.kind, depth_loss)
-        self.device = next(guider.parameters()).device
         self._at_once = AtOnce(at_once)
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the guider is now: between looks ComfyUI may move it."""
+        return next(self.guider.parameters()).device
 
     def loss(self, expert: Expert) -> float:
         """Of `expert` in its own range, as `rows` has it; holds a few answers at a time."""
@@ -137,7 +141,7 @@ class HeldOut:
             x_0 = self.data.x_0(chosen)
             eps = torch.stack([self._noise(x_0[0], picture) for picture in chosen.tolist()])
             place = x_0, sigma_ve[chosen], eps
-            yield chosen, self.read(*(tensor.to(self.device) for tensor in place))
+            yield chosen, self.read(*(tensor.to(self._device) for tensor in place))
 
     def _noise(self, like: Tensor, picture: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed + 1 + picture)
@@ -148,7 +152,7 @@ class HeldOut:
         columns = self.data.estimates.nearest(noise_range)
         for chosen in parts:
             x0_hat = self.data.estimates.x0_hat[chosen, columns[chosen]]
-            yield chosen, self.read.view(x0_hat.to(self.device).float())
+            yield chosen, self.read.view(x0_hat.to(self._device).float())
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:
