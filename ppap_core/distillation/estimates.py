@@ -47,7 +47,7 @@ class Estimates:
         """(pictures, columns) of all estimates in `noise_range`; where there are none, of each
         picture's nearest one.
         """
-        found = (self.sigma_ve >= noise_range.low) & (self.sigma_ve < noise_range.high)
+        found = self._are_in(noise_range)
         if not found.any():
             return torch.arange(len(found)), self.nearest(noise_range)
         pictures, columns = found.nonzero(as_tuple=True)
@@ -55,8 +55,10 @@ class Estimates:
 
     def missing(self, ranges: list[NoiseRange]) -> list[NoiseRange]:
         """Those in which no estimate was kept."""
-        levels = self.sigma_ve.unique().tolist()
-        return [r for r in ranges if not any(level in r for level in levels)]
+        return [noise_range for noise_range in ranges if not self._are_in(noise_range).any()]
+
+    def _are_in(self, noise_range: NoiseRange) -> Tensor:
+        return (self.sigma_ve >= noise_range.low) & (self.sigma_ve < noise_range.high)
 
     def nearest(self, noise_range: NoiseRange) -> Tensor:
         """The column (N,) of each picture whose level is nearest to the middle of the range."""
