@@ -25,6 +25,7 @@ from host.workflow_layout import place
 from host.workflow_parts import Graph
 
 SUBGRAPHS = Path(__file__).parents[1] / "subgraphs"
+VIEW = {"scale": 0.9, "offset": [416, 110]}  # the front end's own, before anything is drawn
 # Makes the nodes of a graph, linked; returns their sizes.
 MAKE = """
 ([nodes, links]) => {
@@ -153,6 +154,7 @@ def main() -> None:
                 write_json(enclosed, SUBGRAPHS / f"{name}.json")
                 continue
             workflow, prompt = draw(page, GRAPHS[name])
+            workflow["extra"]["ds"] = VIEW
             write_json(workflow, WORKFLOWS / f"{name}.json")
             if not args.no_pictures:
                 pictures = run_and_fetch(url, with_demo_models(prompt))
