@@ -14,7 +14,7 @@ from evidence.cifar.pictures import NAMES, doubled
 from evidence.cifar.world import METHODS, Budget, World
 from evidence.flags import add_output
 from evidence.photographs.sources import CIFAR, DECODER, ENCODER, MOBILENET
-from evidence.quality import quality_of, with_interval
+from evidence.quality import kid_interval, quality_of, with_interval
 from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
 from ppap_core.grid import GridRow, draw_grid
@@ -30,7 +30,8 @@ REAL = "real pictures"
 @dataclass(frozen=True)
 class Row:
     """`asked`: the share of `n` pictures in which the judge sees the class that was asked for;
-    `own`: the same by the guider. The others as in `evidence.quality`.
+    `own`: the same by the guider. The others as in `evidence.quality`; from `kid_low` to
+    `kid_high` is KID's 95 % interval.
     """
 
     budget: str
@@ -41,6 +42,8 @@ class Row:
     kid: float
     precision: float
     recall: float
+    kid_low: float
+    kid_high: float
     n: int
 
 
@@ -50,7 +53,8 @@ def measure(world: World, budget: str, guidance: str, pictures: torch.Tensor) ->
         features = judge.features(pictures)
         seen = judge.head(features).argmax(dim=1)
     shares = [(named == asked).float().mean().item() for named in (seen, world.named(pictures))]
-    return Row(budget, guidance, *shares, *quality_of(features, world.real), len(pictures))
+    figures = *shares, *quality_of(features, world.real), *kid_interval(features, world.real)
+    return Row(budget, guidance, *(round(figure, 4) for figure in figures), len(pictures))
 
 
 def table_of(rows: list[Row]) -> str:
@@ -61,7 +65,7 @@ def table_of(rows: list[Row]) -> str:
                 "as asked": with_interval([row.asked], row.n),
                 "by the guider": f"{row.own:.0%}",
                 "FID": f"{row.fid:.1f}",
-                "KID": f"{row.kid:.0f}",
+                "KID": f"{row.kid:.0f} ({row.kid_low:.0f} to {row.kid_high:.0f})",
                 "precision": f"{row.precision:.2f}",
                 "recall": f"{row.recall:.2f}",
                 "pictures": str(row.n),

@@ -6,7 +6,7 @@ import torch
 from demo.judges import load_judge
 from demo.paths import JUDGE
 from demo.scenes import render
-from evidence.quality import measure_quality
+from evidence.quality import kid_interval, measure_quality
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +32,16 @@ def test_repeated_pictures_have_high_precision_and_low_recall(scenes):
     quality = measure_quality(load_judge(JUDGE), again, scenes)
     assert quality.precision == 1
     assert quality.recall < 0.2
+
+
+def test_the_interval_of_kid_is_as_wide_as_its_scatter():
+    """Over samples of one distribution; the middle of the interval stands for the distance."""
+    generator = torch.Generator().manual_seed(0)
+    real = torch.rand(400, 32, generator=generator)
+    samples = [torch.rand(200, 32, generator=generator) + 0.05 for _ in range(40)]
+    ends = torch.tensor([kid_interval(sample, real) for sample in samples])
+    widths, middles = ends[:, 1] - ends[:, 0], ends.mean(dim=1)
+    assert 0.7 < widths.mean() / (3.92 * middles.std()) < 1.4
+    same = torch.rand(200, 32, generator=generator)
+    low, high = kid_interval(same, torch.rand(2000, 32, generator=generator))
+    assert low < 0 < high < ends[:, 0].mean()
