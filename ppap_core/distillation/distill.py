@@ -29,7 +29,7 @@ from .training_set import TrainingSet
 from .workers import rank, same_everywhere, world_size
 
 LOOKS = 10  # at pictures held out, while an expert learns; another one before its first step
-FEWEST = 16  # pictures held out: fewer say too little of which weights are best
+FEWEST = 8  # pictures held out: fewer say too little of which weights are best
 
 log = logging.getLogger(__name__)
 

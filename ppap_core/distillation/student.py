@@ -19,7 +19,9 @@ class Student(nn.Module):
         super().__init__()
         self.spec = choose_tensors(backbone, settings)
         self.model = copy.deepcopy(backbone)
-        self.owns_norms = settings.full or settings.modules_to_save == "norms"
+        owns_norms = settings.full or settings.modules_to_save == "norms"
+        norms = list(filter(is_norm, self.model.modules()))
+        self._held = [norm for norm in norms if not owns_norms or _is_folded(norm)]
         if self.spec.layers:
             config = LoraConfig(
                 r=self.spec.rank,
@@ -40,11 +42,10 @@ class Student(nn.Module):
         return self.model(x)
 
     def train(self, mode: bool = True) -> "Student":
-        """Norms that are not the expert's keep the guider's statistics."""
+        """Norms that are not the expert's, or have no statistics, keep what the guider has."""
         super().train(mode)
-        if not self.owns_norms:
-            for norm in filter(is_norm, self.model.modules()):
-                norm.eval()
+        for norm in self._held:
+            norm.eval()
         return self
 
     def trainable(self) -> list[nn.Parameter]:
@@ -66,6 +67,17 @@ class Student(nn.Module):
         """peft's key -> the tensor itself."""
         state = self.model.state_dict(keep_vars=True)
         return {PEFT_PREFIX + n.replace(".default.", "."): value for n, value in state.items()}
+
+
+def _is_folded(norm: nn.Module) -> bool:
+    """Whether a converter has worked its statistics into the layer before it, as for integers.
+
+    Those of a batch would not be what the network expects there.
+    """
+    mean, var = (getattr(norm, name, None) for name in ("running_mean", "running_var"))
+    if mean is None or mean.is_meta:
+        return False
+    return not mean.any() and bool((var == var[0]).all())
 
 
 def _show_shape(wrapped: nn.Module) -> None:

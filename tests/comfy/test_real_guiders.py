@@ -88,7 +88,7 @@ def test_it_guides_by_imagenets_names(comfyui, model, trained):
     guider, _ = trained
     with torch.inference_mode():
         target = comfyui.node("PPAP_TargetClass").execute(guider, CLASS, 1.0).result[0]
-        guided, plain = (sample(comfyui, model, guider, target, s) for s in (1.0, 0.0))
+        guided, plain = (sample(comfyui, model, guider, target, s) for s in (2.0, 0.0))
     alone = guider.without_experts().guider
     alone.switch.restore()
     place = next(alone.parameters()).device

@@ -118,8 +118,13 @@ def test_head_and_grouped_convolutions_get_no_lora():
     assert any(getattr(module, "groups", 1) > 1 for module in backbone.modules())
 
 
+def with_statistics(norm: nn.Module) -> nn.Module:
+    nn.init.normal_(norm.running_mean)
+    return norm
+
+
 def test_expert_stores_batch_norms_running_statistics():
-    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), with_statistics(nn.BatchNorm2d(4)), nn.ReLU())
     assert whole_tensors(backbone, AdapterSettings()) == [
         "0.bias",
         "1.bias",
@@ -130,7 +135,19 @@ def test_expert_stores_batch_norms_running_statistics():
     student = Student(backbone, AdapterSettings(max_touched=1.0)).train()
     student(torch.randn(8, 3, 8, 8) + 3)
     mean = student.tensors()[f"{PEFT_PREFIX}1.running_mean"]
-    assert not mean.equal(torch.zeros(4))
+    assert not mean.equal(backbone[1].running_mean)
+
+
+def test_a_norm_whose_statistics_are_in_the_layer_before_it_takes_no_others():
+    """As converters to integers leave it: a batch's own would make another network of it."""
+    whole = nn.Sequential(nn.Conv2d(3, 4, 3), with_statistics(nn.BatchNorm2d(4))).eval()
+    folded = nn.Sequential(nn.utils.fuse_conv_bn_eval(*whole), nn.BatchNorm2d(4)).eval()
+    folded[1].running_var.fill_(1 - folded[1].eps)
+    noisy = torch.randn(8, 3, 8, 8) + 3
+    torch.testing.assert_close(folded(noisy), whole(noisy))
+    student = Student(folded, AdapterSettings(max_touched=1.0)).train()
+    torch.testing.assert_close(student(noisy), whole(noisy))
+    assert student.model[1].weight.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -138,7 +155,8 @@ def test_expert_stores_batch_norms_running_statistics():
 )
 def test_an_expert_without_norms_answers_with_the_guiders_statistics(bias, own):
     torch.manual_seed(0)
-    norms = nn.BatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)
+    norms = [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)]
+    norms = map(with_statistics, norms)
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU()).eval()
     settings = AdapterSettings(max_touched=1.0, bias=bias, modules_to_save="none")
     student = Student(backbone, settings).train()

@@ -45,6 +45,7 @@ def tiny_guider() -> Guider:
         nn.Flatten(),
         nn.Linear(32, 4),
     )
+    nn.init.normal_(net[1].running_mean)
     info = GuiderInfo("timm/net", "net", "class", tuple("abcd"), "f" * 64)
     return Guider(net, Preprocessing((8, 8), (0.5,) * 3, (0.5,) * 3), info)
 
