@@ -10,7 +10,7 @@ from evidence.photographs.networks import NETWORKS
 from evidence.photographs.report import write_report
 from evidence.photographs.study import Study, run_gradients, run_noise
 
-STEPS = 300
+STEPS = 2000
 
 
 def main() -> None:

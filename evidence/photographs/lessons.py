@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from evidence.photographs.latents import FULL, LINEAR
 from ppap_core.atomic import save_safetensors
 from ppap_core.distillation.batch import Reader
 from ppap_core.distillation.distill import distill
@@ -22,16 +23,24 @@ from ppap_core.tasks import comparisons
 
 DECILES = partition_by_timestep(10)
 BATCH = 32
+ALONE, ONE = "guider alone", "one adapter for all noise"
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """`num_experts`: 0 is the guider alone. `steps`: of all experts together."""
+    """`num_experts`: 0 is the guider alone. `steps`: of all experts together.
+
+    `view`: of VIEWS, through which the guider reads noisy latents; "" are noisy pixels.
+    """
 
     name: str
     num_experts: int = 0
     steps: int = 0
     is_full: bool = False
+    view: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.view}" if self.view else self.name
 
     def settings(self) -> DistillSettings:
         """The trainer's defaults, but for the paper's input, ranges and fixed total budget."""
@@ -46,6 +55,7 @@ class Lesson:
             warm_up_steps=min(50, each // 5),
             batch_size=BATCH,
             learning_rate=FULL_RATE if self.is_full else RATE,
+            channels_last=True,
             adapter=AdapterSettings(full=self.is_full),
         )
 
@@ -56,20 +66,21 @@ RATE, FULL_RATE = 2e-3, 5e-4  # the trainer's default; that of all weights is lo
 def lessons(steps: int) -> tuple[Lesson, ...]:
     """The rows in the order in which they are worth their time."""
     return (
-        Lesson("guider alone"),
-        Lesson("one adapter for all noise", 1, steps),
+        Lesson(ALONE),
+        *(Lesson(ALONE, view=view) for view in (FULL, LINEAR)),
+        Lesson(ONE, 1, steps),
         Lesson("five experts", 5, steps),
         Lesson("full fine-tuning", 1, steps, is_full=True),
         Lesson("ten experts", 10, steps),
+        Lesson(ONE, 1, steps, view=FULL),
+        Lesson("five experts", 5, steps, view=FULL),
     )
 
 
 def teach(
     guider: Guider, data: TrainingSet, lesson: Lesson, read: Reader, file: Path
-) -> NoiseExperts | None:
+) -> NoiseExperts:
     """The experts of `lesson`, kept in `file`; a training that was stopped resumes from it."""
-    if not lesson.num_experts:
-        return None
     settings, unfinished = lesson.settings(), file.with_suffix(".run")
     if not file.exists():
         unfinished.parent.mkdir(parents=True, exist_ok=True)

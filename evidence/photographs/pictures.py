@@ -16,8 +16,8 @@ from ppap_core.picture_files import read_picture
 
 SIDE = 96  # pixels of every picture: three times CIFAR's
 EVERY = 5  # of the sample photographs, one of five is held out
-CROPS = 2  # of each photograph to learn from
-NUM_CIFAR, NUM_CIFAR_HELDOUT = 200, 20  # of each of its ten classes
+CROPS = 6  # of each photograph to learn from
+NUM_CIFAR, NUM_CIFAR_HELDOUT = 500, 20  # of each of its ten classes
 SMALLEST = 0.6  # a crop's side, of the photograph's shorter one
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evidence.photographs.gradients import WAYS, read_gradients
-from evidence.photographs.lessons import DECILES, Lesson
+from evidence.photographs.lessons import ALONE, DECILES, ONE, Lesson
 from evidence.photographs.networks import EFFICIENTNET, NETWORKS
 from evidence.photographs.sources import NETWORKS as NETWORK_SOURCES
 from evidence.photographs.sources import PHOTOGRAPHS
@@ -45,7 +45,7 @@ def _csv_rows(study: Study):
             for lesson, found in study.measured(network, part):
                 for index, noise in enumerate(DECILES):
                     yield {
-                        **{"network": network, "pictures": part, "row": lesson.name},
+                        **{"network": network, "pictures": part, "row": str(lesson)},
                         **{"steps": lesson.steps, "n": found["agreement"].shape[1]},
                         "from sigma": f"{noise.low:.4g}",
                         "to sigma": f"{noise.high:.4g}",
@@ -71,7 +71,7 @@ def _tables(study: Study) -> str:
 
 def _row(lesson: Lesson, found: dict[str, Tensor]) -> dict[str, str]:
     agreement = found["agreement"]
-    row = {"": lesson.name}
+    row = {"": str(lesson)}
     for first in SHOWN:
         name = f"{DECILES[first].low:.2g} to {DECILES[first + 1].high:.2g}"
         row[name] = f"{agreement[first : first + 2].mean().item():.1%}"
@@ -90,18 +90,17 @@ def interval(values: Tensor) -> tuple[float, float]:
 
 def _differences(measured: Sequence[tuple[Lesson, dict[str, Tensor]]]) -> list[str]:
     """Sentences: several experts against one adapter, on the same pictures and noise."""
-    named = {lesson.name: found["agreement"].mean(dim=0) for lesson, found in measured}
-    one = named.get("one adapter for all noise")
-    if one is None:
-        return []
+    agreement = {lesson: found["agreement"].mean(dim=0) for lesson, found in measured}
+    ones = {lesson.view: lesson for lesson in agreement if lesson.name == ONE}
     lines = []
-    for name, values in named.items():
-        if name not in ("one adapter for all noise", "guider alone"):
-            low, high = interval(values - one)
-            mean = 100 * (values - one).mean().item()
+    for lesson, values in agreement.items():
+        one = ones.get(lesson.view)
+        if one and lesson.name not in (ONE, ALONE):
+            difference = 100 * (values - agreement[one])
+            low, high = interval(difference)
             lines.append(
-                f"- {name}, less one adapter for all noise: {mean:+.1f} points "
-                f"({100 * low:+.1f} to {100 * high:+.1f})"
+                f"- {lesson}, less {one}: {difference.mean().item():+.1f} points "
+                f"({low:+.1f} to {high:+.1f})"
             )
     return ["\n".join(lines)] if lines else []
 
@@ -143,9 +142,9 @@ def _plot(study: Study):
     panels, names = [], []
     for network in NETWORKS:
         measured = list(study.measured(network, PARTS[0]))
-        names += [lesson.name for lesson, _ in measured if lesson.name not in names]
+        names += [str(lesson) for lesson, _ in measured if str(lesson) not in names]
         curves = [
-            Curve(_points(found["agreement"]), names.index(lesson.name))
+            Curve(_points(found["agreement"]), names.index(str(lesson)))
             for lesson, found in measured
         ]
         if curves:

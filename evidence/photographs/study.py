@@ -12,11 +12,13 @@ from torch import Tensor
 
 from evidence.photographs import transfer
 from evidence.photographs.gradients import measure_gradients
+from evidence.photographs.latents import build_view, encode
 from evidence.photographs.lessons import Lesson, lessons, measure, teach
 from evidence.photographs.networks import DEEPLAB_V3, EFFICIENTNET, MOBILENET_V2, load_network
 from evidence.photographs.pictures import Photographs, load_large, load_photographs
 from ppap_core.atomic import save_safetensors
-from ppap_core.distillation.batch import FROM_NOISE
+from ppap_core.comfy_bridge.headless import boot
+from ppap_core.distillation.batch import FROM_NOISE, Reader
 from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider
@@ -50,8 +52,20 @@ class Study:
             save_safetensors({"answers": teacher_answers(guider, pictures).half()}, file, {})
         return load_file(file)["answers"]
 
+    def states(self, part: str, pictures: Tensor, lesson: Lesson) -> Tensor:
+        """What gets the noise: `pictures`, or their latents, which are kept."""
+        if not lesson.view:
+            return pictures
+        file = self.cache / f"latents {part}.safetensors"
+        if not file.exists():
+            save_safetensors({"latents": encode(pictures, self.networks)}, file, {})
+        return load_file(file)["latents"]
+
+    def reader(self, lesson: Lesson) -> Reader:
+        return Reader(view=build_view(lesson.view, self.networks)) if lesson.view else FROM_NOISE
+
     def measured_file(self, network: str, lesson: Lesson, part: str) -> Path:
-        return self.cache / network / f"{lesson.name} {lesson.steps}, {part}.safetensors"
+        return self.cache / network / f"{lesson} {lesson.steps}, {part}.safetensors"
 
     def measured(self, network: str, part: str) -> Iterator[tuple[Lesson, dict[str, Tensor]]]:
         """What there is so far."""
@@ -62,8 +76,14 @@ class Study:
 
 def run_noise(study: Study, networks: Sequence[str]) -> None:
     """Teach and measure what is missing; the most important rows of all networks come first."""
+    asked = lessons(study.steps)
+    if study.networks is None:
+        log.warning("rows through latents are left out: they need --networks")
+        asked = [lesson for lesson in asked if not lesson.view]
+    else:
+        boot()
     torch.set_num_threads(1)
-    for lesson in lessons(study.steps):
+    for lesson in asked:
         for network in networks:
             try:
                 guider = load_network(network, study.networks, study.cache)
@@ -78,22 +98,24 @@ def _run(study: Study, network: str, guider: Guider, lesson: Lesson) -> None:
     missing = [p for p in heldout if not study.measured_file(network, lesson, p).exists()]
     if not missing:
         return
-    learned = study.pictures.learned
-    log.info("%s: %s", network, lesson.name)
-    data = TrainingSet(learned, study.answers(network, guider, "learned", learned))
-    file = study.cache / network / f"{lesson.name} {lesson.steps}.safetensors"
-    experts = teach(guider, data, lesson, FROM_NOISE, file)
+    log.info("%s: %s", network, lesson)
+    read, experts = study.reader(lesson), None
+    if lesson.num_experts:
+        learned = study.pictures.learned
+        answers = study.answers(network, guider, "learned", learned)
+        data = TrainingSet(study.states("learned", learned, lesson), answers)
+        file = study.cache / network / f"{lesson} {lesson.steps}.safetensors"
+        experts = teach(guider, data, lesson, read, file)
     for part in missing:
         answers = study.answers(network, guider, part, heldout[part])
         file = study.measured_file(network, lesson, part)
-        found = measure(guider, experts, heldout[part], answers, FROM_NOISE, file)
+        states = study.states(part, heldout[part], lesson)
+        found = measure(guider, experts, states, answers, read, file)
         log.info("%s, %s: %s", network, part, found["agreement"].mean(dim=1))
 
 
 def run_gradients(study: Study) -> None:
     """Measure what is missing of the gradients of a classifier and of a segmentation model."""
-    from ppap_core.comfy_bridge.headless import boot
-
     if study.photographs is None or study.networks is None:
         log.warning("the gradients are left out: they need --photographs and --networks")
         return
