@@ -73,7 +73,9 @@ class LatentWorld:
         """Figures of `num` pictures by the judge, and by the guider itself without experts."""
         reading = Reading(method.input, "vae") if method.input else None
         asked = LatentMethod(method.name, reading, method.jacobian, method.spectrum)
-        guider = replace(self.models.guider, experts=experts, data_spectrum=self.data_spectrum)
+        guider = None
+        if reading:
+            guider = replace(self.models.guider, experts=experts, data_spectrum=self.data_spectrum)
         pictures = self.models.pictures(asked, scale, first_seed, num, guider)
         small = for_judges(pictures)
         classes = torch.arange(num) % len(SHAPES)

@@ -18,6 +18,7 @@ from ..distillation.losses import downscale
 from ..distillation.phases import plan_phases
 from ..distillation.progress import LEARNING, PREVIEW, READING, SAMPLING
 from ..distillation.student import count_trainable
+from ..distillation.training_set import num_held
 from ..distillation.workers import world_size
 from ..expert_header import LoraSpec
 from ..out_of_memory import AtOnce
@@ -58,7 +59,7 @@ def try_out(trainer: "Trainer") -> Trial:
             read, answer, step = _learning_seconds(trainer, learner)
     guided = trainer.generate.steps * step / settings.batch_size  # the guider, there and back
     preview = NUM_PICTURES * (4 * picture + 2 * guided)  # the guider alone asks the model twice
-    num = min(settings.num_heldout, left_of(trainer)[READING] // 10)
+    num = num_held(left_of(trainer)[READING], settings.num_heldout)
     if takes_looks(settings, num):
         step += (LOOKS + 1) * num * (read + answer) / settings.steps_per_expert()
     seconds = {SAMPLING: picture, READING: answer, LEARNING: step, PREVIEW: preview}

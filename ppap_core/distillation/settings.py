@@ -107,7 +107,7 @@ class DistillSettings:
     channels_last: bool = setting(False, "store pictures channels last: faster on some GPUs")
     num_heldout: int = setting(256, "pictures kept for evaluation, at most a tenth", at_least=1)
     keep_best: bool = setting(
-        True, "end each expert with those of its weights that answer best to 8 or more held out"
+        True, "end each expert with the weights that answer best to pictures held out (8 or more)"
     )
     seed: int = setting(0, "random seed of the training", at_least=0, at_most=LARGEST_SEED)
     adapter: AdapterSettings = field(default_factory=AdapterSettings)

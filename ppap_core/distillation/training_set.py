@@ -59,8 +59,8 @@ class TrainingSet:
         return bytes_to_image(states) if states.dtype == torch.uint8 else states.float()
 
     def split(self, num_heldout: int) -> tuple["TrainingSet", "TrainingSet"]:
-        """(training, held-out): the last `num_heldout`, at most a tenth, are never trained on."""
-        cut = len(self) - min(num_heldout, len(self) // 10)
+        """(training, held-out): the last of `num_held` are never trained on."""
+        cut = len(self) - num_held(len(self), num_heldout)
         return self._part(slice(cut)), self._part(slice(cut, None))
 
     def last(self, num: int) -> "TrainingSet":
@@ -75,6 +75,11 @@ class TrainingSet:
         """The same, its states and answers as tensors."""
         rows = torch.arange(len(self))
         return replace(self, states=self.states[rows], answers=self.answers[rows])
+
+
+def num_held(num_pictures: int, num_heldout: int) -> int:
+    """How many of the pictures are held out: `num_heldout`, but at most a tenth."""
+    return min(num_heldout, num_pictures // 10)
 
 
 def build_training_set(
