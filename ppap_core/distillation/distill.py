@@ -187,7 +187,6 @@ def _step(
     """Take one step and note it in `state`. RuntimeError if the loss is not finite."""
     start = time.perf_counter()
     seed = _seed(settings, state.phase, state.step)  # a step's own: eases resuming
-    torch.manual_seed(seed)  # for dropout in the student
     batch = random_batch(data, phase.noise_range, settings, read, seed, learner.device)
     ready = time.perf_counter()
     loss = learner.learn(batch.pieces).item()

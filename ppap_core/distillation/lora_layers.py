@@ -72,13 +72,14 @@ def left_out(backbone: nn.Module, target_modules: str = ".*") -> dict[str, int]:
 
 
 def whole_tensors(backbone: nn.Module, settings: AdapterSettings) -> list[str]:
-    """Names of what an expert stores whole: biases, and norms with their running statistics."""
+    """Names of what an expert stores whole: biases and norms, with statistics if it has its own."""
     names = set()
     if settings.bias == "all":
         names |= {n for n, _ in backbone.named_parameters() if n.endswith(".bias")}
     if settings.modules_to_save == "norms":
-        for name, module in backbone.named_modules():
-            names |= {f"{name}.{n}" for n in _norm_tensors(module)}
+        own_statistics = settings.norm_statistics == "batch"
+        for name, module in filter(lambda named: is_norm(named[1]), backbone.named_modules()):
+            names |= {f"{name}.{n}" for n in _norm_tensors(module, own_statistics)}
     return sorted(names & backbone.state_dict().keys())
 
 
@@ -86,10 +87,10 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, NORMS) or "norm" in type(module).__name__.lower()
 
 
-def _norm_tensors(module: nn.Module) -> list[str]:
-    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    if not is_norm(module):
-        return []
+def _norm_tensors(norm: nn.Module, own_statistics: bool) -> list[str]:
+    tensors = list(norm.named_parameters(recurse=False))
+    if own_statistics:
+        tensors += norm.named_buffers(recurse=False)
     return [n for n, t in tensors if t.is_floating_point() and t.ndim == 1]
 
 

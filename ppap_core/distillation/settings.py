@@ -15,11 +15,12 @@ class AdapterSettings:
     """Which parameters an expert has of its own, and how many.
 
     `target_modules` (matches whole names), `bias` and `modules_to_save` are peft's words. Norms are
-    saved with their biases and running statistics; if they are not saved, the guider's statistics
-    are used. They help much, other biases little (docs/evidence/ablations.md). `max_touched` bounds
-    what a switch of experts has to copy, and the memory for it; LoRA on all layers guides better
-    than as many parameters on the first quarter of them. `max_share`: small guiders may have larger
-    experts (lora_layers.SMALL); 5.8 % is the paper's ResNet50.
+    saved with their biases; they help much, other biases little (docs/evidence/ablations.md).
+    `norm_statistics`: the paper's code takes a batch's, which make another network of a deep one
+    (docs/evidence/photographs.md). `max_touched` bounds what a switch of experts has to copy, and
+    the memory for it; LoRA on all layers guides better than as many parameters on the first quarter
+    of them. `max_share`: small guiders may have larger experts (lora_layers.SMALL); 5.8 % is the
+    paper's ResNet50.
     """
 
     rank: int = setting(8, "LoRA rank", at_least=1)
@@ -36,6 +37,12 @@ class AdapterSettings:
     )
     modules_to_save: str = setting(
         "norms", "which modules an expert trains and stores whole", choices=("norms", "none")
+    )
+    norm_statistics: str = setting(
+        "guider",
+        "statistics by which batch norms normalise. guider: the guider's own, always; batch: those "
+        "of a batch while learning, of many when guiding, which an expert stores",
+        choices=("guider", "batch"),
     )
     full: bool = setting(False, "fine-tune every weight instead of adapters (a baseline)")
 

@@ -20,8 +20,8 @@ class Student(nn.Module):
         self.spec = choose_tensors(backbone, settings)
         self.model = copy.deepcopy(backbone)
         owns_norms = settings.full or settings.modules_to_save == "norms"
-        norms = list(filter(is_norm, self.model.modules()))
-        self._held = [norm for norm in norms if not owns_norms or _is_folded(norm)]
+        by_batch = owns_norms and settings.norm_statistics == "batch"
+        self._by_batch = list(filter(is_norm, self.model.modules())) if by_batch else []
         if self.spec.layers:
             config = LoraConfig(
                 r=self.spec.rank,
@@ -42,10 +42,13 @@ class Student(nn.Module):
         return self.model(x)
 
     def train(self, mode: bool = True) -> "Student":
-        """Norms that are not the expert's, or have no statistics, keep what the guider has."""
-        super().train(mode)
-        for norm in self._held:
-            norm.eval()
+        """As when it guides, but for norms that learn statistics: no dropout, no skipped layers.
+
+        What is thrown away at random would be missing in an answer that is the whole lesson.
+        """
+        super().train(False)
+        for norm in self._by_batch:
+            norm.train(mode)
         return self
 
     def trainable(self) -> list[nn.Parameter]:
@@ -67,17 +70,6 @@ class Student(nn.Module):
         """peft's key -> the tensor itself."""
         state = self.model.state_dict(keep_vars=True)
         return {PEFT_PREFIX + n.replace(".default.", "."): value for n, value in state.items()}
-
-
-def _is_folded(norm: nn.Module) -> bool:
-    """Whether a converter has worked its statistics into the layer before it, as for integers.
-
-    Those of a batch would not be what the network expects there.
-    """
-    mean, var = (getattr(norm, name, None) for name in ("running_mean", "running_var"))
-    if mean is None or mean.is_meta:
-        return False
-    return not mean.any() and bool((var == var[0]).all())
 
 
 def _show_shape(wrapped: nn.Module) -> None:

@@ -24,7 +24,8 @@ from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = DistillSettings(adapter=AdapterSettings(rank=2, max_touched=1.0))
+BY_BATCH = AdapterSettings(rank=2, max_touched=1.0, norm_statistics="batch")
+SETTINGS = DistillSettings(adapter=BY_BATCH)
 
 
 def tiny_guider() -> Guider:
