@@ -29,8 +29,8 @@ class Teaching:
     adapter: dict = field(default_factory=dict)
 
     def settings(self, guider: str, budget: Budget, seed: int) -> DistillSettings:
-        """The paper's: its input, noise ranges and statistics of norms; an expert starts from its
-        neighbour, and ends with its last weights.
+        """The paper's: its input, noise ranges and statistics of norms, and one rate for all; an
+        expert starts from its neighbour, and ends with its last weights.
         """
         rank = RANKS[guider]
         fitted = {"rank": rank, "lora_alpha": float(rank), "max_touched": 1.0, "max_share": 1.0}
@@ -44,11 +44,21 @@ class Teaching:
             "batch_size": budget.batch,
             "warm_up_steps": min(50, budget.iterations // self.num_experts // 5),
             "learning_rate": (FULL_RATES if self.is_full else RATES).get(guider, 2e-3),
+            "rate_by_loss": False,
             "keep_best": False,
             "seed": seed,
             "adapter": AdapterSettings(**fitted | {"full": self.is_full} | self.adapter),
         }
         return DistillSettings(**values | self.changes)
+
+
+GUIDERS_NORMS = {"norm_statistics": "guider"}
+
+
+def by_trainer(teaching: Teaching) -> Teaching:
+    """With the trainer's default statistics of norms and rate."""
+    changes = teaching.changes | {"rate_by_loss": True}
+    return replace(teaching, changes=changes, adapter=GUIDERS_NORMS)
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,6 @@ PPAP_10 = Method("PPAP-10", teaching=Teaching(10))
 ESTIMATE = {"input": "x0_hat", "view": "identity"}
 X0_EXPERTS = Teaching(changes=ESTIMATE | {"estimates": "fresh"})
 KEPT = Teaching(changes=ESTIMATE | {"estimates": "kept"})
-GUIDERS_NORMS = {"norm_statistics": "guider"}  # the trainer's default
-KEPT_GUIDERS_NORMS = replace(KEPT, adapter=GUIDERS_NORMS)
 PPAP_5_ON_THE_ESTIMATE = Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", X0_EXPERTS)
 KEPT_METHODS = tuple(
     Method(f"PPAP-5 on kept x0_hat, {jacobian}, {spectrum}", "x0_hat", jacobian, KEPT, spectrum)
@@ -101,12 +109,11 @@ KEPT_METHODS = tuple(
         ("jvp", "half-wiener"),
     )
 )
-GUIDERS_NORMS_METHODS = tuple(
-    replace(method, name=f"{method.name}, guider's norms", teaching=KEPT_GUIDERS_NORMS)
+TRAINERS_METHODS = tuple(
+    replace(method, name=f"{method.name}, trainer's norms and rate", teaching=by_trainer(KEPT))
     for method in KEPT_METHODS
     if method.spectrum == "half-wiener"
 )
-WITHOUT_BATCH_NORMS = ("vit",)
 
 CONDITIONAL = Method("class-conditional model, CFG", input="", cfg=(1.0, 2.0, 4.0, 8.0))
 
@@ -125,7 +132,7 @@ CLASS_METHODS = (
     Method("PPAP-5 on x0_hat, no Jacobian", "x0_hat", teaching=X0_EXPERTS),
     PPAP_5_ON_THE_ESTIMATE,
     *KEPT_METHODS,
-    *GUIDERS_NORMS_METHODS,
+    *TRAINERS_METHODS,
     CONDITIONAL,
 )
 SIZE_METHODS = (NAIVE, SINGLE, MULTI_EXPERTS, PPAP_5)
@@ -145,7 +152,6 @@ SEEN = {"view": "vae"}
 SEEN_ESTIMATE = {"input": "x0_hat", "view": "vae"}
 SEEN_FRESH = Teaching(changes=SEEN_ESTIMATE | {"estimates": "fresh"})
 SEEN_KEPT = Teaching(changes=SEEN_ESTIMATE | {"estimates": "kept"})
-SEEN_GUIDERS_NORMS = replace(SEEN_KEPT, adapter=GUIDERS_NORMS)
 SUPERVISED_SEEN = Teaching(**LABELLED, changes=SEEN_ESTIMATE)
 LATENT_METHODS = (
     NO_GUIDANCE,
@@ -157,7 +163,7 @@ LATENT_METHODS = (
     Method("multi-experts-5 on x0_hat, jvp, supervised", "x0_hat", "jvp", SUPERVISED_SEEN),
     Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", SEEN_FRESH),
     *(replace(method, teaching=SEEN_KEPT) for method in KEPT_METHODS),
-    *(replace(method, teaching=SEEN_GUIDERS_NORMS) for method in GUIDERS_NORMS_METHODS),
+    *(replace(method, teaching=by_trainer(SEEN_KEPT)) for method in TRAINERS_METHODS),
 )
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}
 ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
@@ -182,7 +188,10 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
         "LoRA only": Teaching(adapter={"bias": "none", "modules_to_save": "none"}),
         "all weights": Teaching(is_full=True),
     },
-    "statistics of norms": {"the guider's": Teaching(adapter=GUIDERS_NORMS)},
+    "norms and rate": {
+        "the guider's statistics": Teaching(adapter=GUIDERS_NORMS),
+        "the trainer's norms and rate": by_trainer(Teaching()),
+    },
 }
 EVERY_ESTIMATE = "25 estimates of each"
 DRAWINGS = {  # flags of `training generate`; their pictures are REDRAWN as many as by the defaults
@@ -200,7 +209,8 @@ HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
     "equal log-SNR": {"changes": KEPT.changes | {"partition": "log_snr"}},
     "4000 steps of 64": {"changes": LONG},
     "4000 steps of 64, the best weights": {"changes": LONG | {"keep_best": True}},
-    "the guider's statistics of norms": {"adapter": GUIDERS_NORMS},
+    "the guider's statistics": {"adapter": GUIDERS_NORMS},
+    "the trainer's norms and rate": vars(by_trainer(KEPT)),
     **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
     **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
     **{
@@ -218,10 +228,7 @@ INPUTS = (
 
 
 def class_methods(guider: str) -> tuple[Method, ...]:
-    if guider in SIZES:
-        return SIZE_METHODS
-    same = GUIDERS_NORMS_METHODS if guider in WITHOUT_BATCH_NORMS else ()
-    return tuple(method for method in CLASS_METHODS if method not in same)
+    return SIZE_METHODS if guider in SIZES else CLASS_METHODS
 
 
 def ablations() -> list[Method]:

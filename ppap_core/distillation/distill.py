@@ -22,6 +22,7 @@ from ..out_of_memory import is_out_of_memory
 from .batch import FROM_NOISE, Batch, Reader, random_batch
 from .learner import Learner
 from .lora_layers import choose_tensors
+from .losses import constant_loss, loss_kind
 from .phases import Phase, plan_phases
 from .settings import DistillSettings
 from .state import Tensors, TrainingState, resume, settings_by_name
@@ -29,6 +30,7 @@ from .training_set import TrainingSet
 from .workers import rank, same_everywhere, world_size
 
 LOOKS = 10  # at pictures held out, while an expert learns; another one before its first step
+SOME = 64  # pictures whose answers tell what a constant answer is worth
 FEWEST = 8  # pictures held out: fewer say too little of which weights are best
 
 log = logging.getLogger(__name__)
@@ -105,13 +107,14 @@ def distill(
     """
     phases, spec = plan_phases(settings), choose_tensors(guider.backbone, settings.adapter)
     state = resume(file, fingerprint, settings_by_name(settings) | (facts or {}))
+    constant = _constant_loss(guider, data, settings)
     begin()
     saved = time.monotonic()
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         guider.switch.restore()
         while state.phase < len(phases):
             phase = phases[state.phase]
-            learner = _begin(phase, state, guider, settings)
+            learner = _begin(phase, state, guider, settings, constant)
             with interruptible([learner.student], ask):
                 _keep_best(phase, state, learner, judge)
                 while state.step < phase.steps:
@@ -136,6 +139,13 @@ def distill(
             if 0 < len(state.experts) < settings.num_experts:
                 expert_done(_distilled(state, phases, spec))
     return _distilled(state, phases, spec)
+
+
+def _constant_loss(guider: Guider, data: TrainingSet, settings: DistillSettings) -> float:
+    """Of the best constant answer to some of the pictures."""
+    kind = loss_kind(guider.info.kind, settings.depth_loss)
+    answers = data.answers[torch.arange(min(SOME, len(data)))].float()
+    return constant_loss(kind, answers, settings.temperature)
 
 
 def _distilled(state: TrainingState, phases: list[Phase], spec: LoraSpec) -> Distilled:
@@ -163,11 +173,16 @@ def _seed(settings: DistillSettings, phase: int, step: int) -> int:
 
 
 def _begin(
-    phase: Phase, state: TrainingState, guider: Guider, settings: DistillSettings
+    phase: Phase,
+    state: TrainingState,
+    guider: Guider,
+    settings: DistillSettings,
+    constant: float,
 ) -> Learner:
     """The learner of a phase, at its beginning or at the step that `state` stands at."""
     torch.manual_seed(_seed(settings, state.phase, 0) - 1)  # for the adapter's first weights
-    learner = Learner(guider, settings, phase.steps, state.start_of(phase.starts_from))
+    start = state.start_of(phase.starts_from)
+    learner = Learner(guider, settings, phase.steps, start, constant)
     if state.learner:
         learner.load(state.learner, state.step)
     if len(state.losses) == state.phase:

@@ -17,12 +17,21 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner:
-    """Learns batch by batch. `state()` is all it takes to resume, while it `is_whole`."""
+    """Learns batch by batch. `state()` is all it takes to resume, while it `is_whole`.
+
+    `constant`: the loss of the best constant answer, which `settings.rate_by_loss` compares with.
+    """
 
     def __init__(
-        self, guider: Guider, settings: DistillSettings, steps: int, start: dict | None = None
+        self,
+        guider: Guider,
+        settings: DistillSettings,
+        steps: int,
+        start: dict | None = None,
+        constant: float = 0.0,
     ):
         self.settings, self.steps, self.step = settings, steps, 0
+        self.constant, self.share = constant, 1.0  # of the learning rate
         self.preprocessing, self.on_picture = guider.preprocessing, guider.on_picture
         kind = loss_kind(guider.info.kind, settings.depth_loss)
         self.loss = loss_function(kind, settings.temperature)
@@ -71,6 +80,8 @@ class Learner:
             self._put_back(statistics)
             return total
         self.is_whole = False
+        if self.step == 0 and self.settings.rate_by_loss:
+            self.share = share_of_rate(total.item(), self.constant)
         self._step()
         self.is_whole = True
         return total
@@ -95,7 +106,7 @@ class Learner:
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.student.trainable(), 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._decay()
+            group["lr"] = self.settings.learning_rate * self.share * self._decay()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
@@ -120,6 +131,7 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         tensors = {f"student/{key}": value for key, value in self.student.tensors().items()}
+        tensors["share"] = torch.tensor(self.share, dtype=torch.float64)
         tensors |= {f"ema/{key}": value for key, value in (self.ema or {}).items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": v.cpu() for name, v in moments.items()}
@@ -131,7 +143,7 @@ class Learner:
 
     def load(self, state: dict[str, Tensor], step: int) -> None:
         """Resume from `state`, as `state()` gave it after `step` steps."""
-        self.step = step
+        self.step, self.share = step, state["share"].item()
         self.student.load(_under(state, "student/"))
         if self.ema:
             self.ema = {key: value.clone() for key, value in _under(state, "ema/").items()}
@@ -145,6 +157,15 @@ class Learner:
             scale, tracker = state["scaler/state"].tolist()
             saved = {"scale": scale, "_growth_tracker": int(tracker)}
             self.scaler.load_state_dict({**self.scaler.state_dict(), **saved})
+
+
+def share_of_rate(loss: float, constant: float) -> float:
+    """How much of the learning rate, if a student begins with `loss`; a constant one's: `constant`.
+
+    Losses are squares of errors, near 0. A student that errs little has little to move: by the full
+    rate it would lose more in its first steps than it has to learn.
+    """
+    return min(1.0, math.sqrt(loss / constant)) if constant > 0 else 1.0
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

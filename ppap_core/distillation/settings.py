@@ -98,6 +98,9 @@ class DistillSettings:
     batch_size: int = setting(64, "pictures per step; lower it if memory runs out", at_least=1)
     accumulation: int = setting(1, "pieces of a batch, one at a time to save memory", at_least=1)
     learning_rate: float = setting(2e-3, "highest learning rate; it falls by a cosine", above=0)
+    rate_by_loss: bool = setting(
+        True, "lower the learning rate of an expert that begins better than a constant answer"
+    )
     weight_decay: float = setting(0.0, "AdamW's weight decay", at_least=0)
     temperature: float = setting(
         1.0, "divides the teacher's logits; below 1 sharpens (the official code: 0.25)", above=0

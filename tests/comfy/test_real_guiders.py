@@ -80,7 +80,7 @@ def test_experts_learn_photographs_without_labels(trained):
     _, rows = trained
     assert [row.num_pictures for row in rows] == [10, 10]  # held out
     clear = rows[0]  # the range that has most signal; 12 steps teach little of the other
-    assert clear.expert_loss < 0.9 * clear.plain_loss
+    assert clear.expert_loss < 0.6 * clear.plain_loss
 
 
 def test_it_guides_by_imagenets_names(comfyui, model, trained):
@@ -88,7 +88,7 @@ def test_it_guides_by_imagenets_names(comfyui, model, trained):
     guider, _ = trained
     with torch.inference_mode():
         target = comfyui.node("PPAP_TargetClass").execute(guider, CLASS, 1.0).result[0]
-        guided, plain = (sample(comfyui, model, guider, target, s) for s in (2.0, 0.0))
+        guided, plain = (sample(comfyui, model, guider, target, s) for s in (1.0, 0.0))
     alone = guider.without_experts().guider
     alone.switch.restore()
     place = next(alone.parameters()).device
@@ -96,7 +96,7 @@ def test_it_guides_by_imagenets_names(comfyui, model, trained):
         seen = [
             target.log_likelihood(alone(pictures.to(place))).mean() for pictures in (guided, plain)
         ]
-    assert guided.isfinite().all() and seen[0] > seen[1] + 1
+    assert guided.isfinite().all() and seen[0] > seen[1] + 3
 
 
 def sample(comfyui, model, guider, target, strength):

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
+from ppap_core.distillation.batch import FROM_NOISE, random_batch
 from ppap_core.distillation.distill import Distilled, Progress, distill
 from ppap_core.distillation.evaluate import (
     NOTHING_MEASURED,
@@ -17,6 +18,8 @@ from ppap_core.distillation.evaluate import (
     merge_silent,
 )
 from ppap_core.distillation.learned import MORE_PICTURES, REMEDY, what_was_learned
+from ppap_core.distillation.learner import Learner
+from ppap_core.distillation.losses import constant_loss
 from ppap_core.distillation.phases import plan_phases
 from ppap_core.distillation.progress import TimeLeft, duration
 from ppap_core.distillation.report import report_text
@@ -237,6 +240,30 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(guider):
     pieces = learn_from(plain, images, replace(QUICK, accumulation=3)).experts.experts
     for key, value in whole[1].tensors.items():
         torch.testing.assert_close(pieces[1].tensors[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.3, 100.0])
+def test_the_rate_is_lower_where_a_student_begins_nearly_right(guider, noise):
+    """Adam's first step moves each parameter by the rate: errors ask for it, not their squares."""
+    settings = replace(QUICK, warm_up_steps=0, learning_rate=1e-3)
+    data = TrainingSet(images := stripes(64, seed=2)[0], teacher_answers(guider, images))
+    moved = {}
+    for asked in (replace(settings, rate_by_loss=False), settings):
+        constant = constant_loss("class", data.answers, 1.0)
+        learner = Learner(guider, asked, steps=10, constant=constant)
+        before = [parameter.detach().clone() for parameter in learner.student.trainable()]
+        batch = random_batch(data, NoiseRange(noise, 1.1 * noise), asked, FROM_NOISE, 0, "cpu")
+        loss = learner.learn(batch.pieces).item()
+        after = learner.student.trainable()
+        changes = [(a - b).abs().max() for a, b in zip(after, before, strict=True)]
+        moved[asked.rate_by_loss] = max(changes).item()
+    sure = data.answers.softmax(dim=1)
+    always = Categorical(probs=sure.mean(dim=0).expand_as(sure))
+    expected = kl_divergence(Categorical(probs=sure), always).mean().item()
+    share = min(1.0, (loss / expected) ** 0.5)
+    assert (share == 1.0) == (noise == 100.0)
+    assert moved[False] == pytest.approx(1e-3, rel=1e-2)
+    assert moved[True] == pytest.approx(share * 1e-3, rel=1e-2)
 
 
 def test_averaged_weights_are_the_moving_average_of_the_steps(guider):
