@@ -17,6 +17,7 @@ from ..distillation.learner import Learner
 from ..distillation.losses import downscale
 from ..distillation.phases import plan_phases
 from ..distillation.progress import LEARNING, PREVIEW, READING, SAMPLING
+from ..distillation.shown import num_decoded
 from ..distillation.student import count_trainable
 from ..distillation.training_set import num_held
 from ..distillation.workers import world_size
@@ -56,12 +57,19 @@ def try_out(trainer: "Trainer") -> Trial:
         trainer.guider.switch.restore()
         learner = Learner(trainer.guider, settings, TRIAL_STEPS)
         with cancellable(learner.student, trainer.guider):
-            read, answer, step = _learning_seconds(trainer, learner)
+            read, answer, step, num_bytes = _learning_seconds(trainer, learner)
     guided = trainer.generate.steps * step / settings.batch_size  # the guider, there and back
     preview = NUM_PICTURES * (4 * picture + 2 * guided)  # the guider alone asks the model twice
-    num = num_held(left_of(trainer)[READING], settings.num_heldout)
+    found, looks = left_of(trainer)[READING], LOOKS + 1
+    num, steps = num_held(found, settings.num_heldout), settings.steps_per_expert()
+    reads, shown = settings.batch_size, looks * num  # in a step; while an expert learns
+    if _are_kept(trainer):
+        of_range = max(1, found * trainer.generate.num_estimates // settings.num_experts)
+        reads = num_decoded(steps * settings.batch_size, of_range, num_bytes) / steps
+        shown = num
+    step += reads / world_size() * read
     if takes_looks(settings, num):
-        step += (LOOKS + 1) * num * (read + answer) / settings.steps_per_expert()
+        step += (shown * read + looks * num * answer) / steps
     seconds = {SAMPLING: picture, READING: answer, LEARNING: step, PREVIEW: preview}
     num_bytes, trainable = peak_memory(learner.device), count_trainable(learner.student)
     return Trial(seconds, num_bytes, learner.device, trainable, learner.student.spec)
@@ -105,34 +113,45 @@ def _sampling_seconds(trainer: "Trainer", num: int, steps: int) -> float:
     return time.perf_counter() - start
 
 
-def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, float, float]:
-    """(of a view of a state, of an answer, of an optimiser step), on noise of the right size."""
+def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, float, float, int]:
+    """(of reading a state, of an answer, of an optimiser step without reading, bytes of an image),
+    on noise of the right size.
+    """
     settings, (_, read) = trainer.distill, trainer.reader()
     shape = trainer.checkpoint.latent_shape(*picture_size(trainer.checkpoint, trainer.generate))
     num = max(1, settings.batch_size // settings.accumulation // world_size())
     state = torch.randn(num, *shape, device=learner.device)
+    at_once = 1 if _are_kept(trainer) else num
     if learner.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(learner.device)
     for _ in range(TRIAL_STEPS):
         start = time.perf_counter()
         with torch.no_grad():
-            image = _read(trainer, read, state)
+            picture = torch.cat([_read(trainer, read, part) for part in state.split(at_once)])
+            image, sides = trainer.guider.preprocessing(picture), tuple(picture.shape[-2:])
+            image.sum().item()  # waits for the GPU
             ready = time.perf_counter()
-            answer = downscale(trainer.guider(image), trainer.guider.info.kind)
-            answer.sum().item()  # waits for the GPU
+            answer = downscale(trainer.guider(picture), trainer.guider.info.kind)
+            answer.sum().item()
         answered = time.perf_counter()
-        learner.learn([Piece(image, answer, 1 / settings.accumulation)] * settings.accumulation)
+        piece = Piece(image, sides, answer, 1 / settings.accumulation)
+        learner.learn([piece] * settings.accumulation)
         learnt = time.perf_counter()
-    step = settings.accumulation * (ready - start) + learnt - answered
-    return (ready - start) / num, (answered - ready) / num, step
+    num_bytes = image[0].half().nbytes
+    return (ready - start) / num, (answered - ready) / num, learnt - answered, num_bytes
 
 
 def _read(trainer: "Trainer", read: Reader, state: torch.Tensor) -> torch.Tensor:
     """What the guider reads in training, of `state` (B, C, ...)."""
-    kept = trainer.distill.estimates != "fresh" and trainer.generate.num_estimates
-    if trainer.distill.input == "x0_hat" and not kept:
+    if trainer.distill.input == "x0_hat" and not _are_kept(trainer):
         return read(state, torch.ones(len(state), device=state.device), state)
     return read.view(state)
+
+
+def _are_kept(trainer: "Trainer") -> bool:
+    """Whether experts learn from estimates that are kept while pictures are sampled."""
+    settings, num = trainer.distill, trainer.generate.num_estimates
+    return settings.input == "x0_hat" and settings.estimates != "fresh" and num > 0
 
 
 def peak_memory(device: torch.device) -> int:

@@ -19,7 +19,7 @@ from ..experts import Expert, NoiseExperts
 from ..guiders import Guider
 from ..interruptible import Ask, interruptible
 from ..out_of_memory import is_out_of_memory
-from .batch import FROM_NOISE, Batch, Reader, random_batch
+from .batch import FROM_NOISE, Batch, Lessons, Reader
 from .learner import Learner
 from .lora_layers import choose_tensors
 from .losses import constant_loss, loss_kind
@@ -108,6 +108,7 @@ def distill(
     phases, spec = plan_phases(settings), choose_tensors(guider.backbone, settings.adapter)
     state = resume(file, fingerprint, settings_by_name(settings) | (facts or {}))
     constant = _constant_loss(guider, data, settings)
+    lessons = Lessons(data, read, guider.preprocessing)
     begin()
     saved = time.monotonic()
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
@@ -120,7 +121,7 @@ def distill(
                 while state.step < phase.steps:
                     taken = state.step
                     try:
-                        progress = _step(phase, state, learner, data, settings, read, file)
+                        progress = _step(phase, state, learner, lessons, settings, file)
                         _keep_best(phase, state, learner, judge)
                         watch(progress)
                     except BaseException as error:  # a person, or ComfyUI, stops the run
@@ -194,15 +195,14 @@ def _step(
     phase: Phase,
     state: TrainingState,
     learner: Learner,
-    data: TrainingSet,
+    lessons: Lessons,
     settings: DistillSettings,
-    read: Reader,
     file: Path | None,
 ) -> Progress:
     """Take one step and note it in `state`. RuntimeError if the loss is not finite."""
     start = time.perf_counter()
     seed = _seed(settings, state.phase, state.step)  # a step's own: eases resuming
-    batch = random_batch(data, phase.noise_range, settings, read, seed, learner.device)
+    batch = lessons.batch(phase.noise_range, settings, seed, learner.device)
     ready = time.perf_counter()
     loss = learner.learn(batch.pieces).item()
     if not loss < math.inf:

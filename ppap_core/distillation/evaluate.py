@@ -13,11 +13,12 @@ from ..noise import NoiseRange, sample_sigma_ve
 from ..out_of_memory import AtOnce
 from .batch import FROM_NOISE, Reader
 from .losses import compare, constant_loss, downscale, loss_function, loss_kind
+from .shown import Shown
 from .training_set import TrainingSet
 
 NOTHING_MEASURED = "No picture was held out (fewer than 10): nothing is measured."
 MOST_BYTES = 1 << 30  # of answers that are compared: of more pictures the last ones count
-Images = Iterator[tuple[Tensor, Tensor]]  # rows of the pictures (B,), and what is read of them
+Answers = Iterator[tuple[Tensor, Tensor]]  # rows of the pictures (B,), and the guider's to them
 NO_SIGNAL = 0.02  # an expert whose loss is this near to the constant answer's ignores the picture
 
 
@@ -81,6 +82,8 @@ class HeldOut:
         self.read, self.temperature, self.seed = read, temperature, seed
         self.kind = loss_kind(guider.info.kind, depth_loss)
         self._at_once = AtOnce(at_once)
+        if data.estimates:
+            self._shown = Shown(self.data.estimates, read.view, guider.preprocessing)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -125,34 +128,35 @@ class HeldOut:
         self, noise_range: NoiseRange, expert: Expert | None, num: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The guider's answers and the teacher's, of `num` pictures at a time."""
-        images_of = self._of_estimates if self.data.estimates else self._of_noise
+        answers_of = self._of_estimates if self.data.estimates else self._of_noise
         self.guider.switch.activate(expert)
         try:
-            for chosen, image in images_of(noise_range, torch.arange(len(self)).split(num)):
-                answer = downscale(self.guider(image), self.kind).cpu()
-                yield answer, self.data.answers[chosen].float()
+            for chosen, answer in answers_of(noise_range, torch.arange(len(self)).split(num)):
+                yield downscale(answer, self.kind).cpu(), self.data.answers[chosen].float()
         finally:
             self.guider.switch.restore()
 
-    def _of_noise(self, noise_range: NoiseRange, parts: Sequence[Tensor]) -> Images:
-        """Every picture with noise of its own."""
+    def _of_noise(self, noise_range: NoiseRange, parts: Sequence[Tensor]) -> Answers:
+        """To every picture with noise of its own."""
         sigma_ve = sample_sigma_ve(noise_range, len(self), torch.Generator().manual_seed(self.seed))
         for chosen in parts:
             x_0 = self.data.x_0(chosen)
             eps = torch.stack([self._noise(x_0[0], picture) for picture in chosen.tolist()])
             place = x_0, sigma_ve[chosen], eps
-            yield chosen, self.read(*(tensor.to(self._device) for tensor in place))
+            image = self.read(*(tensor.to(self._device) for tensor in place))
+            yield chosen, self.guider(image)
 
     def _noise(self, like: Tensor, picture: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed + 1 + picture)
         return torch.randn(like.shape, generator=generator)
 
-    def _of_estimates(self, noise_range: NoiseRange, parts: Sequence[Tensor]) -> Images:
-        """Every picture's kept estimate that is nearest to the range's middle."""
+    def _of_estimates(self, noise_range: NoiseRange, parts: Sequence[Tensor]) -> Answers:
+        """To every picture's kept estimate that is nearest to the range's middle."""
         columns = self.data.estimates.nearest(noise_range)
         for chosen in parts:
-            x0_hat = self.data.estimates.x0_hat[chosen, columns[chosen]]
-            yield chosen, self.read.view(x0_hat.to(self._device).float())
+            image = self._shown(chosen, columns[chosen], self._device)
+            answer = self.guider.backbone(image).float()
+            yield chosen, self.guider.on_picture(answer, self._shown.sides)
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:

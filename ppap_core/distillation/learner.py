@@ -32,7 +32,7 @@ class Learner:
     ):
         self.settings, self.steps, self.step = settings, steps, 0
         self.constant, self.share = constant, 1.0  # of the learning rate
-        self.preprocessing, self.on_picture = guider.preprocessing, guider.on_picture
+        self.on_picture = guider.on_picture
         kind = loss_kind(guider.info.kind, settings.depth_loss)
         self.loss = loss_function(kind, settings.temperature)
         self.student = Student(guider.backbone, settings.adapter)
@@ -51,10 +51,8 @@ class Learner:
         self.student.train()
         self.is_whole = True  # not in the middle of an optimiser step
 
-    def answer(self, image: Tensor) -> Tensor:
-        """The student's answer in float32 to `image` (B, 3, H, W) in [-1, 1]."""
-        sides = tuple(image.shape[-2:])
-        image = self.preprocessing(image)
+    def answer(self, image: Tensor, sides: tuple[int, int]) -> Tensor:
+        """The student's answer in float32 to `image`, as of a Piece."""
         if self.settings.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         with self._autocast():
@@ -91,7 +89,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for piece in pieces:
-            loss = piece.weight * self.loss(self.answer(piece.image), piece.answer)
+            loss = piece.weight * self.loss(self.answer(piece.image, piece.sides), piece.answer)
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return average_gradients(self.student.trainable(), total)

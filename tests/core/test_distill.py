@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
-from ppap_core.distillation.batch import FROM_NOISE, random_batch
+from ppap_core.distillation.batch import FROM_NOISE, Lessons
 from ppap_core.distillation.distill import Distilled, Progress, distill
 from ppap_core.distillation.evaluate import (
     NOTHING_MEASURED,
@@ -252,7 +252,8 @@ def test_the_rate_is_lower_where_a_student_begins_nearly_right(guider, noise):
         constant = constant_loss("class", data.answers, 1.0)
         learner = Learner(guider, asked, steps=10, constant=constant)
         before = [parameter.detach().clone() for parameter in learner.student.trainable()]
-        batch = random_batch(data, NoiseRange(noise, 1.1 * noise), asked, FROM_NOISE, 0, "cpu")
+        lessons = Lessons(data, FROM_NOISE, guider.preprocessing)
+        batch = lessons.batch(NoiseRange(noise, 1.1 * noise), asked, 0, torch.device("cpu"))
         loss = learner.learn(batch.pieces).item()
         after = learner.student.trainable()
         changes = [(a - b).abs().max() for a, b in zip(after, before, strict=True)]

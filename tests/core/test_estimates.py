@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ppap_core.distillation.batch import Reader, random_batch
+from ppap_core.distillation.batch import Lessons, Reader
 from ppap_core.distillation.estimates import Estimates, choose_steps, read_estimates
 from ppap_core.distillation.generate import GenerateSettings, generate
 from ppap_core.distillation.images import find_images
@@ -112,7 +112,8 @@ def test_a_batch_pairs_estimates_of_its_range_with_their_pictures_answers():
     settings = DistillSettings(batch_size=64, accumulation=3)
     reader = Reader(view=lambda state: state + 1)
     noise_range = NoiseRange(0.5, 20.0)
-    batch = random_batch(data_of(kept()), noise_range, settings, reader, 5, torch.device("cpu"))
+    lessons = Lessons(data_of(kept()), reader, lambda image: image)
+    batch = lessons.batch(noise_range, settings, 5, torch.device("cpu"))
     assert sum(piece.weight for piece in batch.pieces) == pytest.approx(1)
     assert all(noise_range.low <= s < noise_range.high for s in batch.sigma_ve.tolist())
     assert set(batch.sigma_ve.tolist()) == {10.0, 3.0, 1.0}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ppap_core.distillation import generate as drawing
-from ppap_core.distillation.batch import Reader, random_batch
+from ppap_core.distillation.batch import Lessons, Reader
 from ppap_core.distillation.checksums import save_rows
 from ppap_core.distillation.distill import distill
 from ppap_core.distillation.estimates import estimate_tensors
@@ -92,12 +92,10 @@ def test_memory_stays_flat_as_the_set_of_pictures_grows(tmp_path):
             with_estimates=True,
         )
         assert data.estimates is not None and len(data) == num
-        for step in range(20):
-            for with_estimates in (True, False):
-                chosen = data if with_estimates else replace(data, estimates=None)
-                random_batch(
-                    chosen, settings.ranges()[0], settings, Reader(), step, torch.device("cpu")
-                )
+        for chosen in (data, replace(data, estimates=None)):
+            lessons = Lessons(chosen, Reader(), lambda image: image)
+            for step in range(20):
+                lessons.batch(settings.ranges()[0], settings, step, torch.device("cpu"))
         held[num] = psutil.Process().memory_info().rss - before
     assert held[2000] < held[200] + 40e6, held
 

@@ -49,7 +49,7 @@ def learn() -> dict:
     learner = Learner(tiny_guider(), SETTINGS, steps=1)
     image, answer = torch.randn(11, 3, 8, 8), torch.randn(11, 4)
     cuts = workers.share_of(len(image), SETTINGS.accumulation)
-    pieces = [Piece(image[cut], answer[cut], len(answer[cut]) / len(image)) for cut in cuts]
+    pieces = [Piece(image[cut], (8, 8), answer[cut], len(answer[cut]) / 11) for cut in cuts]
     loss = learner.learn(pieces)
     gradients = {f"gradient {i}": p.grad for i, p in enumerate(learner.student.trainable())}
     statistics = {k: v for k, v in learner.student.tensors().items() if "running" in k}
