@@ -17,7 +17,7 @@ from ..distillation.learner import Learner
 from ..distillation.losses import downscale
 from ..distillation.phases import plan_phases
 from ..distillation.progress import LEARNING, PREVIEW, READING, SAMPLING
-from ..distillation.shown import num_decoded
+from ..distillation.shown import MOST_BYTES, num_decoded
 from ..distillation.student import count_trainable
 from ..distillation.training_set import num_held
 from ..distillation.workers import world_size
@@ -57,21 +57,24 @@ def try_out(trainer: "Trainer") -> Trial:
         trainer.guider.switch.restore()
         learner = Learner(trainer.guider, settings, TRIAL_STEPS)
         with cancellable(learner.student, trainer.guider):
-            read, answer, step, num_bytes = _learning_seconds(trainer, learner)
-    guided = trainer.generate.steps * step / settings.batch_size  # the guider, there and back
+            read, answer, step, image_bytes = _learning_seconds(trainer, learner)
+    num_bytes = peak_memory(learner.device)
+    guided = trainer.generate.steps * (read + step / settings.batch_size)  # there and back
     preview = NUM_PICTURES * (4 * picture + 2 * guided)  # the guider alone asks the model twice
     found, looks = left_of(trainer)[READING], LOOKS + 1
     num, steps = num_held(found, settings.num_heldout), settings.steps_per_expert()
-    reads, shown = settings.batch_size, looks * num  # in a step; while an expert learns
+    reads, shown = settings.batch_size / world_size(), looks * num  # in a step; in all looks
     if _are_kept(trainer):
         of_range = max(1, found * trainer.generate.num_estimates // settings.num_experts)
-        reads = num_decoded(steps * settings.batch_size, of_range, num_bytes) / steps
+        reads = num_decoded(round(steps * reads), of_range, image_bytes) / steps
         shown = num
-    step += reads / world_size() * read
+        if learner.device.type == "cpu":
+            num_bytes += min(of_range * image_bytes, MOST_BYTES)
+    step += reads * read
     if takes_looks(settings, num):
         step += (shown * read + looks * num * answer) / steps
     seconds = {SAMPLING: picture, READING: answer, LEARNING: step, PREVIEW: preview}
-    num_bytes, trainable = peak_memory(learner.device), count_trainable(learner.student)
+    trainable = count_trainable(learner.student)
     return Trial(seconds, num_bytes, learner.device, trainable, learner.student.spec)
 
 
@@ -127,11 +130,14 @@ def _learning_seconds(trainer: "Trainer", learner: Learner) -> tuple[float, floa
     for _ in range(TRIAL_STEPS):
         start = time.perf_counter()
         with torch.no_grad():
-            picture = torch.cat([_read(trainer, read, part) for part in state.split(at_once)])
-            image, sides = trainer.guider.preprocessing(picture), tuple(picture.shape[-2:])
+            images = []
+            for part in state.split(at_once):
+                picture = _read(trainer, read, part)
+                images.append(trainer.guider.preprocessing(picture))
+            image, sides = torch.cat(images), tuple(picture.shape[-2:])
             image.sum().item()  # waits for the GPU
             ready = time.perf_counter()
-            answer = downscale(trainer.guider(picture), trainer.guider.info.kind)
+            answer = downscale(trainer.guider.answer(image, sides), trainer.guider.info.kind)
             answer.sum().item()
         answered = time.perf_counter()
         piece = Piece(image, sides, answer, 1 / settings.accumulation)

@@ -108,7 +108,7 @@ class Lessons:
         chosen, columns = pictures[random], columns[random]
 
         def image_of(cut: slice) -> tuple[Tensor, tuple[int, int]]:
-            return self.shown(chosen[cut], columns[cut], device), self.shown.sides
+            return self.shown(noise_range, chosen[cut], columns[cut], device)
 
         return RandomPictures(chosen, self.data.estimates.sigma_ve[chosen, columns], image_of)
 

@@ -107,7 +107,7 @@ def distill(
     """
     phases, spec = plan_phases(settings), choose_tensors(guider.backbone, settings.adapter)
     state = resume(file, fingerprint, settings_by_name(settings) | (facts or {}))
-    constant = _constant_loss(guider, data, settings)
+    constant = _constant_loss(guider, data, settings) if settings.rate_by_loss else 0.0
     lessons = Lessons(data, read, guider.preprocessing)
     begin()
     saved = time.monotonic()
@@ -145,8 +145,9 @@ def distill(
 def _constant_loss(guider: Guider, data: TrainingSet, settings: DistillSettings) -> float:
     """Of the best constant answer to some of the pictures."""
     kind = loss_kind(guider.info.kind, settings.depth_loss)
-    answers = data.answers[torch.arange(min(SOME, len(data)))].float()
-    return constant_loss(kind, answers, settings.temperature)
+    some = torch.linspace(0, len(data) - 1, min(SOME, len(data))).long()
+    answers = data.answers[some].float()
+    return same_everywhere(constant_loss(kind, answers, settings.temperature))
 
 
 def _distilled(state: TrainingState, phases: list[Phase], spec: LoraSpec) -> Distilled:
@@ -202,6 +203,7 @@ def _step(
     """Take one step and note it in `state`. RuntimeError if the loss is not finite."""
     start = time.perf_counter()
     seed = _seed(settings, state.phase, state.step)  # a step's own: eases resuming
+    torch.manual_seed(seed)  # for decoders that draw: LTX-Video's
     batch = lessons.batch(phase.noise_range, settings, seed, learner.device)
     ready = time.perf_counter()
     loss = learner.learn(batch.pieces).item()
@@ -241,8 +243,8 @@ def _in_smaller_parts(
 ) -> DistillSettings | None:
     """For the step that ran out of memory: twice as many parts, with the same gradient.
 
-    None after another error, where parts have one picture, and beside other processes, whose
-    norms' statistics are counted together, part by part.
+    None after another error, where parts have one picture, and beside other processes, whose norms
+    may count their statistics together, part by part.
     """
     parts, num = settings.accumulation, settings.batch_size
     if parts == num or world_size() > 1 or not (is_out_of_memory(error) and learner.is_whole):

@@ -154,9 +154,8 @@ class HeldOut:
         """To every picture's kept estimate that is nearest to the range's middle."""
         columns = self.data.estimates.nearest(noise_range)
         for chosen in parts:
-            image = self._shown(chosen, columns[chosen], self._device)
-            answer = self.guider.backbone(image).float()
-            yield chosen, self.guider.on_picture(answer, self._shown.sides)
+            place = noise_range, chosen, columns[chosen], self._device
+            yield chosen, self.guider.answer(*self._shown(*place))
 
 
 def merge_silent(experts: NoiseExperts, rows: list[RangeAgreement]) -> NoiseExperts:

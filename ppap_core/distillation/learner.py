@@ -13,6 +13,7 @@ from .settings import DistillSettings
 from .student import Student
 from .workers import average_gradients, synchronise_norms
 
+LEAST_SHARE = 0.05
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -77,9 +78,9 @@ class Learner:
         if not total.isfinite():
             self._put_back(statistics)
             return total
-        self.is_whole = False
         if self.step == 0 and self.settings.rate_by_loss:
             self.share = share_of_rate(total.item(), self.constant)
+        self.is_whole = False
         self._step()
         self.is_whole = True
         return total
@@ -161,9 +162,12 @@ def share_of_rate(loss: float, constant: float) -> float:
     """How much of the learning rate, if a student begins with `loss`; a constant one's: `constant`.
 
     Losses are squares of errors, near 0. A student that errs little has little to move: by the full
-    rate it would lose more in its first steps than it has to learn.
+    rate it would lose more in its first steps than it has to learn. One batch tells it roughly, so
+    the share is LEAST_SHARE or more.
     """
-    return min(1.0, math.sqrt(loss / constant)) if constant > 0 else 1.0
+    if not 0 < constant < math.inf:
+        return 1.0
+    return min(1.0, max(LEAST_SHARE, math.sqrt(max(0.0, loss) / constant)))
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..tasks import comparisons, trainable_kinds
 
+AT_ONCE = 16  # answers: boxes are matched in much memory
 DENSE_SIDE = 64  # dense answers are stored, and compared, at no more than this
 
 
@@ -52,8 +53,11 @@ def downscale(answer: Tensor, kind: str) -> Tensor:
 def constant_loss(kind: str, teacher: Tensor, temperature: float) -> float:
     """The loss of always giving the best constant answer to `teacher`'s pictures."""
     comparison = comparisons()[kind]
-    constant = comparison.constant(teacher, temperature).expand_as(teacher)
-    return comparison.loss(constant, teacher, temperature).item()
+    constant, total = comparison.constant(teacher, temperature), 0.0
+    for part in teacher.split(AT_ONCE):
+        loss = comparison.loss(constant.expand_as(part), part, temperature)
+        total += len(part) * loss.item()
+    return total / len(teacher)
 
 
 @torch.no_grad()

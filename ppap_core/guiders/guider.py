@@ -90,8 +90,11 @@ class Guider(nn.Module):
                 module.register_forward_hook(_in_usual_order)
 
     def forward(self, image: Tensor) -> Tensor:
-        answer = self.backbone(self.preprocessing(image)).float()
-        return self.on_picture(answer, tuple(image.shape[-2:]))
+        return self.answer(self.preprocessing(image), tuple(image.shape[-2:]))
+
+    def answer(self, pixels: Tensor, sides: tuple[int, int]) -> Tensor:
+        """To what the preprocessing has made of pictures of `sides` (h, w)."""
+        return self.on_picture(self.backbone(pixels).float(), sides)
 
     def on_picture(self, answer: Tensor, sides: tuple[int, int]) -> Tensor:
         """The backbone's answer as one about the whole picture of `sides` (h, w), and no more."""

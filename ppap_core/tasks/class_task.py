@@ -1,5 +1,6 @@
 """Classes of a picture: of a classifier, a tagger, or scores of a regression."""
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,7 +77,8 @@ def label_answers(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def mean_distribution(teacher: Tensor, temperature: float) -> Tensor:
-    return (teacher / temperature).softmax(dim=1).mean(dim=0, keepdim=True).log()
+    sure = (teacher / temperature).log_softmax(dim=1)
+    return sure.logsumexp(dim=0, keepdim=True) - math.log(len(sure))
 
 
 def mean_tags(teacher: Tensor, temperature: float) -> Tensor:

@@ -18,7 +18,7 @@ from ppap_core.distillation.evaluate import (
     merge_silent,
 )
 from ppap_core.distillation.learned import MORE_PICTURES, REMEDY, what_was_learned
-from ppap_core.distillation.learner import Learner
+from ppap_core.distillation.learner import Learner, share_of_rate
 from ppap_core.distillation.losses import constant_loss
 from ppap_core.distillation.phases import plan_phases
 from ppap_core.distillation.progress import TimeLeft, duration
@@ -242,7 +242,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(guider):
         torch.testing.assert_close(pieces[1].tensors[key], value, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("noise", [0.3, 100.0])
+@pytest.mark.parametrize(
+    ("loss", "constant", "share"),
+    [(-1e-9, 1.0, 0.05), (0.0, 1.0, 0.05), (0.09, 1.0, 0.3), (9.0, 1.0, 1.0), (0.1, 0.0, 1.0)],
+)
+def test_a_share_of_the_rate_is_left_whatever_rounding_makes_of_a_loss(loss, constant, share):
+    assert share_of_rate(loss, constant) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("noise", [0.8, 100.0])
 def test_the_rate_is_lower_where_a_student_begins_nearly_right(guider, noise):
     """Adam's first step moves each parameter by the rate: errors ask for it, not their squares."""
     settings = replace(QUICK, warm_up_steps=0, learning_rate=1e-3)

@@ -1,5 +1,7 @@
 """Losses against torch's own distributions and closed forms."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
@@ -155,6 +157,12 @@ def test_constant_loss_is_the_loss_of_the_best_constant_answer(task):
         constant = torch.randn_like(teacher[:1]).expand_as(teacher)
         assert compare(task, constant, teacher, 1.0)[0] > best
     assert compare(task, teacher, teacher, 1.0) == pytest.approx((0, 1), abs=1e-6)
+
+
+def test_the_constant_loss_of_sure_answers_is_the_entropy_of_their_shares():
+    """Of four classes one is never seen, and its probability is 0 in single precision."""
+    teacher = 100 * torch.eye(4)[torch.arange(36) % 3]
+    assert constant_loss("class", teacher, 0.25) == pytest.approx(math.log(3))
 
 
 def kinds_of_guiders() -> list[str]:
