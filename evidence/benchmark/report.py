@@ -170,12 +170,14 @@ class Report:
         )
         colours = pyplot.get_cmap("tab20").colors
         for axis, guider in zip(axes[0], guiders, strict=True):
-            for colour, method in zip(colours, methods.CLASS_METHODS, strict=False):
+            for index, method in enumerate(methods.CLASS_METHODS):
                 found = self.found("class", guider, method.name, noise="tuning")
                 points = sorted((key.scale, row["kid"], row["value"]) for key, row in found.items())
                 if points:
                     _, kid, value = zip(*points, strict=True)
-                    axis.plot(kid, value, "o-", color=colour, label=method.name, markersize=4)
+                    rounds, place = divmod(index, len(colours))
+                    look = {"color": colours[place], "linestyle": ("-", "--")[rounds]}
+                    axis.plot(kid, value, marker="o", markersize=4, label=method.name, **look)
             axis.set(title=guider, xlabel="KID in the judge's features, times 1000")
             axis.grid(alpha=0.3)
         axes[0][0].set_ylabel("accuracy by the judge")

@@ -122,7 +122,6 @@ class Trainer:
         check_source(folder, self.checkpoint.fingerprint, self.files.force)
         comfy.model_management.load_models_gpu([self.patcher])
         pixels = self.checkpoint.works_on_pixels
-        wants_kept = self.distill.input == "x0_hat" and self.distill.estimates != "fresh"
         with cancellable(self.guider):
             data = build_training_set(
                 folder,
@@ -130,11 +129,11 @@ class Trainer:
                 process_in=None if pixels else self.checkpoint.latent_format.process_in,
                 labels=Path(labels) if labels else None,
                 cache=self.files.run_folder() / (f"teacher.{rank()}" if rank() else "teacher"),
-                with_estimates=wants_kept,
+                with_estimates=self.distill.takes_kept,
                 at_once=self._images_at_once(),
                 watch=watch,
             )
-        if wants_kept:
+        if self.distill.takes_kept:
             self._check_estimates(data)
         return data
 

@@ -156,8 +156,7 @@ def _read(trainer: "Trainer", read: Reader, state: torch.Tensor) -> torch.Tensor
 
 def _are_kept(trainer: "Trainer") -> bool:
     """Whether experts learn from estimates that are kept while pictures are sampled."""
-    settings, num = trainer.distill, trainer.generate.num_estimates
-    return settings.input == "x0_hat" and settings.estimates != "fresh" and num > 0
+    return trainer.distill.takes_kept and trainer.generate.num_estimates > 0
 
 
 def peak_memory(device: torch.device) -> int:

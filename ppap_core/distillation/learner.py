@@ -69,7 +69,7 @@ class Learner:
 
         A loss that is not finite changes nothing, nor does what ends a pass.
         """
-        statistics = [buffer.clone() for buffer in self.student.buffers()]
+        statistics = [buffer.clone() for buffer in self.student.statistics()]
         try:
             total = self._backward(pieces)
         except BaseException:
@@ -96,9 +96,9 @@ class Learner:
         return average_gradients(self.student.trainable(), total)
 
     def _put_back(self, statistics: list[Tensor]) -> None:
-        """What a forward pass changes: the running statistics of norms."""
+        """What a forward pass has changed."""
         with torch.no_grad():
-            for buffer, before in zip(self.student.buffers(), statistics, strict=True):
+            for buffer, before in zip(self.student.statistics(), statistics, strict=True):
                 buffer.copy_(before)
 
     def _step(self) -> None:

@@ -130,6 +130,11 @@ class DistillSettings:
                 f"more pieces than it has"
             )
 
+    @property
+    def takes_kept(self) -> bool:
+        """Whether experts learn from kept estimates, where there are any."""
+        return self.input == "x0_hat" and self.estimates != "fresh"
+
     def ranges(self) -> list[NoiseRange]:
         return PARTITIONS[self.partition](self.num_experts)
 

@@ -51,6 +51,10 @@ class Student(nn.Module):
             norm.train(mode)
         return self
 
+    def statistics(self) -> list[Tensor]:
+        """What a forward pass changes while it learns: the running statistics of norms."""
+        return [buffer for norm in self._by_batch for buffer in norm.buffers()]
+
     def trainable(self) -> list[nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
 
