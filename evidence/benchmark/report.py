@@ -181,7 +181,9 @@ class Report:
             axis.set(title=guider, xlabel="KID in the judge's features, times 1000")
             axis.grid(alpha=0.3)
         axes[0][0].set_ylabel("accuracy by the judge")
-        axes[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+        beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        axes[0][-1].legend(handles=lines.values(), fontsize=7, handlelength=4, **beside)
         figure.tight_layout()
-        figure.savefig(self.folder / "class.png", dpi=110)
+        figure.savefig(self.folder / "class.png", dpi=110, bbox_inches="tight")
         pyplot.close(figure)
