@@ -28,11 +28,12 @@ def recommend(recommended: Recommended, input: str, jacobian: str) -> Recommenda
 
 
 def settle_jacobian(recommended: Recommended, jacobian: str, has_experts: bool) -> str:
-    """Experts on the estimate do without a pass of the model; most guiders alone need one."""
+    """Experts on the estimate do without a pass of the model for maps and words, not for classes
+    and boxes; most guiders alone need one.
+    """
     if jacobian != AUTO:
         return jacobian
-    is_spared = has_experts and recommended.jacobian in PASSES_MODEL
-    return "none" if is_spared else recommended.jacobian
+    return recommended.experts_jacobian if has_experts else recommended.jacobian
 
 
 def settle(

@@ -125,8 +125,9 @@ CLASS = Task(
     target_nodes="Target Class",
     recommended=Recommended(
         x_t=Recommendation(0.2),
-        x0_hat=Recommendation(0.5, "half-wiener"),
-        through_model=Recommendation(0.5, "half-wiener"),
+        x0_hat=Recommendation(1.0, "half-wiener"),
+        through_model=Recommendation(1.0, "half-wiener"),
+        experts_jacobian="jvp",
         wiener=0.2,
     ),
     comparisons={
@@ -143,6 +144,7 @@ CLASS = Task(
             x0_hat=Recommendation(0.03, "half-wiener"),
             through_model=Recommendation(0.1),
             jacobian="wiener",
+            experts_jacobian="wiener",
         )
     },
     tells_answers=("score",),

@@ -35,12 +35,14 @@ class Recommended:
     """What evidence recommends, by what the guider reads: `x_t`, `x0_hat` without a Jacobian, or
     x0_hat with a gradient that passes `through_model`. `wiener`: the scale of that Jacobian, which
     changes the gradient but not a shift's length; None: x0_hat's. `jacobian`: of a guider alone.
+    `experts_jacobian`: of one with experts.
     """
 
     x_t: Recommendation
     x0_hat: Recommendation
     through_model: Recommendation
     jacobian: str = "jvp"
+    experts_jacobian: str = "none"
     wiener: float | None = None
 
 

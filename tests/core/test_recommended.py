@@ -78,8 +78,12 @@ def test_experts_of_a_score_keep_the_jacobian_that_costs_no_pass():
     assert asked.jacobian == "wiener"
 
 
-def test_experts_need_no_jacobian_and_a_guider_alone_does():
-    alone = guidance(input="x0_hat")
+@pytest.mark.parametrize(("task", "with_experts"), [("class", "jvp"), ("depth", "none")])
+def test_experts_of_maps_need_no_jacobian_and_those_of_classes_and_a_guider_alone_do(
+    task, with_experts
+):
+    alone = guidance(task, input="x0_hat")
     assert alone.jacobian == "jvp"
-    assert replace(alone, jacobian="auto", experts=EXPERTS).jacobian == "none"
-    assert guidance(input="x0_hat", jacobian="backprop").jacobian == "backprop"
+    taught = replace(alone, jacobian="auto", experts=EXPERTS)
+    assert taught.jacobian == with_experts
+    assert replace(taught, jacobian="backprop").jacobian == "backprop"
