@@ -38,7 +38,7 @@ from ppap_core.targets.boxes_target import Box, BoxesTarget
 
 OVERLAP, NAMED = "boxes", "shapes in boxes"
 MEASURES = {OVERLAP: "IoU with the box (%)", NAMED: "shape as asked (%)"}
-WAYS = ((ALONE, "none"), (ALONE, "jvp"), (EXPERTS, "none"))
+WAYS = ((ALONE, "none"), (ALONE, "jvp"), (EXPERTS, "none"), (EXPERTS, "jvp"))
 STRENGTHS = (1.0, 2.0)
 SHOWN = 8
 

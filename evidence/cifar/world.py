@@ -49,12 +49,16 @@ class Method:
     input: str = ""
     jacobian: str = "none"
     experts: bool = False
+    strength: float = 1.0
 
     def __str__(self) -> str:
         if not self.input:
             return "no guidance"
         who = "experts" if self.experts else "guider alone"
-        return f"{who}, {self.input}" + f", {self.jacobian}" * (self.input == "x0_hat")
+        jacobian = f", {self.jacobian}" * (self.input == "x0_hat")
+        return f"{who}, {self.input}{jacobian}" + f", strength {self.strength:g}" * (
+            self.strength != 1.0
+        )
 
 
 METHODS = (
@@ -66,6 +70,11 @@ METHODS = (
     Method("x_t", experts=True),
     Method("x0_hat", "none"),
     Method("x0_hat", "backprop"),
+    Method("x0_hat", "jvp", experts=True, strength=0.5),
+    Method("x0_hat", "none", experts=True, strength=0.5),
+    Method("x0_hat", "jvp", strength=0.5),
+    Method("x0_hat", "none", strength=0.5),
+    Method("x0_hat", "backprop", strength=0.5),
 )
 
 
@@ -185,7 +194,9 @@ class World:
             classes = [dict.fromkeys(groups[row % len(groups)], 1.0) for row in rows]
             target = ClassTarget(classes, len(guider.guider.info.labels))
             how = {"reading": Reading(method.input, "vae"), "jacobian": method.jacobian}
-            model = guide(model, guider, target, Strength(), vae=self.checkpoint.vae, **how)
+            model = guide(
+                model, guider, target, Strength(method.strength), vae=self.checkpoint.vae, **how
+            )
         shape, seeds = self.checkpoint.latent_shape(SIDE, SIDE), [FIRST_SEED + row for row in rows]
         prompts = {"positive": self.prompt, "negative": self.prompt}
         latents = sample_seeds(model, seeds, shape, STEPS, 1.0, SAMPLER, SCHEDULER, **prompts)
