@@ -56,9 +56,8 @@ class Method:
             return "no guidance"
         who = "experts" if self.experts else "guider alone"
         jacobian = f", {self.jacobian}" * (self.input == "x0_hat")
-        return f"{who}, {self.input}{jacobian}" + f", strength {self.strength:g}" * (
-            self.strength != 1.0
-        )
+        strength = f", strength {self.strength:g}" * (self.strength != 1.0)
+        return f"{who}, {self.input}{jacobian}{strength}"
 
 
 METHODS = (
@@ -70,11 +69,9 @@ METHODS = (
     Method("x_t", experts=True),
     Method("x0_hat", "none"),
     Method("x0_hat", "backprop"),
-    Method("x0_hat", "jvp", experts=True, strength=0.5),
-    Method("x0_hat", "none", experts=True, strength=0.5),
-    Method("x0_hat", "jvp", strength=0.5),
-    Method("x0_hat", "none", strength=0.5),
-    Method("x0_hat", "backprop", strength=0.5),
+    Method("x0_hat", "none", experts=True, strength=2.0),
+    Method("x0_hat", "jvp", experts=True, strength=2.0),
+    Method("x0_hat", "jvp", strength=2.0),
 )
 
 

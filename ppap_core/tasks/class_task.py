@@ -125,8 +125,8 @@ CLASS = Task(
     target_nodes="Target Class",
     recommended=Recommended(
         x_t=Recommendation(0.2),
-        x0_hat=Recommendation(1.0, "half-wiener"),
-        through_model=Recommendation(1.0, "half-wiener"),
+        x0_hat=Recommendation(0.5, "half-wiener"),
+        through_model=Recommendation(0.5, "half-wiener"),
         experts_jacobian="jvp",
         wiener=0.2,
     ),
