@@ -71,7 +71,6 @@ METHODS = (
     Method("x0_hat", "backprop"),
     Method("x0_hat", "none", experts=True, strength=2.0),
     Method("x0_hat", "jvp", experts=True, strength=2.0),
-    Method("x0_hat", "jvp", strength=2.0),
 )
 
 
