@@ -99,7 +99,12 @@ def test_guided_pictures_are_those_of_the_formulas(comfyui, sampler, reads):
     loaded = module("ppap_core.comfy_bridge.loaded_guider").LoadedGuider.of(guider)
     reading = module("ppap_core.reading").Reading(reads)
     guided = module("ppap_core.comfy_bridge.guide").guide(
-        model, loaded.with_experts(experts), targets, strength, reading=reading
+        model,
+        loaded.with_experts(experts),
+        targets,
+        strength,
+        jacobian="none",
+        reading=reading,
     )
     cond = module("ppap_core.comfy_bridge.pixel_model").empty_conditioning()
     with torch.no_grad():

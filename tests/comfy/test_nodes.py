@@ -138,8 +138,9 @@ def test_same_seed_gives_the_same_picture(comfyui, world):
 
 
 def test_a_picture_does_not_depend_on_its_batch_neighbours(comfyui, world):
-    together = guided(comfyui, world, batch=2)
-    alone = guided(comfyui, world, batch=1)  # the noise of a batch begins with that of one
+    # A finite difference (jvp) would magnify what kernels of another batch size round otherwise.
+    together = guided(comfyui, world, batch=2, jacobian="none")
+    alone = guided(comfyui, world, batch=1, jacobian="none")  # of the same noise
     assert (together[:1] - alone).abs().max() < 1e-4
 
 
@@ -426,7 +427,7 @@ def test_every_option_changes_the_picture_and_keeps_it_finite(comfyui, world, ch
 def chained(comfyui, world, conflict):
     """Torus first, then its opposite."""
     model, empty, guider, _ = world
-    settings = {"strength": 0.25}
+    settings = {"strength": 0.25, "jacobian": "none"}
     settings |= {"start_percent": 0.0, "end_percent": 1.0}
     apply = comfyui.node("PPAP_ApplyGuidance").execute
     with torch.inference_mode():
@@ -443,7 +444,7 @@ def chained(comfyui, world, conflict):
 
 
 def test_give_way_leaves_the_first_guidances_picture_nearly_unchanged(comfyui, world):
-    settings = {"strength": 0.25}
+    settings = {"strength": 0.25, "jacobian": "none"}
     first = guided(comfyui, world, **settings)
     yielding = (chained(comfyui, world, "give way") - first).abs().mean()
     adding = (chained(comfyui, world, "sum") - first).abs().mean()
