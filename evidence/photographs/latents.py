@@ -62,7 +62,7 @@ def build_view(name: str, networks: Path, dtype: torch.dtype = torch.float32) ->
 
     load = load_tiny_decoder.__wrapped__  # past its cache: a copy for each way to use it
     decoder = load(networks / DECODER.path, 0, CHANNELS, is_video=False)
-    decoder.module.to(dtype)
+    decoder.module.to(dtype=dtype, memory_format=torch.channels_last)
     if name == SHRUNK:
         return DecoderView(lambda latent: decoder(halved(latent)))
     if name == HALF:  # as the pack does it
