@@ -37,6 +37,7 @@ class LatentMethod:
     jacobian: str = "none"
     spectrum: str = "plain"
     has_experts: bool = False
+    when_met: str = "push on"
 
 
 class LatentModels:
@@ -92,7 +93,7 @@ class LatentModels:
             Strength(scale, rule),
             reading=method.reading,
             jacobian=method.jacobian,
-            shaping=Shaping(spectrum=method.spectrum),
+            shaping=Shaping(spectrum=method.spectrum, when_met=method.when_met),
             vae=self.checkpoint.vae,
         )
 

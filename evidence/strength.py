@@ -110,7 +110,7 @@ class LatentPictures:
     def sample(self, task: str, method: str, strength: float, num: int) -> Tensor:
         """(num, 3, 32, 32) in [-1, 1]."""
         reading = Reading("x0_hat", "vae") if strength else None
-        asked = LatentMethod(method, reading, "auto", "auto", method == METHODS[1])
+        asked = LatentMethod(method, reading, "auto", "auto", method == METHODS[1], "auto")
         return for_judges(self.models.pictures(asked, strength, self.seed, num, rule=RECOMMENDED))
 
     def value(self, task: str, pictures: Tensor) -> float:

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..ppap_core.comfy_bridge.sockets import read_mask
 from ..ppap_core.reading import AUTO
-from ..ppap_core.shaping import NO_SHAPING, Shaping
+from ..ppap_core.shaping import NO_SHAPING, WHEN_MET, Shaping
 from ..ppap_core.spectrum import SPECTRA
 from ..ppap_core.strength import RECOMMENDED, RULES
 from .numbers import read_numbers
@@ -98,6 +98,16 @@ class GuidanceOptions(io.ComfyNode):
                     "plain: as the guider has it. half-white, white: more equal, which keeps "
                     "pictures nearer to unguided ones and follows the target less. half-wiener, "
                     "wiener: nearer to or as in pictures, and smaller where they have little.",
+                ),
+                io.Combo.Input(
+                    "when_met",
+                    options=[AUTO, *WHEN_MET],
+                    default=AUTO,
+                    advanced=True,
+                    tooltip="What becomes of a shift as the guider sees what it was asked for. "
+                    "auto: what is recommended. push on: it stays as long. fade: it shrinks as "
+                    "what is missing does; fade late: as its root. For classes, boxes, joints, "
+                    "edges and label maps.",
                 ),
                 io.Combo.Input(
                     "scale_rule",

@@ -21,10 +21,11 @@ from .noise import per_sample
 from .parts import in_parts
 from .reading import AUTO, INPUTS
 from .recommended import settle, settle_jacobian
-from .shaping import NO_SHAPING, Shaping
+from .shaping import NO_SHAPING, PUSH_ON, Shaping
 from .spectrum import GENERIC, DataSpectrum
 from .strength import Strength
 from .targets import Target
+from .targets.wording import Wording
 from .views import View, identity
 
 
@@ -34,8 +35,8 @@ class Score(NamedTuple):
     `log_likelihood`: (B,). `image`: the pictures that the guider read, or parts of them: (N, 3, H,
     W) in about [-1, 1], where N counts the frames of videos. `is_lost`: some picture's gradient was
     not finite, and is 0. `is_stale`: the Jacobian was left out, since a cache answered for the
-    diffusion model.
-    `agreement`: how far the answer meets the target, a mean (); None if the target cannot say.
+    diffusion model. `agreement`: how far each answer meets the target, (B,); None if the target
+    cannot say.
     """
 
     gradient: Tensor
@@ -94,7 +95,16 @@ class Guidance:
         for name, known in (("input", INPUTS), ("jacobian", JACOBIANS)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
-        strength, shaping = settle(recommended, self.input, jacobian, self.strength, self.shaping)
+        can_be_met = bool(self.wording and self.wording.is_share)
+        if self.shaping.when_met not in (AUTO, PUSH_ON) and not can_be_met:
+            raise ValueError(
+                "guidance towards this target cannot fade, for nobody can say what share of it is "
+                "met: set when_met of PPAP Guidance Options to auto"
+            )
+        may_fade = bool(self.experts) and can_be_met
+        strength, shaping = settle(
+            recommended, self.input, jacobian, self.strength, self.shaping, may_fade
+        )
         object.__setattr__(self, "strength", strength)
         object.__setattr__(self, "shaping", shaping)
 
@@ -139,6 +149,12 @@ class Guidance:
             return self._read(state.detach().clone().float())[1]
 
     @property
+    def wording(self) -> Wording | None:
+        """How the agreement of a Score is told; None if the target cannot say."""
+        worded = getattr(self.target, "wording", None)
+        return worded and worded(self.guider.info.labels)
+
+    @property
     def boxes(self) -> Tensor | None:
         """The parts of the picture that the guider reads; None if it reads the whole."""
         return getattr(self.target, "boxes", None)
@@ -179,7 +195,7 @@ class Guidance:
         agreement = None
         if hasattr(self.target, "agreement"):
             with torch.no_grad():
-                agreement = self.target.agreement(answer).mean()
+                agreement = self.target.agreement(answer).reshape(len(state), -1).mean(dim=1)
         return Score(gradient, of_states, image.detach(), is_lost, agreement=agreement)
 
 

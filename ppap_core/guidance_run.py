@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from .guidance import Guidance
 from .guiders import GuiderInfo
 from .jacobian import Denoiser
-from .shaping import Moments
+from .noise import per_sample
+from .shaping import PUSH_ON, Moments, fading
 from .spectrum import SPECTRA
 from .strength import RULES, Strength, noise_norm, norms
 from .targets.wording import Wording
@@ -146,6 +147,8 @@ class GuidanceRun:
             gradient, share = gradient * region, share * region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]
         shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share, gain)
+        if (when_met := guidance.shaping.when_met) != PUSH_ON:
+            shift = shift * per_sample(fading(score.agreement, when_met), shift)
         shift = guidance.shaping.limit(shift, sigma_ve, share)
         self.records.append(
             GuidanceRecord(
@@ -157,16 +160,11 @@ class GuidanceRun:
                 seconds=time.perf_counter() - begin,
                 seen=_thumbnail(score.image[:1])[0],
                 where=_thumbnail(_magnitude(shift[:1]))[0, 0],
-                agreement=score.agreement,
+                agreement=None if score.agreement is None else score.agreement.mean(),
                 pictures=len(x_vp),
             )
         )
         return shift
-
-    def wording(self) -> Wording | None:
-        """How the agreement in the records is told; None if the target cannot say."""
-        worded = getattr(self.guidance.target, "wording", None)
-        return worded and worded(self.guidance.guider.info.labels)
 
     def outcome(self, sampling: Sampling = UNKNOWN) -> Outcome:
         """What this run has done so far; its tensors are on the CPU, where a graph keeps them."""
@@ -182,7 +180,7 @@ class GuidanceRun:
             num_bytes=self.num_bytes,
             remark=self.remark,
             input=guidance.input,
-            wording=self.wording(),
+            wording=guidance.wording,
             sampling=sampling,
         )
 

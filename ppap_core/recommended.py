@@ -9,19 +9,24 @@ from dataclasses import replace
 
 from .jacobian import PASSES_MODEL
 from .reading import AUTO
-from .shaping import Shaping
+from .shaping import PUSH_ON, Shaping
 from .strength import RECOMMENDED, Strength
 from .tasks import Recommendation, Recommended
 
 BURNING = 4.0  # times the recommended strength: beyond it pictures fall apart
 
 
-def recommend(recommended: Recommended, input: str, jacobian: str) -> Recommendation:
-    """For a guider that reads `input`, with a settled `jacobian`."""
+def recommend(
+    recommended: Recommended, input: str, jacobian: str, may_fade: bool = False
+) -> Recommendation:
+    """For a guider that reads `input`, with a settled `jacobian`.
+
+    `may_fade`: it has experts, who know when a target is met that can be met.
+    """
     if input == "x_t":
         return recommended.x_t
     if jacobian in PASSES_MODEL:
-        return recommended.through_model
+        return (may_fade and recommended.fading) or recommended.through_model
     if jacobian == "wiener":  # has filtered already
         return Recommendation(recommended.wiener or recommended.x0_hat.scale)
     return recommended.x0_hat
@@ -37,13 +42,19 @@ def settle_jacobian(recommended: Recommended, jacobian: str, has_experts: bool) 
 
 
 def settle(
-    recommended: Recommended, input: str, jacobian: str, strength: Strength, shaping: Shaping
+    recommended: Recommended,
+    input: str,
+    jacobian: str,
+    strength: Strength,
+    shaping: Shaping,
+    may_fade: bool,
 ) -> tuple[Strength, Shaping]:
     """`strength` and `shaping` with nothing left open."""
-    here = recommend(recommended, input, jacobian)
-    if shaping.spectrum == AUTO:
-        spectrum = "plain" if strength.rule == "raw" else here.spectrum
-        shaping = replace(shaping, spectrum=spectrum)
+    here = recommend(recommended, input, jacobian, may_fade and shaping.when_met != PUSH_ON)
+    left_open = Recommendation(here.scale) if strength.rule == "raw" else here
+    for name in ("spectrum", "when_met"):
+        if getattr(shaping, name) == AUTO:
+            shaping = replace(shaping, **{name: getattr(left_open, name)})
     if strength.rule == RECOMMENDED:
         scale = strength.guidance_scale * here.scale
         strength = replace(strength, guidance_scale=scale, rule="relative")

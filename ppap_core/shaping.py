@@ -13,6 +13,9 @@ from .reading import AUTO
 from .spectrum import SPECTRA
 from .strength import noise_norm, norms
 
+PUSH_ON = "push on"
+WHEN_MET = {PUSH_ON: 0.0, "fade late": 0.5, "fade": 1.0}  # powers of the share that is missing
+
 
 @dataclass(frozen=True)
 class Shaping:
@@ -26,7 +29,9 @@ class Shaping:
     (gradient surgery: Yu et al., 2020). `region`: (R or 1, H, W) in [0, 1], where in the picture
     guidance acts, stretched over it. `frames`: of a video's latent, which are guided; below 0 they
     count from the end, and none named means all. `spectrum`: how strong each frequency of the shift
-    is, one of SPECTRA (spectrum.py), or "auto", what recommended.py says.
+    is, one of SPECTRA (spectrum.py). `when_met`: what becomes of the shift as the guider's answer
+    comes to meet the target, one of WHEN_MET: it keeps its length, or it fades (`fading`). Both
+    may be "auto", what recommended.py says.
     """
 
     momentum: float = 0.0
@@ -37,6 +42,7 @@ class Shaping:
     region: Tensor | None = None
     frames: tuple[int, ...] = ()
     spectrum: str = AUTO
+    when_met: str = AUTO
 
     def __post_init__(self):
         for name in ("momentum", "second_moment"):
@@ -44,8 +50,9 @@ class Shaping:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.max_norm < math.inf:
             raise ValueError(f"max_norm is 0 (no limit) or above, got {self.max_norm}")
-        if self.spectrum not in (known := (AUTO, *SPECTRA)):
-            raise ValueError(f"spectrum is one of {', '.join(known)}, got {self.spectrum!r}")
+        for name, options in (("spectrum", SPECTRA), ("when_met", WHEN_MET)):
+            if (value := getattr(self, name)) not in (known := (AUTO, *options)):
+                raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
         if self.every < 1:
             raise ValueError(f"every is 1 or above, got {self.every}")
         if self.region is not None:
@@ -119,6 +126,15 @@ class Moments:
             for average, decay in zip(self._averages, self._decays, strict=True)
         )
         return first / second.sqrt().clamp(min=1e-20) if self._decays[1] else first
+
+
+def fading(agreement: Tensor, when_met: str) -> Tensor:
+    """How much is left of the shift of pictures whose targets are met by these shares: (B,).
+
+    A softmax' own gradient shrinks with the share that is missing. The rule relative stretches it
+    to full length again, so that in the end pictures would be moved along nearly nothing.
+    """
+    return (1 - agreement).clamp(0, 1) ** WHEN_MET[when_met]
 
 
 def without_conflict(shift: Tensor, earlier: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ class LatentWorld:
     def row(self, method: Method, scale: float, experts, first_seed: int, num: int) -> dict:
         """Figures of `num` pictures by the judge, and by the guider itself without experts."""
         reading = Reading(method.input, "vae") if method.input else None
-        asked = LatentMethod(method.name, reading, method.jacobian, method.spectrum)
+        asked = LatentMethod(
+            method.name, reading, method.jacobian, method.spectrum, when_met=method.when_met
+        )
         guider = None
         if reading:
             guider = replace(self.models.guider, experts=experts, data_spectrum=self.data_spectrum)

@@ -65,7 +65,7 @@ def by_trainer(teaching: Teaching) -> Teaching:
 class Method:
     """`teaching`: of the experts; None is the guider alone. `input`: "" is no guidance.
 
-    `spectrum`: of the shift. `cfg`: the scales of classifier-free guidance, by the
+    `spectrum`, `when_met`: of the shift. `cfg`: the scales of classifier-free guidance, by the
     class-conditional model without a guider.
     """
 
@@ -75,6 +75,7 @@ class Method:
     teaching: Teaching | None = None
     spectrum: str = "plain"
     cfg: tuple[float, ...] = ()
+    when_met: str = "push on"
 
 
 LABELLED = {"is_supervised": True, "is_full": True}
@@ -114,7 +115,9 @@ TRAINERS_METHODS = tuple(
     for method in KEPT_METHODS
     if method.spectrum == "half-wiener"
 )
-
+FADING = Method(
+    "PPAP-5 on kept x0_hat, jvp, plain, fade late", "x0_hat", "jvp", KEPT, when_met="fade late"
+)
 CONDITIONAL = Method("class-conditional model, CFG", input="", cfg=(1.0, 2.0, 4.0, 8.0))
 
 CLASS_METHODS = (
@@ -133,6 +136,7 @@ CLASS_METHODS = (
     PPAP_5_ON_THE_ESTIMATE,
     *KEPT_METHODS,
     *TRAINERS_METHODS,
+    FADING,
     CONDITIONAL,
 )
 SIZE_METHODS = (NAIVE, SINGLE, MULTI_EXPERTS, PPAP_5)
@@ -162,7 +166,7 @@ LATENT_METHODS = (
     Method("PPAP-5", teaching=Teaching(changes=SEEN)),
     Method("multi-experts-5 on x0_hat, jvp, supervised", "x0_hat", "jvp", SUPERVISED_SEEN),
     Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", SEEN_FRESH),
-    *(replace(method, teaching=SEEN_KEPT) for method in KEPT_METHODS),
+    *(replace(method, teaching=SEEN_KEPT) for method in (*KEPT_METHODS, FADING)),
     *(replace(method, teaching=by_trainer(SEEN_KEPT)) for method in TRAINERS_METHODS),
 )
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}

@@ -178,7 +178,7 @@ class World:
         loaded = replace(self.guider(guider), experts=experts, data_spectrum=self.data_spectrum)
         target, strength = build_target(task, scenes), Strength(scale, "relative")
         how = {"reading": Reading(method.input), "jacobian": method.jacobian}
-        how["shaping"] = Shaping(spectrum=method.spectrum)
+        how["shaping"] = Shaping(spectrum=method.spectrum, when_met=method.when_met)
         return guide(self.model, loaded, target, strength, **how), {}
 
     @torch.no_grad()

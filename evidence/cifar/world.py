@@ -19,6 +19,7 @@ from ppap_core.distillation.settings import DistillSettings
 from ppap_core.expert_file import load_experts
 from ppap_core.pixels import bytes_to_image, image_to_bytes
 from ppap_core.reading import Reading
+from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget
 
@@ -50,6 +51,7 @@ class Method:
     jacobian: str = "none"
     experts: bool = False
     strength: float = 1.0
+    when_met: str = "auto"
 
     def __str__(self) -> str:
         if not self.input:
@@ -57,7 +59,8 @@ class Method:
         who = "experts" if self.experts else "guider alone"
         jacobian = f", {self.jacobian}" * (self.input == "x0_hat")
         strength = f", strength {self.strength:g}" * (self.strength != 1.0)
-        return f"{who}, {self.input}{jacobian}{strength}"
+        pushes = ", push on" * (self.when_met == "push on")
+        return f"{who}, {self.input}{jacobian}{pushes}{strength}"
 
 
 METHODS = (
@@ -71,6 +74,8 @@ METHODS = (
     Method("x0_hat", "backprop"),
     Method("x0_hat", "none", experts=True, strength=2.0),
     Method("x0_hat", "jvp", experts=True, strength=2.0),
+    Method("x0_hat", "jvp", experts=True, when_met="push on"),
+    Method("x0_hat", "jvp", experts=True, when_met="push on", strength=2.0),
 )
 
 
@@ -190,6 +195,7 @@ class World:
             classes = [dict.fromkeys(groups[row % len(groups)], 1.0) for row in rows]
             target = ClassTarget(classes, len(guider.guider.info.labels))
             how = {"reading": Reading(method.input, "vae"), "jacobian": method.jacobian}
+            how["shaping"] = Shaping(when_met=method.when_met)
             model = guide(
                 model, guider, target, Strength(method.strength), vae=self.checkpoint.vae, **how
             )

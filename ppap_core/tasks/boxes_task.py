@@ -108,6 +108,7 @@ BOXES = Task(
         x_t=Recommendation(0.3),  # that of maps: not measured for boxes
         x0_hat=Recommendation(0.5, "half-wiener"),
         through_model=Recommendation(0.5, "half-wiener"),
+        fading=Recommendation(2.0, "half-wiener", "fade"),
         experts_jacobian="jvp",
         wiener=0.2,
     ),

@@ -127,6 +127,7 @@ CLASS = Task(
         x_t=Recommendation(0.2),
         x0_hat=Recommendation(0.5, "half-wiener"),
         through_model=Recommendation(0.5, "half-wiener"),
+        fading=Recommendation(2.0, when_met="fade late"),
         experts_jacobian="jvp",
         wiener=0.2,
     ),

@@ -24,17 +24,21 @@ def shrink_smoothly(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Recommendation(NamedTuple):
-    """`scale`: what strength 1 stands for in the rule relative. `spectrum`: of the shift."""
+    """`scale`: what strength 1 stands for in the rule relative. `spectrum`: of the shift.
+    `when_met`: what becomes of it as the target is met.
+    """
 
     scale: float
     spectrum: str = "plain"
+    when_met: str = "push on"
 
 
 @dataclass(frozen=True)
 class Recommended:
     """What evidence recommends, by what the guider reads: `x_t`, `x0_hat` without a Jacobian, or
     x0_hat with a gradient that passes `through_model`. `wiener`: the scale of that Jacobian, which
-    changes the gradient but not a shift's length; None: x0_hat's. `jacobian`: of a guider alone.
+    changes the gradient but not a shift's length; None: x0_hat's. `fading`: in place of
+    `through_model` where a guider has experts; None: the same. `jacobian`: of a guider alone.
     `experts_jacobian`: of one with experts.
     """
 
@@ -44,6 +48,7 @@ class Recommended:
     jacobian: str = "jvp"
     experts_jacobian: str = "none"
     wiener: float | None = None
+    fading: Recommendation | None = None
 
 
 @dataclass(frozen=True)

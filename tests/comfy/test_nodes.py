@@ -138,10 +138,12 @@ def test_same_seed_gives_the_same_picture(comfyui, world):
 
 
 def test_a_picture_does_not_depend_on_its_batch_neighbours(comfyui, world):
-    # A finite difference (jvp) would magnify what kernels of another batch size round otherwise.
-    together = guided(comfyui, world, batch=2, jacobian="none")
-    alone = guided(comfyui, world, batch=1, jacobian="none")  # of the same noise
-    assert (together[:1] - alone).abs().max() < 1e-4
+    # The default, jvp, magnifies what kernels of another batch size round otherwise; what is met
+    # fades, or else the last steps would follow that rounding for a hundredth of the range.
+    for jacobian, furthest in (("auto", 1e-3), ("none", 1e-5)):
+        together = guided(comfyui, world, batch=2, jacobian=jacobian)
+        alone = guided(comfyui, world, batch=1, jacobian=jacobian)  # of the same noise
+        assert (together[:1] - alone).abs().mean() < furthest
 
 
 def test_experts_change_the_guided_picture(comfyui, world):
@@ -394,7 +396,7 @@ def run_four_steps(model, empty, sampler, scheduler):
 
 def options(comfyui, region=None, conflict="sum", **numbers):
     settings = {"max_norm": 0.0, "every": 1, "momentum": 0.0, "second_moment": 0.0}
-    settings |= {"spectrum": "auto", "scale_rule": "recommended"} | numbers
+    settings |= {"spectrum": "auto", "when_met": "auto", "scale_rule": "recommended"} | numbers
     node = comfyui.node("PPAP_GuidanceOptions")
     return node.execute(conflict=conflict, region=region, **settings).args[0]
 

@@ -418,6 +418,37 @@ def test_the_jacobian_wiener_is_the_spectrum_wiener_as_long_as_the_gradient(rule
     torch.testing.assert_close(by_jacobian, scale * by_spectrum)
 
 
+@pytest.mark.parametrize("rule", ["relative", "raw"])
+@pytest.mark.parametrize(("when_met", "power"), [("fade late", 0.5), ("fade", 1.0)])
+def test_a_shift_fades_with_what_is_missing_of_each_picture(when_met, power, rule):
+    guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
+    target = ClassTarget([{2: 1.0}, {0: 1.0, 3: 2.0}, {1: 1.0}], 5)
+    plain = guidance_of(guider, 0.2, rule, target=target)
+    pushed, faded = (
+        shift_of(replace(plain, shaping=Shaping(spectrum="plain", when_met=how)), x, sigma_ve)
+        for how in ("push on", when_met)
+    )
+    p = guider(x).softmax(dim=1)
+    missing = 1 - torch.stack([p[0, 2], p[1, 0] + p[1, 3], p[2, 1]])
+    torch.testing.assert_close(faded, per_sample(missing**power, x) * pushed)
+
+
+def test_what_is_met_moves_no_further_and_a_video_fades_as_a_whole():
+    guider, sigma_ve = resnet_guider(), sigma_ve_of(0.5)
+    view = lambda state: state.transpose(1, 2).flatten(0, 1)  # noqa: E731
+    fade = Shaping(spectrum="plain", when_met="fade")
+    asked = replace(guidance_of(guider, 0.2, "relative"), view=view, shaping=fade)
+    video = noise(4).transpose(0, 1)[None]
+    with torch.no_grad():
+        missing = 1 - guider(noise(4)).softmax(dim=1)[:, 2].mean()
+        shift = shift_of(asked, video, sigma_ve)
+        full = shift_of(replace(asked, shaping=Shaping(spectrum="plain")), video, sigma_ve)
+        torch.testing.assert_close(shift, missing * full)
+        head = [m for m in guider.modules() if isinstance(m, nn.Linear)][-1]
+        head.bias[2] = 1e4
+        assert shift_of(asked, video, sigma_ve).eq(0).all()
+
+
 @pytest.mark.parametrize("frames", [(1,), (0, -1), (2, 2)])
 def test_a_frame_is_moved_as_far_whether_others_are_guided_or_not(frames):
     """Relative: by the share of its own noise; the limit counts so too."""

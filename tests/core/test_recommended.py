@@ -78,6 +78,41 @@ def test_experts_of_a_score_keep_the_jacobian_that_costs_no_pass():
     assert asked.jacobian == "wiener"
 
 
+def test_only_experts_whose_gradient_passes_the_model_let_it_fade():
+    asks = get_task("class").recommended
+    taught = guidance(input="x0_hat", experts=EXPERTS)
+    assert (taught.shaping.spectrum, taught.shaping.when_met) == (asks.fading.spectrum, "fade late")
+    assert taught.strength.guidance_scale == asks.fading.scale
+    for other in (
+        guidance(input="x0_hat"),
+        guidance(experts=EXPERTS),
+        guidance(input="x0_hat", experts=EXPERTS, jacobian="none"),
+        guidance(input="x0_hat", experts=EXPERTS, rule="raw"),
+        guidance("depth", input="x0_hat", experts=EXPERTS, jacobian="jvp"),
+    ):
+        assert other.shaping.when_met == "push on"
+    pushed = guidance(input="x0_hat", experts=EXPERTS, shaping=Shaping(when_met="push on"))
+    assert pushed.strength.guidance_scale == asks.through_model.scale
+    assert pushed.shaping.spectrum == asks.through_model.spectrum
+
+
+def test_what_has_no_end_never_fades():
+    """Raw scores of several classes, and maps whose agreement is no share."""
+    scores = replace(guidance().guider.info, answer="score")
+    guider = Guider(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), nn.Identity(), scores)
+    target = ClassTarget({2: 1.0}, 3, answer="score")
+    asked = Guidance(guider, target, input="x0_hat", experts=EXPERTS)
+    assert asked.shaping.when_met == "push on"
+    with pytest.raises(ValueError, match="set when_met of PPAP Guidance Options to auto"):
+        replace(asked, shaping=Shaping(when_met="fade"))
+    with pytest.raises(ValueError, match="set when_met of PPAP Guidance Options to auto"):
+        guidance("depth", shaping=Shaping(when_met="fade"))
+    with pytest.raises(
+        ValueError, match="when_met is one of auto, push on, fade late, fade, got 'stop'"
+    ):
+        Shaping(when_met="stop")
+
+
 @pytest.mark.parametrize(("task", "with_experts"), [("class", "jvp"), ("depth", "none")])
 def test_experts_of_maps_need_no_jacobian_and_those_of_classes_and_a_guider_alone_do(
     task, with_experts
