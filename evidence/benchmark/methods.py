@@ -65,8 +65,8 @@ def by_trainer(teaching: Teaching) -> Teaching:
 class Method:
     """`teaching`: of the experts; None is the guider alone. `input`: "" is no guidance.
 
-    `spectrum`, `when_met`: of the shift. `cfg`: the scales of classifier-free guidance, by the
-    class-conditional model without a guider.
+    `spectrum`, `when_met`: of the shift. `scales`: that are tried, in place of the budget's.
+    `cfg`: the scales of classifier-free guidance, by the class-conditional model without a guider.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Method:
     spectrum: str = "plain"
     cfg: tuple[float, ...] = ()
     when_met: str = "push on"
+    scales: tuple[float, ...] = ()
 
 
 LABELLED = {"is_supervised": True, "is_full": True}
@@ -115,8 +116,12 @@ TRAINERS_METHODS = tuple(
     for method in KEPT_METHODS
     if method.spectrum == "half-wiener"
 )
-FADING = Method(
-    "PPAP-5 on kept x0_hat, jvp, plain, fade late", "x0_hat", "jvp", KEPT, when_met="fade late"
+FADING = replace(
+    TRAINERS_METHODS[-1],
+    name="PPAP-5 on kept x0_hat, jvp, plain, fade late, trainer's norms and rate",
+    spectrum="plain",
+    when_met="fade late",
+    scales=(2.0,),
 )
 CONDITIONAL = Method("class-conditional model, CFG", input="", cfg=(1.0, 2.0, 4.0, 8.0))
 
@@ -166,8 +171,8 @@ LATENT_METHODS = (
     Method("PPAP-5", teaching=Teaching(changes=SEEN)),
     Method("multi-experts-5 on x0_hat, jvp, supervised", "x0_hat", "jvp", SUPERVISED_SEEN),
     Method("PPAP-5 on x0_hat, jvp", "x0_hat", "jvp", SEEN_FRESH),
-    *(replace(method, teaching=SEEN_KEPT) for method in (*KEPT_METHODS, FADING)),
-    *(replace(method, teaching=by_trainer(SEEN_KEPT)) for method in TRAINERS_METHODS),
+    *(replace(method, teaching=SEEN_KEPT) for method in KEPT_METHODS),
+    *(replace(method, teaching=by_trainer(SEEN_KEPT)) for method in (*TRAINERS_METHODS, FADING)),
 )
 RANK_16 = {"rank": 16, "lora_alpha": 16.0}
 ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself

@@ -111,7 +111,7 @@ class Plan:
         """Rows of the first training seed; the other seeds and samplers take the same scale."""
         n = self.budget.tuning
         is_tuned = n and method is not methods.NO_GUIDANCE
-        for scale in (method.cfg or self.budget.scales) if is_tuned else ():
+        for scale in (method.cfg or method.scales or self.budget.scales) if is_tuned else ():
             key = self._key(guider, method, sampler, scale, self.first_seed, n, noise="tuning")
             yield from self._row(table, key, method)
 
