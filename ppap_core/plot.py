@@ -9,6 +9,7 @@ from itertools import pairwise
 from PIL import Image, ImageDraw, ImageFont
 
 COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#666666")
+COLOURS += ("#a6761d", "#17becf", "#bcbd22", "#111111")
 INK, FAINT = "#222222", "#dddddd"
 LEFT, RIGHT, BOTTOM, LINE = 84, 20, 48, 24  # pixels: around all panels; a line of text
 SCALE = 2  # drawn larger and shrunk, so that lines are smooth
