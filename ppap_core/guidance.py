@@ -95,13 +95,12 @@ class Guidance:
         for name, known in (("input", INPUTS), ("jacobian", JACOBIANS)):
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {value!r}")
-        can_be_met = bool(self.wording and self.wording.is_share)
-        if self.shaping.when_met not in (AUTO, PUSH_ON) and not can_be_met:
+        if self.shaping.when_met not in (AUTO, PUSH_ON) and not self._can_be_met:
             raise ValueError(
                 "guidance towards this target cannot fade, for nobody can say what share of it is "
                 "met: set when_met of PPAP Guidance Options to auto"
             )
-        may_fade = bool(self.experts) and can_be_met
+        may_fade = bool(self.experts) and self._can_be_met
         strength, shaping = settle(
             recommended, self.input, jacobian, self.strength, self.shaping, may_fade
         )
@@ -153,6 +152,14 @@ class Guidance:
         """How the agreement of a Score is told; None if the target cannot say."""
         worded = getattr(self.target, "wording", None)
         return worded and worded(self.guider.info.labels)
+
+    @property
+    def _can_be_met(self) -> bool:
+        """Whether the agreement of a Score is a share of what is asked."""
+        try:
+            return bool(self.wording and self.wording.is_share)
+        except IndexError:  # the target was made for another guider, as its likelihood will say
+            return False
 
     @property
     def boxes(self) -> Tensor | None:

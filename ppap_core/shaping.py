@@ -132,9 +132,10 @@ def fading(agreement: Tensor, when_met: str) -> Tensor:
     """How much is left of the shift of pictures whose targets are met by these shares: (B,).
 
     A softmax' own gradient shrinks with the share that is missing. The rule relative stretches it
-    to full length again, so that in the end pictures would be moved along nearly nothing.
+    to full length again, so that in the end pictures would be moved along nearly nothing. Where the
+    agreement is not finite, neither was the gradient, which is 0 then.
     """
-    return (1 - agreement).clamp(0, 1) ** WHEN_MET[when_met]
+    return (1 - agreement).nan_to_num(1.0).clamp(0, 1) ** WHEN_MET[when_met]
 
 
 def without_conflict(shift: Tensor, earlier: Tensor) -> Tensor:

@@ -297,9 +297,12 @@ def test_score_leaves_the_callers_tensors_and_modes_unchanged():
     assert all(guider.state_dict()[name].equal(value) for name, value in before.items())
 
 
+@pytest.mark.parametrize("when_met", ["push on", "fade"])
 @pytest.mark.parametrize("rule", ["raw", "relative"])
-def test_only_the_picture_with_a_non_finite_gradient_is_unguided(rule):
-    run, x = GuidanceRun(guidance_of(resnet_guider(), 2.0, rule)), noise(3)
+def test_only_the_picture_with_a_non_finite_gradient_is_unguided(rule, when_met):
+    shaping = Shaping(when_met=when_met)
+    run = GuidanceRun(replace(guidance_of(resnet_guider(), 2.0, rule), shaping=shaping))
+    x = noise(3)
     expected = run.shift(x, sigma_ve_of(0.5, 3))
     assert lost_steps(run.outcome()) == ""
     x[1, 0, 3, 3] = float("nan")
