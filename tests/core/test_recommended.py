@@ -107,7 +107,8 @@ def test_what_has_no_end_never_fades():
         replace(asked, shaping=Shaping(when_met="fade"))
     with pytest.raises(ValueError, match="set when_met of PPAP Guidance Options to auto"):
         guidance("depth", shaping=Shaping(when_met="fade"))
-    stranger = replace(guidance(input="x0_hat", experts=EXPERTS), target=ClassTarget({7: 1.0}, 9))
+    other = ClassTarget({7: 1.0}, 9)
+    stranger = Guidance(guidance().guider, other, input="x0_hat", experts=EXPERTS)
     with pytest.raises(ValueError, match="connect the same guider to both nodes"):
         stranger.score(torch.zeros(1, 3, 8, 8), 1.0, torch.zeros(1, 3, 8, 8))
     with pytest.raises(
