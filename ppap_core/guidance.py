@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .cut_outs import box_mask, cut_out, cut_sides
 from .experts import NoiseExperts
-from .guiders import Guider
+from .guiders import Guider, GuiderInfo
 from .jacobian import JACOBIANS, Denoiser, StaleEstimate, without_jacobian
 from .noise import per_sample
 from .parts import in_parts
@@ -148,16 +148,11 @@ class Guidance:
             return self._read(state.detach().clone().float())[1]
 
     @property
-    def wording(self) -> Wording | None:
-        """How the agreement of a Score is told; None if the target cannot say."""
-        worded = getattr(self.target, "wording", None)
-        return worded and worded(self.guider.info.labels)
-
-    @property
     def _can_be_met(self) -> bool:
         """Whether the agreement of a Score is a share of what is asked."""
         try:
-            return bool(self.wording and self.wording.is_share)
+            wording = wording_of(self.target, self.guider.info)
+            return bool(wording and wording.is_share)
         except IndexError:  # the target was made for another guider, as its likelihood will say
             return False
 
@@ -204,6 +199,12 @@ class Guidance:
             with torch.no_grad():
                 agreement = self.target.agreement(answer).reshape(len(state), -1).mean(dim=1)
         return Score(gradient, of_states, image.detach(), is_lost, agreement=agreement)
+
+
+def wording_of(target: Target, info: GuiderInfo) -> Wording | None:
+    """How the agreement of a Score is told; None if the target cannot say. `info`: the guider's."""
+    worded = getattr(target, "wording", None)
+    return worded and worded(info.labels)
 
 
 def _finite(gradient: Tensor) -> tuple[Tensor, bool]:

@@ -68,7 +68,7 @@ def stale_steps(outcome: Outcome) -> str:
 
 def progress(run: GuidanceRun) -> str:
     """How far a run with at least one record has come, in one short line."""
-    first, last, wording = run.records[0], run.records[-1], run.guidance.wording
+    first, last, wording = run.records[0], run.records[-1], run.wording()
     expert = "" if last.expert is None else f", expert {last.expert}"
     if wording is None:
         reached = f"log-likelihood {first.log_likelihood:.3g} -> {last.log_likelihood:.3g}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .guidance import Guidance
+from .guidance import Guidance, wording_of
 from .guiders import GuiderInfo
 from .jacobian import Denoiser
 from .noise import per_sample
@@ -166,6 +166,10 @@ class GuidanceRun:
         )
         return shift
 
+    def wording(self) -> Wording | None:
+        """How the agreement in the records is told; None if the target cannot say."""
+        return wording_of(self.guidance.target, self.guidance.guider.info)
+
     def outcome(self, sampling: Sampling = UNKNOWN) -> Outcome:
         """What this run has done so far; its tensors are on the CPU, where a graph keeps them."""
         guidance = self.guidance
@@ -180,7 +184,7 @@ class GuidanceRun:
             num_bytes=self.num_bytes,
             remark=self.remark,
             input=guidance.input,
-            wording=guidance.wording,
+            wording=self.wording(),
             sampling=sampling,
         )
 

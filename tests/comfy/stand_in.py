@@ -13,7 +13,9 @@ class StandIn:
 
     def __init__(self, comfyui, guider):
         self.strength = comfyui.module("ppap_core.strength").Strength(1.0, "raw")
-        self.shaping = comfyui.module("ppap_core.shaping").Shaping(spectrum="plain")
+        self.shaping = comfyui.module("ppap_core.shaping").Shaping(
+            spectrum="plain", when_met="push on"
+        )
         self.data_spectrum = comfyui.module("ppap_core.spectrum").GENERIC
         self.score_of = comfyui.module("ppap_core.guidance").Score
         self.guider = guider
