@@ -124,8 +124,8 @@ pictures of CIFAR-10 in the latents of FLUX.2's tiny autoencoder, is asked for C
 MobileNetV2, which learned ImageNet's and never saw these pictures; the guider's experts are taught
 on 5000 of the model's own pictures, without labels, for 1000 steps of 32. Everything else is at its
 default, strength 1 where a row names no other, in ten steps; *push on* does not let shifts fade as
-the class is seen (`when_met`). The judge is EfficientNet-Lite0, of another family: it names the class by a layer fitted to CIFAR's labels, and FID and KID (times 1000)
-are distances to 2000 of CIFAR's test pictures in its features. Made by
+the class is seen (`when_met`). The judge is EfficientNet-Lite0, of another family: it names the
+class by a layer fitted to CIFAR's labels, and FID and KID (times 1000) are distances to 2000 of CIFAR's test pictures in its features. Made by
 `python -m evidence.cifar --photographs FOLDER --networks FOLDER`.
 
 ![The ten classes, by every method](cifar.png)"""
