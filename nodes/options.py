@@ -115,7 +115,7 @@ class GuidanceOptions(io.ComfyNode):
                     default=RECOMMENDED,
                     tooltip="What the sampler's strength means. recommended: 1 suits every guider. "
                     "relative: the share of its noise by which every step moves a picture, before "
-                    "the spectrum is chosen: mostly 0.2 to 1. raw: the paper's scale, which "
+                    "the spectrum is chosen: mostly 0.2 to 2. raw: the paper's scale, which "
                     "multiplies the gradient: 3 to 30 for classes, 100 and more for maps.",
                 ),
             ],

@@ -126,8 +126,8 @@ on 5000 of the model's own pictures, without labels, for 1000 steps of 32. Every
 default, strength 1 where a row names no other, in ten steps; *push on* does not let shifts fade as
 the class is seen (`when_met`). The judge is EfficientNet-Lite0, of another family: it names the
 class by a layer fitted to CIFAR's labels, and FID and KID (times 1000) are distances to 2000 of
-CIFAR's test pictures in its features. Made by `python -m evidence.cifar --photographs FOLDER
---networks FOLDER`.
+CIFAR's test pictures in its features. Made by
+`python -m evidence.cifar --photographs FOLDER --networks FOLDER`.
 
 ![The ten classes, by every method](cifar.png)"""
 
