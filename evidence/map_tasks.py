@@ -42,6 +42,7 @@ from ppap_core.targets import Target
 from ppap_core.targets.edges_target import EdgesTarget
 from ppap_core.targets.normals_target import NormalsTarget
 from ppap_core.targets.pose_target import PoseTarget
+from ppap_core.tasks import get_task
 
 SHOWN = 8
 
@@ -51,7 +52,8 @@ def planned() -> Iterator[Key]:
         yield task, NO_GUIDANCE, "", 0.0
         yield from ((task, ALONE, jacobian, 1.0) for jacobian in ("none", "jvp"))
         if way.experts:
-            yield task, EXPERTS, "none", 1.0
+            jacobians = dict.fromkeys(("none", get_task(task).recommended.experts_jacobian))
+            yield from ((task, EXPERTS, jacobian, 1.0) for jacobian in jacobians)
 
 
 class MapTask(NamedTuple):

@@ -1,10 +1,10 @@
 """Step caches beside guidance: what EasyCache and LazyCache cost, on the latent demo model.
 
 `python -m evidence.step_caches` samples with each cache, put on the model before and after
-guidance, for each Jacobian, and without. A judge says how many pictures show the class that was
-asked for. A cache changes pictures that nothing guides as well: "kept" is the share of unguided
-pictures whose class, as the judge sees it, stays the same. "skipped" is how many steps the cache
-answered, in the mean of all batches. Writes docs/evidence/caches.csv and caches.md.
+guidance, for each Jacobian, at strength 1, and without. A judge says how many pictures show the
+class that was asked for. A cache changes pictures that nothing guides as well: "kept" is the share
+of unguided pictures whose class, as the judge sees it, stays the same. "skipped" is how many steps
+the cache answered, in the mean of all batches. Writes docs/evidence/caches.csv and caches.md.
 """
 
 import logging
@@ -25,9 +25,10 @@ from evidence.latent_models import LatentMethod, LatentModels
 from evidence.quality import for_judges
 from evidence.tables import write_table
 from ppap_core.comfy_bridge.headless import boot
-from ppap_core.reading import Reading
+from ppap_core.reading import AUTO, Reading
+from ppap_core.strength import RECOMMENDED
 
-STEPS, SCALE, BATCH = 12, 0.2, 25
+STEPS, BATCH = 12, 25
 READING = Reading("x0_hat", "vae")
 JACOBIANS = ("none", "jvp", "backprop")
 CACHES = {"EasyCache": "EasyCacheNode", "LazyCache": "LazyCacheNode"}
@@ -61,8 +62,8 @@ def model_of(models: LatentModels, way: Way, classes: list[int]):
     first = way.order == "cache first"
     model = with_cache(models.model, way.cache) if first else models.model
     if way.jacobian is not None:
-        method = LatentMethod("", READING, way.jacobian, has_experts=True)
-        model = models.guided(method, SCALE, classes, model=model)
+        method = LatentMethod("", READING, way.jacobian, AUTO, has_experts=True, when_met=AUTO)
+        model = models.guided(method, 1.0, classes, model=model, rule=RECOMMENDED)
     return with_cache(model, way.cache) if way.cache and not first else model
 
 

@@ -85,9 +85,10 @@ def guidance_inputs():
             optional=True,
             advanced=True,
             tooltip="For x0_hat, how the gradient passes through the model. auto: jvp for "
-            "classes, boxes and most guiders alone, none for experts on maps and words. none: not "
-            "at all, at no cost. jvp: one more evaluation of the model. backprop: exact, slow, "
-            "needs much memory. wiener: by the frequencies that the data have, at no cost.",
+            "classes, boxes, poses and most guiders alone, none for experts on maps and words. "
+            "none: not at all, at no cost. jvp: one more evaluation of the model. backprop: "
+            "exact, slow, needs much memory. wiener: by the frequencies that the data have, at no "
+            "cost.",
         ),
     ]
 

@@ -100,7 +100,8 @@ class Guidance:
                 "guidance towards this target cannot fade, for nobody can say what share of it is "
                 "met: set when_met of PPAP Guidance Options to auto"
             )
-        may_fade = bool(self.experts) and self._can_be_met
+        knows_when_met = bool(self.experts) or recommended.fades_alone
+        may_fade = knows_when_met and self._can_be_met
         strength, shaping = settle(
             recommended, self.input, jacobian, self.strength, self.shaping, may_fade
         )

@@ -21,7 +21,7 @@ def recommend(
 ) -> Recommendation:
     """For a guider that reads `input`, with a settled `jacobian`.
 
-    `may_fade`: it has experts, who know when a target is met that can be met.
+    `may_fade`: it knows when the target is met; of classes and boxes only experts do.
     """
     if input == "x_t":
         return recommended.x_t
@@ -33,8 +33,8 @@ def recommend(
 
 
 def settle_jacobian(recommended: Recommended, jacobian: str, has_experts: bool) -> str:
-    """Experts on the estimate do without a pass of the model for maps and words, not for classes
-    and boxes; most guiders alone need one.
+    """Experts on the estimate do without a pass of the model for maps and words, not for classes,
+    boxes and poses; most guiders alone need one.
     """
     if jacobian != AUTO:
         return jacobian

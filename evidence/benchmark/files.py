@@ -23,8 +23,9 @@ def experts_file(guider: str, teaching: Teaching, budget: Budget, seed: int) -> 
     settings = teaching.settings(guider, budget, seed)
     pictures = budget.renders if teaching.is_supervised else budget.generated
     used = str(round(teaching.pictures * pictures))
-    drawn = [teaching.drawn] if teaching.drawn else []
-    name = training_fingerprint(settings, guider, str(teaching.is_supervised), used, *drawn)
+    other = [teaching.drawn] if teaching.drawn else []
+    other += [f"{teaching.num_fresh} fresh"] if teaching.num_fresh else []
+    name = training_fingerprint(settings, guider, str(teaching.is_supervised), used, *other)
     return FOLDER / f"{guider}-{name}.safetensors"
 
 

@@ -16,8 +16,8 @@ FULL_RATES = {"resnet": 2e-3, "vit": 1e-3}
 class Teaching:
     """How experts are taught. `is_full`: train all weights. `pictures`: the share that is used.
 
-    `drawn`: how, of DRAWINGS; "" is by the defaults. `changes`: to DistillSettings; `adapter`: to
-    AdapterSettings.
+    `drawn`: how, of DRAWINGS; "" is by the defaults. `num_fresh`: estimates of each picture, from
+    fresh noise, that join those kept. `changes`: to DistillSettings; `adapter`: to AdapterSettings.
     """
 
     num_experts: int = 5
@@ -25,6 +25,7 @@ class Teaching:
     is_full: bool = False
     pictures: float = 1.0
     drawn: str = ""
+    num_fresh: int = 0
     changes: dict = field(default_factory=dict)
     adapter: dict = field(default_factory=dict)
 
@@ -205,6 +206,7 @@ ABLATIONS = {  # group: setting: teaching; "experts: 5" is PPAP-5 itself
 EVERY_ESTIMATE = "25 estimates of each"
 DRAWINGS = {  # flags of `training generate`; their pictures are REDRAWN as many as by the defaults
     "DDIM, 10 steps": {"steps": 10},
+    "DDIM, 50 steps": {"steps": 50},
     "DDPM, 25 steps": {"sampler_name": "ddpm"},
     "Euler ancestral, 25 steps": {"sampler_name": "euler_ancestral"},
     "DPM++ 2M, 25 steps": {"sampler_name": "dpmpp_2m"},
@@ -222,6 +224,7 @@ HARVESTS = {  # setting of experts on kept estimates: changes to KEPT
     "the trainer's norms and rate": vars(by_trainer(KEPT)),
     **{f"{share:.0%} of the pictures": {"pictures": share} for share in (0.1, REDRAWN)},
     **{f"as many, {name}": {"pictures": REDRAWN, "drawn": name} for name in DRAWINGS},
+    "as many, and 5 fresh ones of each": {"pictures": REDRAWN, "num_fresh": 5},
     **{
         f"{share:.0%} of the pictures, fresh": {"pictures": share, "changes": X0_EXPERTS.changes}
         for share in (0.1, REDRAWN)

@@ -36,7 +36,12 @@ from ppap_core.distillation.teacher import teacher_answers
 from ppap_core.distillation.training_set import TrainingSet
 from ppap_core.experts import Expert, NoiseExperts
 from ppap_core.guiders import load_guider
-from ppap_core.noise import add_noise, timestep_to_sigma_ve
+from ppap_core.noise import (
+    add_noise,
+    partition_by_timestep,
+    sample_sigma_ve,
+    timestep_to_sigma_ve,
+)
 from ppap_core.pixels import bytes_to_image
 from ppap_core.reading import Reading
 from ppap_core.shaping import Shaping
@@ -115,7 +120,32 @@ class World:
         used = slice(round(teaching.pictures * self.budget.generated))
         estimates = drawn.estimates[used] if teaching.changes.get("estimates") == "kept" else None
         answers = self.answers(guider, teaching.drawn)[used]
-        return TrainingSet(drawn.pictures[used], answers, estimates=estimates)
+        data = TrainingSet(drawn.pictures[used], answers, estimates=estimates)
+        return self._with_fresh(data, teaching.num_fresh) if teaching.num_fresh else data
+
+    @torch.no_grad()
+    def _with_fresh(self, data: TrainingSet, num: int) -> TrainingSet:
+        """`data`, whose pictures have `num` further estimates each, one from each part of the
+        timesteps, made from fresh noise.
+        """
+        denoised = self.reader(DistillSettings(input="x0_hat")).noised
+        generator, levels, estimates = torch.Generator().manual_seed(0), [], []
+        for noise_range in partition_by_timestep(num):
+            levels.append(sample_sigma_ve(noise_range, len(data), generator))
+            made = []
+            for rows in torch.arange(len(data)).split(BATCH):
+                x_0 = data.x_0(rows)
+                eps = torch.randn(x_0.shape, generator=generator)
+                made.append(denoised(x_0, levels[-1][rows], eps).half())
+            estimates.append(torch.cat(made))
+        every, kept = (torch.arange(n) for n in data.estimates.sigma_ve.shape)
+        old = data.estimates.x0_hat[every.repeat_interleave(len(kept)), kept.repeat(len(every))]
+        old = old.unflatten(0, (len(every), len(kept)))
+        both = Estimates(
+            torch.cat([data.estimates.sigma_ve, torch.stack(levels, 1)], 1),
+            torch.cat([old.half(), torch.stack(estimates, 1)], 1),
+        )
+        return replace(data, estimates=both)
 
     def reader(self, settings):
         from ppap_core.comfy_bridge.denoise import Denoiser

@@ -21,9 +21,8 @@ from ppap_core.strength import Strength
 from ppap_core.targets import ClassTarget, SegmentationTarget, Target
 
 LEVELS = (0.0, 0.2, 0.6, 2.0, 6.0)  # sigma_ve; 0: what a perfect estimate would give
-IN_BF16 = (FULL, HALF) if torch.cuda.is_available() else ()  # a CPU takes minutes for a pass
 WAYS = {view: (view, torch.float32) for view in (HALF, SHRUNK, LINEAR)}
-WAYS |= {f"{view}, bf16": (view, torch.bfloat16) for view in IN_BF16}
+WAYS |= {f"{view}, bf16": (view, torch.bfloat16) for view in (FULL, HALF)}
 AT_ONCE = 4
 
 log = logging.getLogger(__name__)

@@ -63,6 +63,9 @@ POSE = Task(
         x_t=Recommendation(0.3),  # that of other maps: not measured for poses
         x0_hat=Recommendation(0.2, "half-white"),
         through_model=Recommendation(0.2, "half-white"),
+        fading=Recommendation(1.0, "half-white", "fade late"),
+        fades_alone=True,
+        experts_jacobian="jvp",
     ),
     comparisons={
         "heatmap": Comparison(

@@ -38,8 +38,8 @@ class Recommended:
     """What evidence recommends, by what the guider reads: `x_t`, `x0_hat` without a Jacobian, or
     x0_hat with a gradient that passes `through_model`. `wiener`: the scale of that Jacobian, which
     changes the gradient but not a shift's length; None: x0_hat's. `fading`: in place of
-    `through_model` where a guider has experts; None: the same. `jacobian`: of a guider alone.
-    `experts_jacobian`: of one with experts.
+    `through_model` where a guider has experts, or alone if it `fades_alone`; None: the same.
+    `jacobian`: of a guider alone. `experts_jacobian`: of one with experts.
     """
 
     x_t: Recommendation
@@ -49,6 +49,7 @@ class Recommended:
     experts_jacobian: str = "none"
     wiener: float | None = None
     fading: Recommendation | None = None
+    fades_alone: bool = False
 
 
 @dataclass(frozen=True)

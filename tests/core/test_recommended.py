@@ -15,19 +15,27 @@ from ppap_core.recommended import recommend
 from ppap_core.shaping import Shaping
 from ppap_core.strength import Strength, noise_norm, norms
 from ppap_core.targets import ClassTarget, DepthTarget
+from ppap_core.targets.boxes_target import Box, BoxesTarget
+from ppap_core.targets.pose_target import PoseTarget
 from ppap_core.targets.score_target import ScoreTarget
 from ppap_core.tasks import get_task
 
 CLASSES = ("cat", "dog", "bird")
-TARGETS = {"class": ClassTarget({2: 1.0}, 3), "depth": DepthTarget(torch.rand(1, 32, 32))}
+TARGETS = {
+    "class": ClassTarget({2: 1.0}, 3),
+    "depth": DepthTarget(torch.rand(1, 32, 32)),
+    "pose": PoseTarget(torch.rand(1, 2, 2), torch.ones(1, 2)),
+    "boxes": BoxesTarget(((Box(0, (0.2, 0.2, 0.8, 0.8)),),), 3),
+}
 EXPERTS = NoiseExperts([Expert(NoiseRange(0.0, 1e4), {}, 1.0)])
 
 
 def guidance(task="class", strength=1.0, **settings) -> Guidance:
     torch.manual_seed(0)
-    body = nn.Conv2d(3, 3 if task == "class" else 1, 3, padding=1)
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if task == "class" else Squeeze()
-    labels = CLASSES if task == "class" else ()
+    body = nn.Conv2d(3, {"class": 3, "pose": 2}.get(task, 1), 3, padding=1)
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    head = {"class": pooled, "depth": Squeeze()}.get(task, nn.Identity())
+    labels = CLASSES if task in ("class", "boxes") else ()
     info = GuiderInfo("", "conv", task, labels, "")
     guider = Guider(nn.Sequential(body, head), nn.Identity(), info)
     wished = Strength(strength, settings.pop("rule", "recommended"))
@@ -94,6 +102,19 @@ def test_only_experts_whose_gradient_passes_the_model_let_it_fade():
     pushed = guidance(input="x0_hat", experts=EXPERTS, shaping=Shaping(when_met="push on"))
     assert pushed.strength.guidance_scale == asks.through_model.scale
     assert pushed.shaping.spectrum == asks.through_model.spectrum
+
+
+@pytest.mark.parametrize("experts", [None, EXPERTS])
+@pytest.mark.parametrize(("task", "alone"), [("pose", "fade late"), ("boxes", "push on")])
+def test_of_poses_a_guider_alone_knows_too_when_they_are_met(task, alone, experts):
+    asks = get_task(task).recommended
+    asked = guidance(task, input="x0_hat", experts=experts)
+    fades = experts or alone != "push on"
+    assert asked.jacobian == "jvp"
+    assert asked.shaping.when_met == (asks.fading.when_met if fades else "push on")
+    expected = asks.fading if fades else asks.through_model
+    assert asked.strength.guidance_scale == expected.scale
+    assert guidance(task, input="x0_hat", jacobian="none").shaping.when_met == "push on"
 
 
 def test_what_has_no_end_never_fades():
