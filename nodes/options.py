@@ -106,8 +106,8 @@ class GuidanceOptions(io.ComfyNode):
                     advanced=True,
                     tooltip="What becomes of a shift as the guider sees what it was asked for. "
                     "auto: what is recommended. push on: it stays as long. fade: it shrinks as "
-                    "what is missing does; fade late: as its root. For classes, boxes, joints, "
-                    "edges and label maps.",
+                    "what is missing does; fade late: as its fourth root. For classes, boxes, "
+                    "joints, edges and label maps.",
                 ),
                 io.Combo.Input(
                     "scale_rule",

@@ -14,7 +14,7 @@ from .spectrum import SPECTRA
 from .strength import noise_norm, norms
 
 PUSH_ON = "push on"
-WHEN_MET = {PUSH_ON: 0.0, "fade late": 0.5, "fade": 1.0}  # powers of the share that is missing
+WHEN_MET = {PUSH_ON: 0.0, "fade late": 0.25, "fade": 1.0}  # powers of the share that is missing
 
 
 @dataclass(frozen=True)

@@ -422,7 +422,7 @@ def test_the_jacobian_wiener_is_the_spectrum_wiener_as_long_as_the_gradient(rule
 
 
 @pytest.mark.parametrize("rule", ["relative", "raw"])
-@pytest.mark.parametrize(("when_met", "power"), [("fade late", 0.5), ("fade", 1.0)])
+@pytest.mark.parametrize(("when_met", "power"), [("fade late", 0.25), ("fade", 1.0)])
 def test_a_shift_fades_with_what_is_missing_of_each_picture(when_met, power, rule):
     guider, x, sigma_ve = resnet_guider(), noise(), sigma_ve_of(0.5, 3)
     target = ClassTarget([{2: 1.0}, {0: 1.0, 3: 2.0}, {1: 1.0}], 5)
