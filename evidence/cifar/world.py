@@ -73,7 +73,6 @@ METHODS = (
     Method("x0_hat", "none"),
     Method("x0_hat", "backprop"),
     Method("x0_hat", "none", experts=True, strength=2.0),
-    Method("x0_hat", "jvp", experts=True, strength=2.0),
     Method("x0_hat", "jvp", experts=True, when_met="push on"),
     Method("x0_hat", "jvp", experts=True, when_met="push on", strength=2.0),
 )
