@@ -138,12 +138,12 @@ class World:
                 eps = torch.randn(x_0.shape, generator=generator)
                 made.append(denoised(x_0, levels[-1][rows], eps).half())
             estimates.append(torch.cat(made))
-        every, kept = (torch.arange(n) for n in data.estimates.sigma_ve.shape)
-        old = data.estimates.x0_hat[every.repeat_interleave(len(kept)), kept.repeat(len(every))]
-        old = old.unflatten(0, (len(every), len(kept)))
+        shape = data.estimates.sigma_ve.shape
+        places = torch.cartesian_prod(*map(torch.arange, shape)).unbind(1)
+        kept = data.estimates.x0_hat[places].unflatten(0, shape)
         both = Estimates(
             torch.cat([data.estimates.sigma_ve, torch.stack(levels, 1)], 1),
-            torch.cat([old.half(), torch.stack(estimates, 1)], 1),
+            torch.cat([kept.half(), torch.stack(estimates, 1)], 1),
         )
         return replace(data, estimates=both)
 
