@@ -14,7 +14,8 @@ SAMPLER = {
 }
 OPTIONS = {
     **{"conflict": "sum", "max_norm": 0.0, "every": 1, "momentum": 0.0, "frames": ""},
-    **{"second_moment": 0.0, "spectrum": "auto", "scale_rule": "recommended"},
+    **{"second_moment": 0.0, "spectrum": "auto", "when_met": "auto"},
+    **{"scale_rule": "recommended"},
 }
 BOX = {"x": 96, "y": 64, "width": 128, "height": 160}  # of 320 x 320
 
