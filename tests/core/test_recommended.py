@@ -104,17 +104,24 @@ def test_only_experts_whose_gradient_passes_the_model_let_it_fade():
     assert pushed.shaping.spectrum == asks.through_model.spectrum
 
 
-@pytest.mark.parametrize("experts", [None, EXPERTS])
-@pytest.mark.parametrize(("task", "alone"), [("pose", "fade late"), ("boxes", "push on")])
-def test_of_poses_a_guider_alone_knows_too_when_they_are_met(task, alone, experts):
+@pytest.mark.parametrize(
+    ("task", "experts", "when_met"),
+    [
+        ("pose", None, "fade late"),
+        ("pose", EXPERTS, "fade late"),
+        ("boxes", None, "push on"),
+        ("boxes", EXPERTS, "fade"),
+    ],
+)
+def test_of_poses_a_guider_alone_knows_too_when_they_are_met(task, experts, when_met):
     asks = get_task(task).recommended
     asked = guidance(task, input="x0_hat", experts=experts)
-    fades = experts or alone != "push on"
+    expected = asks.through_model if when_met == "push on" else asks.fading
     assert asked.jacobian == "jvp"
-    assert asked.shaping.when_met == (asks.fading.when_met if fades else "push on")
-    expected = asks.fading if fades else asks.through_model
+    assert asked.shaping.when_met == expected.when_met == when_met
     assert asked.strength.guidance_scale == expected.scale
-    assert guidance(task, input="x0_hat", jacobian="none").shaping.when_met == "push on"
+    unpassed = guidance(task, input="x0_hat", experts=experts, jacobian="none")
+    assert unpassed.shaping.when_met == "push on"
 
 
 def test_what_has_no_end_never_fades():
