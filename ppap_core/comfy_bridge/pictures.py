@@ -38,13 +38,13 @@ def picture_bytes(checkpoint: Checkpoint, settings: GenerateSettings) -> int:
     return 2 * width * height + latent + settings.num_estimates * state
 
 
-def need_space(folder: Path, num_bytes: int) -> None:
-    """ValueError, before anything is written, if the disk has no room."""
-    free = free_bytes(folder)
-    if free < num_bytes:
+def need_space(folder: Path, num_pictures: int, bytes_each: int) -> None:
+    """SettingError, before anything is written, if the disk has no room."""
+    free, needed = free_bytes(folder), num_pictures * bytes_each
+    if free < needed:
         raise SettingError(
-            f"{folder} has {free / 1e9:.1f} GB free, the pictures and their estimates need about "
-            f"{num_bytes / 1e9:.1f} GB",
+            f"{folder} has {free / 1e9:.1f} GB free, room for about {free // bytes_each} pictures "
+            f"with their estimates; the {num_pictures} to come need about {needed / 1e9:.1f} GB",
             num_images="sample fewer pictures",
             num_estimates="keep fewer estimates",
         )

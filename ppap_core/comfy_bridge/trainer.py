@@ -106,7 +106,7 @@ class Trainer:
         `watch` gets how many were added.
         """
         folder, one = self.files.image_folder(), picture_bytes(self.checkpoint, self.generate)
-        need_space(folder, self.num_missing() * one)
+        need_space(folder, self.num_missing(), one)
         source = {
             "checkpoint": self.checkpoint.name,
             "fingerprint": self.checkpoint.fingerprint,

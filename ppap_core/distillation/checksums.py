@@ -17,7 +17,7 @@ from ..atomic import save_safetensors
 from ..errors import one_line
 from ..expert_file import hash_tensors
 
-CHECKSUM = "checksum"
+CHECKSUM, RECIPE = "checksum", "recipe"
 
 
 def seal(record: dict) -> dict:
@@ -43,10 +43,13 @@ def _of_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def save_rows(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write `tensors`, each (N, ...), and a checksum of each of their rows: for `open_rows`."""
+def save_rows(tensors: dict[str, Tensor], path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write `tensors`, each (N, ...), and a checksum of each of their rows: for `open_rows`.
+
+    `recipe`: how they were made, as JSON can hold it.
+    """
     checksums = {name: " ".join(_of_rows(rows)) for name, rows in tensors.items()}
-    save_safetensors(tensors, path, checksums)
+    save_safetensors(tensors, path, checksums | {RECIPE: json.dumps(recipe)})
 
 
 def _of_rows(rows: Tensor) -> list[str]:
@@ -56,8 +59,16 @@ def _of_rows(rows: Tensor) -> list[str]:
 class CheckedRows:
     """The tensors of a file that `save_rows` wrote."""
 
-    def __init__(self, file: safe_open):
+    def __init__(self, file: safe_open, recipe: Mapping[str, Any]):
+        """ValueError if it was made by another `recipe`."""
         self._file, self._checksums = file, file.metadata()
+        made = json.loads(self._checksums[RECIPE])
+        for name in sorted(made.keys() | recipe.keys()):
+            if made.get(name) != recipe.get(name):
+                raise ValueError(
+                    f"it was made with {name} {made.get(name)!r}, its picture with "
+                    f"{recipe.get(name)!r}"
+                )
 
     def kind(self, name: str) -> tuple[str, tuple[int, ...]]:
         """(type, shape), without reading it."""
@@ -73,10 +84,13 @@ class CheckedRows:
 
 
 @contextmanager
-def open_rows(path: Path) -> Iterator[CheckedRows]:
-    """Inside, whatever a missing or damaged file raises is a ValueError that names it."""
+def open_rows(path: Path, recipe: Mapping[str, Any]) -> Iterator[CheckedRows]:
+    """What `save_rows` wrote by this `recipe`.
+
+    Inside, whatever a missing, damaged or other file raises is a ValueError that names it.
+    """
     try:
         with safe_open(path, "pt") as file:
-            yield CheckedRows(file)
+            yield CheckedRows(file, recipe)
     except Exception as error:  # a damaged header or tensor can raise anything
         raise ValueError(f"{path} cannot be read: {one_line(error)}") from None

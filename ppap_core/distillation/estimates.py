@@ -8,8 +8,8 @@ function of it; a stochastic sampler's estimates are those of fresh noise (docs/
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import SettingError
 from ..noise import NoiseRange
 from .checksums import open_rows
+from .images import recipe_of
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,11 @@ class EstimateFiles:
     """Estimates where `generate` put them: `files[pictures, columns]` reads those alone.
 
     `places`: of each picture, the file and its seed. `row`: the shape (K, C, ...) of each picture.
+    `recipes`: of each file, how its pictures were sampled.
     """
 
     places: Sequence[tuple[Path, str]]
+    recipes: Mapping[Path, dict]
     row: tuple[int, ...]
 
     @property
@@ -111,7 +114,7 @@ class EstimateFiles:
         SettingError, naming the file, if one is damaged or gone.
         """
         if isinstance(wanted, slice):
-            return EstimateFiles(self.places[wanted], self.row)
+            return replace(self, places=self.places[wanted])
         pairs = zip(*(index.tolist() for index in wanted), strict=True)
         by_file: dict[Path, list[tuple[int, str, int]]] = {}
         for place, (picture, column) in enumerate(pairs):
@@ -120,7 +123,7 @@ class EstimateFiles:
         rows: dict[int, Tensor] = {}
         for path, entries in by_file.items():
             try:
-                with open_rows(path) as file:
+                with open_rows(path, self.recipes[path]) as file:
                     for place, name, column in entries:
                         (rows[place],) = file.read(name, slice(column, column + 1))
             except ValueError as error:
@@ -133,17 +136,22 @@ def read_estimates(folder: Path, lines: list[dict]) -> Estimates | None:
 
     Their noise levels are read, the estimates themselves stay in their files.
     """
-    by_file: dict[str, list[str]] = {}
+    by_file: dict[Path, list[str]] = {}
+    recipes: dict[Path, dict] = {}
+    places = []
     for line in lines:
         if "estimates" not in line:
             return None
-        by_file.setdefault(line["estimates"], []).append(str(line["seed"]))
+        path, seed = folder / line["estimates"], str(line["seed"])
+        by_file.setdefault(path, []).append(seed)
+        recipes[path] = recipe_of(line)
+        places.append((path, seed))
     found, kinds = {}, set()
-    for name, seeds in by_file.items():
+    for path, seeds in by_file.items():
         try:
-            with open_rows(folder / name) as file:
+            with open_rows(path, recipes[path]) as file:
                 for seed in seeds:
-                    found[name, seed] = file.read(f"{seed}/sigma_ve")
+                    found[path, seed] = file.read(f"{seed}/sigma_ve")
                     kinds.add(file.kind(seed))
         except ValueError as error:
             log.warning("no estimates are used: %s", error)
@@ -152,6 +160,5 @@ def read_estimates(folder: Path, lines: list[dict]) -> Estimates | None:
         log.warning("the pictures in %s have estimates of different numbers or kinds", folder)
         return None
     ((_, row),) = kinds
-    keys = [(line["estimates"], str(line["seed"])) for line in lines]
-    places = [(folder / name, seed) for name, seed in keys]
-    return Estimates(torch.stack([found[key] for key in keys]), EstimateFiles(places, row))
+    files = EstimateFiles(places, recipes, row)
+    return Estimates(torch.stack([found[place] for place in places]), files)

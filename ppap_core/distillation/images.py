@@ -25,6 +25,7 @@ from ..text_files import read_json, read_lines
 from .checksums import open_rows, seal, unseal
 
 SOURCE = "source.json"
+RECIPE = ("checkpoint", "width", "height", "steps", "cfg", "sampler_name", "scheduler")
 NUM_NAMED = 8  # of the pictures that were left out, with their reasons
 
 LeftOut = dict[str, str]  # file -> why it was left out
@@ -115,6 +116,11 @@ def find_images(folder: Path) -> list[dict]:
     return lines
 
 
+def recipe_of(line: dict) -> dict:
+    """How a picture of the manifest was sampled, in common with those of its batch."""
+    return {name: line[name] for name in RECIPE if name in line}
+
+
 def read_images(
     folder: Path, lines: Sequence[dict], left_out: LeftOut | None = None
 ) -> Iterator[tuple[dict, Tensor | None]]:
@@ -177,7 +183,7 @@ def read_latent(folder: Path, line: dict, left_out: LeftOut | None = None) -> Te
     """
     path = folder / line["latent"]
     try:
-        with open_rows(path) as file:
+        with open_rows(path, recipe_of(line)) as file:
             return file.read(str(line["seed"]))
     except ValueError as error:
         reason = f"its latent in {line['latent']}: {one_line(error)}"

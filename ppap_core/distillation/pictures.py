@@ -1,5 +1,6 @@
 """A batch of sampled pictures, and how it is kept in a folder."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from .checksums import save_rows
 from .estimates import estimate_tensors
-from .images import append_manifest, save_png
+from .images import append_manifest, recipe_of, save_png
 from .workers import rank
 
 if TYPE_CHECKING:
@@ -38,24 +39,23 @@ def save_batch(
 
     `source`: names the "checkpoint".
     """
-    recipe = {
-        name: getattr(settings, name) for name in ("steps", "cfg", "sampler_name", "scheduler")
-    }
-    recipe["checkpoint"] = source["checkpoint"]
+    height, width = batch.image.shape[-2:]
+    sampled = {"checkpoint": source["checkpoint"], "width": width, "height": height}
+    recipe = recipe_of({**asdict(settings), **sampled})
     latent_file = f"latents/{seeds[0]:07d}.safetensors"
     if batch.latent is not None:
         latents = {str(seed): batch.latent[i].half().cpu() for i, seed in enumerate(seeds)}
-        save_rows(latents, folder / latent_file)
+        save_rows(latents, folder / latent_file, recipe)
     estimate_file = f"estimates/{seeds[0]:07d}.safetensors"
     if batch.estimates is not None:
         kept = estimate_tensors(batch.sigma_ve, batch.estimates, seeds, settings.num_estimates)
-        save_rows(kept, folder / estimate_file)
+        save_rows(kept, folder / estimate_file, recipe)
     lines = []
     for image, seed, prompt in zip(batch.image, seeds, prompts, strict=True):
         name = f"images/{seed:07d}.png"
         save_png(image, folder / name)
         line = {"file": name, "seed": seed, "prompt": prompt, **recipe}
-        line |= {"width": image.shape[2], "height": image.shape[1], "batch": [seeds[0], len(seeds)]}
+        line["batch"] = [seeds[0], len(seeds)]
         if batch.latent is not None:
             line["latent"] = latent_file
         if batch.estimates is not None:

@@ -274,9 +274,11 @@ def test_full_disk_is_reported_before_sampling(
 
     checkpoint = load(comfyui, checkpoint_file("SD15"), "taesd")
     trainer = build_trainer(comfyui, guider, checkpoint, tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    pictures = comfyui.module("ppap_core.comfy_bridge.pictures")
+    room = int(3.5 * pictures.picture_bytes(checkpoint, trainer.generate))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=room))
     with pytest.raises(
-        ValueError, match="has 0.0 GB free, the pictures and their estimates need about"
+        ValueError, match="has 0.0 GB free, room for about 3 pictures .* the 20 to come"
     ):
         trainer.generate_pictures(lambda num: None)
     assert not trainer.files.image_folder().exists()

@@ -1,5 +1,6 @@
 """Estimates kept beside training pictures: which, how they are found again, what experts learn."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from ppap_core.distillation.batch import Lessons, Reader
 from ppap_core.distillation.estimates import Estimates, choose_steps, read_estimates
 from ppap_core.distillation.generate import GenerateSettings, generate
-from ppap_core.distillation.images import find_images
+from ppap_core.distillation.images import find_images, read_latent
 from ppap_core.distillation.pictures import Pictures
 from ppap_core.distillation.settings import DistillSettings
 from ppap_core.distillation.training_set import TrainingSet
@@ -75,6 +76,31 @@ def test_a_damaged_file_of_estimates_is_named_and_none_are_used(tmp_path, caplog
     file.write_bytes(file.read_bytes()[:100])
     assert read_estimates(tmp_path, find_images(tmp_path)) is None
     assert file.name in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "source"),
+    [
+        ("steps", {"steps": 25}, {}),
+        ("sampler_name", {"sampler_name": "euler"}, {}),
+        ("checkpoint", {}, {"checkpoint": "b.safetensors"}),
+    ],
+)
+def test_files_of_another_recipe_than_the_manifests_are_not_used(
+    tmp_path, caplog, name, settings, source
+):
+    """Of the same seeds, from a folder that was sampled otherwise."""
+    here, there, default = tmp_path / "here", tmp_path / "there", GenerateSettings(num_images=4)
+    generate(sampler, default, here, SOURCE)
+    generate(sampler, replace(default, **settings), there, SOURCE | source)
+    lines = find_images(here)
+    shutil.copytree(there / "estimates", here / "estimates", dirs_exist_ok=True)
+    assert read_estimates(here, lines) is None
+    assert f"0000000.safetensors cannot be read: it was made with {name}" in caplog.text
+    assert read_latent(here, lines[0]) is not None
+    shutil.copytree(there / "latents", here / "latents", dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=f"it was made with {name} .*, its picture with"):
+        read_latent(here, lines[0])
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["levels", "estimates"])

@@ -66,10 +66,12 @@ def latents_folder(folder, num, side=64):
         latents = latents.half()
         names = [f"{kind}/{begin:07d}.safetensors" for kind in ("latents", "estimates")]
         save_rows(
-            {str(s): latent for s, latent in zip(seeds, latents, strict=True)}, folder / names[0]
+            {str(s): latent for s, latent in zip(seeds, latents, strict=True)},
+            folder / names[0],
+            recipe={},
         )
         estimates = estimate_tensors(LEVELS[:2], torch.stack([latents, -latents], 1), seeds, 2)
-        save_rows(estimates, folder / names[1])
+        save_rows(estimates, folder / names[1], recipe={})
         for seed in seeds:
             file = f"images/{seed:07d}.png"
             if seed:
