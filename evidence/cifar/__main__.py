@@ -13,7 +13,7 @@ from demo.paths import CACHE
 from evidence.cifar.pictures import NAMES, doubled
 from evidence.cifar.world import METHODS, Budget, World
 from evidence.flags import add_output
-from evidence.photographs.sources import CIFAR, DECODER, ENCODER, MOBILENET
+from evidence.photographs.sources import CIFAR, DECODER, EFFICIENTNET_PACKAGE, ENCODER, MOBILENET
 from evidence.quality import kid_interval, quality_of, with_interval
 from evidence.tables import markdown, read_rows, write_csv
 from ppap_core.comfy_bridge.headless import boot
@@ -25,6 +25,7 @@ BUDGETS = {
     "night": Budget(learned=50_000, base_steps=3200, lesson_steps=1000, drawn=5000, pictures=1000),
 }
 REAL = "real pictures"
+SOURCES = (CIFAR, EFFICIENTNET_PACKAGE, MOBILENET, ENCODER, DECODER)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def write_page(world: World, rows: list[Row], output: Path) -> str:
         if str(method) in made
     ]
     draw_grid(NAMES * 2, shown).save(output / "cifar.png")
-    sources = markdown([source.row() for source in (CIFAR, MOBILENET, ENCODER, DECODER)])
+    sources = markdown([source.row() for source in SOURCES])
     table = table_of(rows)
     (output / "cifar.md").write_text(f"{HEAD}\n\n{table}\n\n{sources}\n", encoding="utf-8")
     return table
@@ -124,9 +125,12 @@ pictures of CIFAR-10 in the latents of FLUX.2's tiny autoencoder, is asked for C
 MobileNetV2, which learned ImageNet's and never saw these pictures; the guider's experts are taught
 on 5000 of the model's own pictures, without labels, for 1000 steps of 32. Everything else is at its
 default, strength 1 where a row names no other, in ten steps; *push on* does not let shifts fade as
-the class is seen (`when_met`). The judge is EfficientNet-Lite0, of another family: it names the
-class by a layer fitted to CIFAR's labels, and FID and KID (times 1000) are distances to 2000 of
-CIFAR's test pictures in its features. Made by
+the class is seen (`when_met`). The judge is EfficientNet-Lite0, which takes no part (like
+MobileNetV2 it is a small network of convolutions that learned ImageNet): it names the class by a
+layer fitted to CIFAR's labels, and FID and KID (times 1000) are distances to 2000 of CIFAR's test
+pictures in its features. FID of 1000 pictures in 1280 features is too high for all rows alike. KID
+is the mean of 50 draws of 100 pictures, its interval that of all pairs; intervals are over
+pictures, with one training seed. Made by
 `python -m evidence.cifar --photographs FOLDER --networks FOLDER`.
 
 ![The ten classes, by every method](cifar.png)"""

@@ -187,7 +187,7 @@ guided by mediapipe's networks without any training, at strength 1. Each face is
 reference, a face of another seed: by its mask, by its points, or by the reference averaged down to
 10 x 10. All rows are measured in all three ways, so a column is judged by another network in the
 rows that ask for something else. *Noise left*: what the denoiser still takes for noise, in levels
-of 255. Means and standard errors. Made by `python -m evidence.faces --networks FOLDER`.
+of 255. Means and standard errors of 48 faces. Made by `python -m evidence.faces --networks FOLDER`.
 
 ![References, faces without guidance, and guided ones](faces.png)"""
 

@@ -10,14 +10,15 @@ from torch import Tensor
 from evidence.photographs.gradients import WAYS, read_gradients
 from evidence.photographs.lessons import ALONE, DECILES, ONE, Lesson
 from evidence.photographs.networks import EFFICIENTNET, NETWORKS
+from evidence.photographs.sources import EFFICIENTNET_PACKAGE, PHOTOGRAPHS
 from evidence.photographs.sources import NETWORKS as NETWORK_SOURCES
-from evidence.photographs.sources import PHOTOGRAPHS
 from evidence.photographs.study import NUM_LARGE, Study
 from evidence.photographs.transfer import GUIDER, JUDGE, STEPS, read_transfer
 from evidence.photographs.transfer import WAYS as TRANSFERRED
 from evidence.tables import markdown, write_csv
 from ppap_core.plot import Curve, Panel, draw_panels
 
+SOURCES = (*PHOTOGRAPHS, EFFICIENTNET_PACKAGE, *NETWORK_SOURCES)
 PARTS = ("photographs", "CIFAR-10")
 SHOWN = range(0, 10, 2)  # two tenths of the timesteps a column: the ranges of five experts
 RESAMPLES = 2000
@@ -65,7 +66,7 @@ def _tables(study: Study) -> str:
                 parts += _differences(measured)
     if any((study.cache / network).exists() for network in NETWORKS):
         parts += [*_gradients(study), *_transfer(study)]
-    sources = [source.row() for source in (*PHOTOGRAPHS, *NETWORK_SOURCES)]
+    sources = [source.row() for source in SOURCES]
     return "\n\n".join([*parts, "## Files", markdown(sources)])
 
 

