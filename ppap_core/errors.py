@@ -22,13 +22,6 @@ def one_line(error: BaseException, longest: int = 300) -> str:
     return text if isinstance(error, _SENTENCES) else f"{type(error).__name__}: {text}"
 
 
-def last_error_line(output: str) -> str:
-    """The last line of a program's `output` that begins with "ERROR:", else the last line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["no message"])[-1]
-
-
 class SettingError(ValueError):
     """A ValueError that a person can put right by a setting.
 

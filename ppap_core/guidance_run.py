@@ -139,10 +139,11 @@ class GuidanceRun:
         score = guidance.score(x_vp, level, denoised, denoise)
         self.lost_steps += score.is_lost
         self.stale_steps += score.is_stale
-        gradient, share = self._moments.update(score.gradient), guidance.shaping.share_of(x_vp)
-        length, choose_frequencies = norms(gradient), SPECTRA[guidance.shaping.spectrum]
-        gradient = choose_frequencies(gradient, sigma_ve, guidance.data_spectrum)
-        gain = norms(gradient) / length
+        averaged = self._moments.update(score.gradient)
+        choose_frequencies = SPECTRA[guidance.shaping.spectrum]
+        gradient = choose_frequencies(averaged, sigma_ve, guidance.data_spectrum)
+        gain = norms(gradient) / norms(averaged)
+        share = guidance.shaping.share_of(x_vp)
         if (region := guidance.region_like(gradient)) is not None:
             gradient, share = gradient * region, share * region.square().flatten(1).mean(dim=1)
         rule = RULES[guidance.strength.rule]

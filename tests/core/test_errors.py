@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from ppap_core.errors import SettingError, last_error_line, one_line
+from ppap_core.errors import SettingError, one_line
 
 
 @pytest.mark.parametrize(
@@ -27,18 +27,6 @@ def test_torchs_heading_is_left_out():
     with pytest.raises(RuntimeError) as caught:
         nn.Linear(2, 2).load_state_dict({})
     assert one_line(caught.value).startswith('Missing key(s) in state_dict: "weight", "bias"')
-
-
-@pytest.mark.parametrize(
-    ("output", "line"),
-    [
-        ("WARNING: old\nERROR: first\nERROR: no network\n\nbye\n", "no network"),
-        ("one\n two \n", "two"),
-        ("\n", "no message"),
-    ],
-)
-def test_the_last_error_line_of_a_program(output, line):
-    assert last_error_line(output) == line
 
 
 FLAGS = {"out": "--out", "overwrite": "--overwrite", "vae": "--vae"}
