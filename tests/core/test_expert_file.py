@@ -19,6 +19,7 @@ from ppap_core.experts import PEFT_PREFIX, Expert, NoiseExperts
 from ppap_core.guiders import Guider, GuiderInfo, Preprocessing, fingerprint
 from ppap_core.noise import partition_by_timestep
 from ppap_core.reading import Reading
+from ppap_core.spectrum import GENERIC, DataSpectrum
 
 
 def build_guider(seed=0, width=4):
@@ -108,6 +109,14 @@ def test_loaded_expert_file_can_be_saved_again(path, tmp_path):
     save_experts(load_experts(path), again)
     assert metadata_of(again) == metadata_of(path)
     assert again.read_bytes()[-1000:] == path.read_bytes()[-1000:]
+
+
+def test_a_file_without_a_spectrum_has_that_of_natural_images(path):
+    assert load_experts(path).header.data_spectrum == GENERIC
+    rewrite(path, lambda tensors, metadata: metadata.pop("ppap.spectrum"))
+    assert load_experts(path).header.data_spectrum == GENERIC
+    rewrite(path, set_entry("ppap.spectrum", "[2.0, 0.5]"))
+    assert load_experts(path).header.data_spectrum == DataSpectrum((2.0, 0.5))
 
 
 def test_header_follows_modelspec(path):
