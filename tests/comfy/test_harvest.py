@@ -44,8 +44,18 @@ def sample(comfyui, model, name, cfg, sampler):
         )
 
 
-@pytest.mark.parametrize("name", ["SD15", "Flux"])
-@pytest.mark.parametrize(("cfg", "sampler"), [(1.0, "euler"), (5.0, "euler"), (5.0, "dpmpp_2m")])
+EACH_FAMILY = ("SD20", "Flux", "Wan21", "Cosmos", "StableCascade", "ChromaRadiance")
+"""v-prediction, flow, video, EDM, its own schedule, pixels."""
+
+
+@pytest.mark.parametrize(
+    ("name", "cfg", "sampler"),
+    [
+        ("SD15", 1.0, "euler"),
+        ("SD15", 5.0, "euler"),
+        *((name, 5.0, "dpmpp_2m") for name in ("SD15", *EACH_FAMILY)),
+    ],
+)
 def test_what_is_kept_is_what_a_guider_reads(comfyui, name, cfg, sampler):
     model = tiny_models.load(comfyui, name)
     listener = Listener(comfyui, tiny_models.tiny_guider(comfyui).guider)

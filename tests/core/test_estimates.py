@@ -70,6 +70,13 @@ def test_pictures_without_estimates_have_none(tmp_path):
     assert read_estimates(tmp_path, find_images(tmp_path)) is None
 
 
+def test_pictures_with_different_numbers_of_estimates_have_none(tmp_path, caplog):
+    generate(sampler, GenerateSettings(num_images=4, num_estimates=2), tmp_path, SOURCE)
+    generate(sampler, GenerateSettings(num_images=8, batch_size=4), tmp_path, SOURCE)
+    assert read_estimates(tmp_path, find_images(tmp_path)) is None
+    assert "estimates of different numbers or kinds" in caplog.text
+
+
 def test_a_damaged_file_of_estimates_is_named_and_none_are_used(tmp_path, caplog):
     generate(sampler, GenerateSettings(num_images=4, num_estimates=2), tmp_path, SOURCE)
     file = tmp_path / "estimates" / "0000000.safetensors"
