@@ -36,7 +36,7 @@ class Score(NamedTuple):
     W) in about [-1, 1], where N counts the frames of videos. `is_lost`: some picture's gradient was
     not finite, and is 0. `is_stale`: the Jacobian was left out, since a cache answered for the
     diffusion model. `agreement`: how far each answer meets the target, (B,); None if the target
-    cannot say.
+    cannot say. `missing`: what a share lacks of 1.
     """
 
     gradient: Tensor
@@ -45,6 +45,7 @@ class Score(NamedTuple):
     is_lost: bool
     is_stale: bool = False
     agreement: Tensor | None = None
+    missing: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,11 +196,15 @@ class Guidance:
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), state)
         gradient, is_lost = _finite(gradient)
         of_states = log_likelihood.detach().reshape(len(state), -1).sum(dim=1)
-        agreement = None
-        if hasattr(self.target, "agreement"):
-            with torch.no_grad():
-                agreement = self.target.agreement(answer).reshape(len(state), -1).mean(dim=1)
-        return Score(gradient, of_states, image.detach(), is_lost, agreement=agreement)
+        score = Score(gradient, of_states, image.detach(), is_lost)
+        if not hasattr(self.target, "agreement"):
+            return score
+        with torch.no_grad():
+            agreement = self.target.agreement(answer).reshape(len(state), -1).mean(dim=1)
+            missing = 1 - agreement
+            if self._can_be_met and hasattr(self.target, "missing"):
+                missing = self.target.missing(answer).reshape(len(state), -1).mean(dim=1)
+        return score._replace(agreement=agreement, missing=missing)
 
 
 def wording_of(target: Target, info: GuiderInfo) -> Wording | None:

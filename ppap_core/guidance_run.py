@@ -149,7 +149,7 @@ class GuidanceRun:
         rule = RULES[guidance.strength.rule]
         shift = rule(gradient, sigma_ve, guidance.strength.guidance_scale, share, gain)
         if (when_met := guidance.shaping.when_met) != PUSH_ON:
-            shift = shift * per_sample(fading(score.agreement, when_met), shift)
+            shift = shift * per_sample(fading(score.missing, when_met), shift)
         shift = guidance.shaping.limit(shift, sigma_ve, share)
         self.records.append(
             GuidanceRecord(

@@ -128,14 +128,14 @@ class Moments:
         return first / second.sqrt().clamp(min=1e-20) if self._decays[1] else first
 
 
-def fading(agreement: Tensor, when_met: str) -> Tensor:
-    """How much is left of the shift of pictures whose targets are met by these shares: (B,).
+def fading(missing: Tensor, when_met: str) -> Tensor:
+    """How much is left of the shift of pictures whose targets lack these shares of being met: (B,).
 
     A softmax' own gradient shrinks with the share that is missing. The rule relative stretches it
-    to full length again, so that in the end pictures would be moved along nearly nothing. Where the
-    agreement is not finite, neither was the gradient, which is 0 then.
+    to full length again, so that in the end pictures would be moved along nearly nothing. Where a
+    share is not finite, neither was the gradient, which is 0 then.
     """
-    return (1 - agreement).nan_to_num(1.0).clamp(0, 1) ** WHEN_MET[when_met]
+    return missing.nan_to_num(1.0).clamp(0, 1) ** WHEN_MET[when_met]
 
 
 def without_conflict(shift: Tensor, earlier: Tensor) -> Tensor:

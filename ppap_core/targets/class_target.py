@@ -78,6 +78,11 @@ class ClassTarget:
         self._check(prediction)
         return self._of_each(AGREEMENTS[self.answer], prediction.float())
 
+    def missing(self, prediction: Tensor) -> Tensor:
+        """1 - `agreement`, exact where that is nearly 1; not of scores."""
+        self._check(prediction)
+        return self._of_each(MISSING[self.answer], prediction.float())
+
     def wording(self, labels: Sequence[str]) -> Wording:
         """How `agreement` is told; `labels`: the guider's."""
         names = "the classes asked for" if len(self.rows) > 1 else self._names(labels)
@@ -172,21 +177,33 @@ def _weighted_scores(classes: Classes, scores: Tensor) -> Tensor:
 LIKELIHOODS = {"softmax": _log_sum, "sigmoid": _log_product, "score": _weighted_scores}
 
 
+def _asked(classes: Classes, num_classes: int) -> tuple[list[int], list[int]]:
+    """(those asked for, the others): those above 0; where there are none, all but those below."""
+    wanted = {index for index, weight in classes.items() if weight > 0}
+    wanted = wanted or set(range(num_classes)) - set(classes)
+    return sorted(wanted), sorted(set(range(num_classes)) - wanted)
+
+
 def _probability(classes: Classes, logits: Tensor) -> Tensor:
-    """(B, K) -> (B,): of any class above 0; where there is none, of no class below 0."""
-    p = logits.softmax(dim=-1)
-    wanted = [index for index, weight in classes.items() if weight > 0]
-    return p[:, wanted].sum(dim=-1) if wanted else 1 - p[:, list(classes)].sum(dim=-1)
+    """(B, K) -> (B,): of the classes asked for."""
+    return logits.softmax(dim=-1)[:, _asked(classes, logits.shape[-1])[0]].sum(dim=-1)
+
+
+def _other_probability(classes: Classes, logits: Tensor) -> Tensor:
+    """(B, K) -> (B,): of the other classes. 1 - p would be rounding where p is nearly 1."""
+    return logits.softmax(dim=-1)[:, _asked(classes, logits.shape[-1])[1]].sum(dim=-1)
 
 
 def _mean_probability(classes: Classes, logits: Tensor) -> Tensor:
     """(B, K) of sigmoids -> (B,): over the classes, of being present or absent as asked."""
-    parts = [torch.sigmoid(z if w > 0 else -z) for z, w in _columns(classes, logits)]
+    parts = [torch.sigmoid(math.copysign(1, w) * logits[:, k]) for k, w in classes.items()]
     return torch.stack(parts).mean(0)
 
 
-def _columns(classes: Classes, values: Tensor) -> list[tuple[Tensor, float]]:
-    return [(values[:, index], weight) for index, weight in classes.items()]
+def _other_mean_probability(classes: Classes, logits: Tensor) -> Tensor:
+    """(B, K) of sigmoids -> (B,): over the classes, of not being as asked."""
+    return _mean_probability(classes, -logits)
 
 
 AGREEMENTS = {"softmax": _probability, "sigmoid": _mean_probability, "score": _weighted_scores}
+MISSING = {"softmax": _other_probability, "sigmoid": _other_mean_probability}

@@ -179,7 +179,7 @@ def check(comfyui, model, guider, without_node, name, jacobians=JACOBIANS, steps
             assert not outcome.lost_steps, where
             if not changes:
                 expected = without_node(steps, jacobian)
-                near = {"rtol": ROUNDING, "atol": ROUNDING}
+                near = {"rtol": ROUNDING, "atol": ROUNDING * float(expected.abs().max())}
                 torch.testing.assert_close(picture, expected, **near, msg=where)
 
 

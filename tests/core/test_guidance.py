@@ -436,6 +436,23 @@ def test_a_shift_fades_with_what_is_missing_of_each_picture(when_met, power, rul
     torch.testing.assert_close(faded, per_sample(missing**power, x) * pushed)
 
 
+@pytest.mark.parametrize("classes", [{2: 1.0}, {2: 0.3, 1: 0.7}, {3: -1.0}], ids=str)
+@pytest.mark.parametrize("answer", ["softmax", "sigmoid"])
+def test_what_is_missing_is_exact_where_the_guider_is_nearly_sure(classes, answer):
+    """Its fourth root would show the rounding of 1 - p: 0.016 in place of 0.0001."""
+    is_wanted = min(classes.values()) > 0
+    signs = torch.tensor([1.0 if (k in classes) == is_wanted else -1.0 for k in range(5)])
+    logits = 8 * signs + torch.tensor([[0.0, 1.0, 0.5, -1.0, 0.3], [3.0, 2.0, 6.0, 1.0, 0.0]])
+    z, named = logits.double(), list(classes)
+    if answer == "softmax":
+        exact = 1 - z.softmax(dim=1)[:, signs > 0].sum(dim=1)
+    else:
+        exact = (1 - torch.sigmoid(signs[named] * z[:, named])).mean(dim=1)
+    assert exact.max() < 1e-3
+    found = ClassTarget(classes, 5, answer=answer).missing(logits).double()
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=0)
+
+
 def test_what_is_met_moves_no_further_and_a_video_fades_as_a_whole():
     guider, sigma_ve = resnet_guider(), sigma_ve_of(0.5)
     view = lambda state: state.transpose(1, 2).flatten(0, 1)  # noqa: E731

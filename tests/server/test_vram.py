@@ -22,7 +22,7 @@ from host.workflow_graphs import DEMO_GRAPHS
 
 MIB = 2**20
 CLOSE = 5e-3  # mean of a picture in [0, 1]: attention is computed in another way
-HINT = 0.5
+HINT = 0.25
 CARDS = {  # MiB of memory, ComfyUI's flags
     "large": (16 * 1024, []),
     "small": (1024, ["--lowvram"]),
@@ -97,8 +97,11 @@ def test_gradients_match_the_cpu(card, server, settings):
 def test_trained_experts_match_the_cpu(card, server, guider_input):
     found, expected = (train(running, guider_input) for running in (card, server))
     assert found.keys() == expected.keys()
-    for name, tensor in found.items():  # LoRA's B began as 0: all of it was learned
-        assert (tensor - expected[name]).norm() <= 0.02 * expected[name].norm(), name
+    for (
+        name,
+        tensor,
+    ) in found.items():  # LoRA's B began as 0: Adam's few steps made it
+        assert (tensor - expected[name]).norm() <= 0.05 * expected[name].norm(), name
 
 
 def train(server, guider_input: str) -> dict:
