@@ -36,7 +36,7 @@ class Score(NamedTuple):
     W) in about [-1, 1], where N counts the frames of videos. `is_lost`: some picture's gradient was
     not finite, and is 0. `is_stale`: the Jacobian was left out, since a cache answered for the
     diffusion model. `agreement`: how far each answer meets the target, (B,); None if the target
-    cannot say. `missing`: what a share lacks of 1.
+    cannot say. `missing`: what a share lacks of 1, where shifts fade with it.
     """
 
     gradient: Tensor
@@ -201,8 +201,10 @@ class Guidance:
             return score
         with torch.no_grad():
             agreement = self.target.agreement(answer).reshape(len(state), -1).mean(dim=1)
+            if self.shaping.when_met == PUSH_ON:
+                return score._replace(agreement=agreement)
             missing = 1 - agreement
-            if self._can_be_met and hasattr(self.target, "missing"):
+            if hasattr(self.target, "missing"):
                 missing = self.target.missing(answer).reshape(len(state), -1).mean(dim=1)
         return score._replace(agreement=agreement, missing=missing)
 

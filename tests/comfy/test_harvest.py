@@ -44,7 +44,7 @@ def sample(comfyui, model, name, cfg, sampler):
         )
 
 
-EACH_FAMILY = ("SD20", "Flux", "Wan21", "Cosmos", "StableCascade", "ChromaRadiance")
+KINDS = ("SD20", "Flux", "Wan21", "Cosmos", "StableCascade", "ChromaRadiance")
 """v-prediction, flow, video, EDM, its own schedule, pixels."""
 
 
@@ -53,7 +53,7 @@ EACH_FAMILY = ("SD20", "Flux", "Wan21", "Cosmos", "StableCascade", "ChromaRadian
     [
         ("SD15", 1.0, "euler"),
         ("SD15", 5.0, "euler"),
-        *((name, 5.0, "dpmpp_2m") for name in ("SD15", *EACH_FAMILY)),
+        *((name, 5.0, "dpmpp_2m") for name in ("SD15", *KINDS)),
     ],
 )
 def test_what_is_kept_is_what_a_guider_reads(comfyui, name, cfg, sampler):
