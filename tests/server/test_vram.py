@@ -22,7 +22,8 @@ from host.workflow_graphs import DEMO_GRAPHS
 
 MIB = 2**20
 CLOSE = 5e-3  # mean of a picture in [0, 1]: attention is computed in another way
-HINT = 0.25
+HINT = 0.5
+HINTS = {"14 Demo depth from a reference": 0.25}  # at a half 0.006
 CARDS = {  # MiB of memory, ComfyUI's flags
     "large": (16 * 1024, []),
     "small": (1024, ["--lowvram"]),
@@ -80,7 +81,7 @@ def gently(server, name: str) -> dict:
     prompt = read_prompt(server.url, WORKFLOWS / f"{name}.json")
     for node in prompt.values():
         if "strength" in node["inputs"]:
-            node["inputs"]["strength"] = min(HINT, node["inputs"]["strength"])
+            node["inputs"]["strength"] = min(HINTS.get(name, HINT), node["inputs"]["strength"])
     return prompt
 
 
